@@ -1,0 +1,1 @@
+"""Vigil's model: VideoLLaMA3 in plain torch. Knows no camera, broker, setting or clock."""

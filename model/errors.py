@@ -1,0 +1,23 @@
+"""The model's exception tree.
+
+ModelError
+├── CheckpointError     a folder that is not a VideoLLaMA3 checkpoint, or a wrong tensor in it
+├── InputError          a frame, mask or question the engine cannot take
+└── BackendError        an attention backend that fails its start-up proof
+"""
+
+
+class ModelError(Exception):
+    """Anything the model library refuses or fails at."""
+
+
+class CheckpointError(ModelError):
+    """A model folder is incomplete, has too much, or holds a tensor of the wrong shape."""
+
+
+class InputError(ModelError):
+    """A frame, keep mask or question does not fit; the message says what was expected and got."""
+
+
+class BackendError(ModelError):
+    """An attention backend disagrees with the plain formula."""

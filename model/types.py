@@ -1,0 +1,122 @@
+"""Values that pass between the pipeline and the model. Importing this loads numpy alone."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+PATCH_PX = 14
+MERGE_SIZE = 2
+TOKEN_PX = PATCH_PX * MERGE_SIZE
+
+QuestionKind = Literal["caption", "yes_no", "choice", "count", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class PatchGrid:
+    """The token grid a camera's frames are resized to, pinned when it connects.
+
+    Attributes:
+        rows: tokens from top to bottom; the picture is rows * 28 px high.
+        cols: tokens from left to right; the picture is cols * 28 px wide.
+    """
+
+    rows: int
+    cols: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in a full frame."""
+        return self.rows * self.cols
+
+    @property
+    def height_px(self) -> int:
+        """Height of a frame on this grid."""
+        return self.rows * TOKEN_PX
+
+    @property
+    def width_px(self) -> int:
+        """Width of a frame on this grid."""
+        return self.cols * TOKEN_PX
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedFrame:
+    """A frame and which of its tokens the model is to see.
+
+    Attributes:
+        stream_id: the camera.
+        pixels: (rows * 28, cols * 28, 3) uint8 RGB, C-contiguous.
+        keep_mask: (rows, cols) bool, True where a token is sent.
+        pts_s: stream time in seconds.
+        is_refresh: every token is sent and whatever the model knew of this camera is void.
+    """
+
+    stream_id: str
+    pixels: NDArray[np.uint8]
+    keep_mask: NDArray[np.bool_]
+    pts_s: float
+    is_refresh: bool
+
+    @property
+    def grid(self) -> PatchGrid:
+        """The grid this frame lies on."""
+        rows, cols = self.keep_mask.shape
+        return PatchGrid(rows, cols)
+
+    @property
+    def num_kept(self) -> int:
+        """Tokens sent."""
+        return int(np.count_nonzero(self.keep_mask))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the model is asked about a camera's window.
+
+    Attributes:
+        kind: how it is answered.
+        text: the words put to the model.
+        options: for `choice`, the answers it may give; empty otherwise.
+    """
+
+    kind: QuestionKind
+    text: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said.
+
+    Attributes:
+        kind: the question's kind.
+        text: the caption or free text; the option chosen; the integer in digits; `yes` or `no`
+            by the larger probability.
+        p: for `yes_no` the probability of yes, for `choice` and `count` that of `text`;
+            None for text and captions.
+        num_generated: tokens decoded to get it.
+    """
+
+    kind: QuestionKind
+    text: str
+    p: float | None
+    num_generated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The stretch of a stream that the model's context covers.
+
+    Attributes:
+        start_pts_s: stream time of its first (full) frame.
+        end_pts_s: stream time of its newest frame.
+        num_frames: frames in it.
+        num_tokens: visual tokens in it.
+    """
+
+    start_pts_s: float
+    end_pts_s: float
+    num_frames: int
+    num_tokens: int

@@ -1,0 +1,1 @@
+"""The stages a frame goes through, from a source to the outbox."""

@@ -1,0 +1,35 @@
+"""Time as a parameter: the only file that touches a clock."""
+
+import time
+from datetime import UTC, datetime
+from threading import Event
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two clocks and a pause. Wall-clock may jump; monotonic never goes back."""
+
+    def now(self) -> datetime:
+        """Wall-clock time, aware, UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+        ...
+
+    def wait(self, seconds: float, stop: Event) -> bool:
+        """Pause; return early and True as soon as `stop` is set."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    def wait(self, seconds: float, stop: Event) -> bool:
+        return stop.wait(max(0.0, seconds))

@@ -1,0 +1,1 @@
+"""A real kafka server for the tests."""

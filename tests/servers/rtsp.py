@@ -1,0 +1,1 @@
+"""A real rtsp server for the tests."""

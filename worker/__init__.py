@@ -1,0 +1,1 @@
+"""The process: settings, wiring, supervision, logs, metrics, health, the vigil command."""
