@@ -33,3 +33,7 @@ class SystemClock:
 
     def wait(self, seconds: float, stop: Event) -> bool:
         return stop.wait(max(0.0, seconds))
+
+    def pause(self, seconds: float) -> None:
+        """Pause, whatever happens: for commands and start-up alone, no stage may use it."""
+        time.sleep(max(0.0, seconds))

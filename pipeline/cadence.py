@@ -1,0 +1,65 @@
+"""Which moments of a stream are taken: the clockwork of sampling and of standing questions."""
+
+from pipeline.errors import ConfigError
+
+
+class Cadence:
+    """Takes at most one moment per period on average, on a grid.
+
+    A plain "a period has passed since the last one" loses every second key frame of a camera whose
+    key frames come 0.99, 1.01, 0.98 s apart. On a grid an early moment is owed no more than
+    `tolerance_s`, and a late one does not delay the next. What was missed in a gap is not made up:
+    the newest moment is taken, and the grid starts again from it.
+
+    Not guaranteed: the phase of the grid. It moves when a moment comes more than half a period late
+    and when the stream's time jumps.
+    """
+
+    def __init__(self, period_s: float, *, tolerance_s: float | None = None) -> None:
+        """Start with nothing taken.
+
+        Args:
+            period_s: seconds of stream time per taken moment, more than 0.
+            tolerance_s: how early a moment may come, less than half a period; a tenth by default.
+
+        Raises:
+            ConfigError: a period or tolerance that cannot work.
+        """
+        if not period_s > 0:
+            raise ConfigError(f"expected a period of more than 0 s, got {period_s}")
+        tolerance_s = period_s / 10 if tolerance_s is None else tolerance_s
+        if not 0 <= tolerance_s < period_s / 2:
+            raise ConfigError(
+                f"expected a tolerance from 0 to below {period_s / 2} s, got {tolerance_s}"
+            )
+        self.period_s = period_s
+        self.tolerance_s = tolerance_s
+        self._taken_s: float | None = None
+        self._next_s = 0.0
+
+    def due(self, t_s: float) -> bool:
+        """Say whether the moment `t_s` of stream time is taken; a True counts as taken.
+
+        A step back by more than a period (a camera that restarts, a 33-bit time stamp that wraps)
+        starts a new grid there.
+        """
+        if self._taken_s is None or t_s < self._taken_s - self.period_s:
+            self._take(t_s, next_s=t_s + self.period_s)
+            return True
+        late_s = t_s - self._next_s
+        if late_s < -self.tolerance_s:
+            return False
+        if late_s >= self.period_s:
+            self._take(t_s, next_s=t_s + self.period_s)
+        else:
+            # Half a period at the least: the moment after a late one must not follow on its heels.
+            self._take(t_s, next_s=max(self._next_s + self.period_s, t_s + self.period_s / 2))
+        return True
+
+    def reset(self) -> None:
+        """Forget the grid: the next moment is taken, whatever it is."""
+        self._taken_s = None
+
+    def _take(self, t_s: float, *, next_s: float) -> None:
+        self._taken_s = t_s
+        self._next_s = next_s

@@ -1,0 +1,95 @@
+from threading import Thread
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.lane import Lanes
+from pipeline.pruner import Pruner
+from pipeline.types import Overflow
+from tests.fakes import frame_at, picture
+
+
+def new_lanes() -> Lanes:
+    return Lanes(lambda _camera_id: Pruner())
+
+
+def test_the_newest_frame_wins_and_carries_the_changes_of_the_dropped_one() -> None:
+    lanes = new_lanes()
+    lane = lanes.lane("yard", overflow=Overflow.LATEST)
+    lane.offer(frame_at(0.0))
+    lanes.take(0.0)
+    first, second = picture(), picture()
+    first[:28, :28] = 200
+    second[:28, :28] = 200
+    second[28:56, :28] = 200
+    assert lane.offer(frame_at(1.0, first)) is None
+    dropped = lane.offer(frame_at(2.0, second))
+    assert dropped is not None
+    assert dropped.pts_s == 1.0
+    (taken,) = lanes.take(0.0)
+    assert taken.frame.pts_s == 2.0
+    assert np.argwhere(taken.pruned.keep_mask).tolist() == [[0, 0], [1, 0]]
+    assert lane.counts.dropped == 1
+
+
+@given(st.lists(st.sampled_from(["offer", "take"]), max_size=60))
+def test_offered_is_taken_plus_dropped_plus_waiting(steps: list[str]) -> None:
+    lanes = new_lanes()
+    lane = lanes.lane("yard", overflow=Overflow.LATEST)
+    times = []
+    for index, step in enumerate(steps):
+        if step == "offer":
+            lane.offer(frame_at(float(index)))
+        else:
+            times += [sent.frame.pts_s for sent in lanes.take(0.0)]
+    counts = lane.counts
+    assert counts.offered == steps.count("offer")
+    assert counts.offered == counts.taken + counts.dropped + counts.waiting
+    assert counts.waiting <= 1
+    assert times == sorted(times)
+
+
+def test_under_wait_no_frame_is_lost() -> None:
+    lanes = new_lanes()
+    lane = lanes.lane("yard", overflow=Overflow.WAIT)
+    offered = [float(index) for index in range(50)]
+    feeding = Thread(target=lambda: [lane.offer(frame_at(pts_s)) for pts_s in offered])
+    feeding.start()
+    taken: list[float] = []
+    while len(taken) < len(offered):
+        taken += [sent.frame.pts_s for sent in lanes.take(1.0)]
+    feeding.join(timeout=5)
+    assert taken == offered
+    assert lane.counts.dropped == 0
+
+
+def test_closing_frees_a_source_that_waits_and_hands_its_frame_back() -> None:
+    lanes = new_lanes()
+    lane = lanes.lane("yard", overflow=Overflow.WAIT)
+    lane.offer(frame_at(0.0))
+    handed_back = []
+    feeding = Thread(target=lambda: handed_back.append(lane.offer(frame_at(1.0))))
+    feeding.start()
+    lanes.close()
+    feeding.join(timeout=5)
+    assert [frame.pts_s for frame in handed_back if frame] == [1.0]
+
+
+def test_one_take_brings_one_frame_of_every_camera() -> None:
+    lanes = new_lanes()
+    for camera_id in ("b", "a", "c"):
+        lanes.lane(camera_id, overflow=Overflow.LATEST).offer(frame_at(0.0, camera_id=camera_id))
+    assert [sent.frame.camera_id for sent in lanes.take(0.0)] == ["a", "b", "c"]
+    assert lanes.take(0.0) == []
+
+
+def test_reset_makes_a_waiting_frame_a_refresh() -> None:
+    lanes = new_lanes()
+    lane = lanes.lane("yard", overflow=Overflow.LATEST)
+    lane.offer(frame_at(0.0))
+    lanes.take(0.0)
+    lane.offer(frame_at(1.0))
+    lane.reset()
+    (taken,) = lanes.take(0.0)
+    assert taken.pruned.is_refresh
