@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from pipeline.errors import ConfigError
+from worker.environment import load, templates, variables
+
+GATE = {"VIGIL_CAMERAS__GATE__URL": "rtsp://user:pw@10.0.0.5/stream"}
+FIRE = {"VIGIL_QUESTIONS__FIRE__ASK": "Is there fire or smoke?"}
+
+
+def test_the_example_of_the_design_is_read() -> None:
+    settings = load(
+        GATE
+        | FIRE
+        | {
+            "VIGIL_REDIS__URL": "redis://redis:6379/0",
+            "VIGIL_QUESTIONS__FIRE__EVERY": "5s",
+            "VIGIL_QUESTIONS__CARS__ASK": "How many cars are there?",
+            "VIGIL_QUESTIONS__CARS__KIND": "count",
+            "VIGIL_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
+            "VIGIL_KAFKA__TOPIC": "frames",
+            "VIGIL_MODEL__PATH": "DAMO-NLP-SG/VideoLLaMA3-2B",
+            "VIGIL_MODEL__DEVICE": "cuda",
+        }
+    )
+    assert settings.cameras["gate"].url == SecretStr("rtsp://user:pw@10.0.0.5/stream")
+    assert settings.questions["fire"].every == 5.0
+    assert settings.questions["cars"].kind == "count"
+    assert settings.kafka.topic == "frames"
+    assert settings.model.device == "cuda"
+
+
+def test_ids_with_underscores_and_digits_are_read() -> None:
+    settings = load({"VIGIL_CAMERAS__FRONT_DOOR_2__URL": "a.mp4"})
+    assert list(settings.cameras) == ["front_door_2"]
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    assert load({"VIGIL_LOG_LEVEL": ""}).log_level == "info"
+
+
+def test_other_programs_variables_do_not_matter() -> None:
+    assert load({"PATH": "/bin", "VIGILANTE": "1"}).log_level == "info"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        ({"VIGIL_REDSI__URL": "x"}, r"VIGIL_REDSI__URL: no such setting; did you mean VIGIL_REDIS"),
+        ({"VIGIL_CAMERAS__GATE__URLL": "x"}, r"__URLL: no such .* mean VIGIL_CAMERAS__GATE__URL\?"),
+        ({"VIGIL_CAMERAS__0": "x"}, r"VIGIL_CAMERAS__0: no such setting"),
+        ({"VIGIL_CAPTION_EVERY": "10"}, r"VIGIL_CAPTION_EVERY: expected a duration such as 30s"),
+        ({"VIGIL_CAPTION_EVERY": "0s"}, r"VIGIL_CAPTION_EVERY: .*greater than 0"),
+        ({"VIGIL_QUESTIONS__A__KIND": "count"}, r"VIGIL_QUESTIONS__A__ASK: field required"),
+        (FIRE | {"VIGIL_QUESTIONS__FIRE__KIND": "maybe"}, r"VIGIL_QUESTIONS__FIRE__KIND: .*yes_no"),
+        (FIRE | {"VIGIL_QUESTIONS__FIRE__CAMERAS": "yard"}, r"FIRE__CAMERAS: .*cameras \(gate\)"),
+        (FIRE | {"VIGIL_QUESTIONS__FIRE__KIND": "choice"}, r"FIRE__OPTIONS: expected two or more"),
+        (FIRE | {"VIGIL_QUESTIONS__FIRE__CONFIRM": "3/2"}, r"FIRE__CONFIRM: expected N/M"),
+        (FIRE | {"VIGIL_QUESTIONS__FIRE__EXIT": "0.9"}, r"FIRE__EXIT: expected at most ENTER"),
+        (FIRE | {"VIGIL_QUESTIONS__FIRE__EVENT_ON": "x"}, r"FIRE__EVENT_ON: expected none"),
+        ({"VIGIL_QUESTIONS__CAPTION__ASK": "x"}, r"VIGIL_QUESTIONS__CAPTION: expected another id"),
+        ({"VIGIL_CAMERAS__YARD__LOOP": "true"}, r"VIGIL_CAMERAS__YARD__URL: expected an address"),
+        ({"VIGIL_MODEL__DEVICE": "tpu"}, r"VIGIL_MODEL__DEVICE: "),
+        ({"VIGIL_HEALTH__PORT": "99999"}, r"VIGIL_HEALTH__PORT: .*65535"),
+        ({"VIGIL_REDIS__URL_FILE": "/none"}, r"VIGIL_REDIS__URL_FILE: expected a readable file"),
+        ({"VIGIL_CAMERAS__GATE__URL_FILE": "/x"}, r"GATE__URL_FILE: expected either .* got both"),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line_that_names_the_variable(
+    mistake: dict[str, str], line: str
+) -> None:
+    with pytest.raises(ConfigError, match=line) as refused:
+        load(GATE | mistake)
+    assert "\n" not in str(refused.value)
+
+
+@given(
+    st.sampled_from([name for name, _ in templates()]),
+    st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=12, max_size=20),
+)
+def test_no_refusal_prints_the_value(template: str, value: str) -> None:
+    canary = f"canary{value}"
+    name = template.replace("*", "GATE")
+    try:
+        settings = load(GATE | {name: canary})
+    except ConfigError as refused:
+        assert name in str(refused) or "GATE" in str(refused)  # noqa: PT017
+        assert canary not in str(refused)  # noqa: PT017
+    else:
+        assert "canary" not in repr(settings) or "SecretStr" not in str(type(settings))
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("rtsp://user:pw@cam/live\n")
+    settings = load({"VIGIL_CAMERAS__GATE__URL_FILE": str(secret)})
+    assert settings.cameras["gate"].url == SecretStr("rtsp://user:pw@cam/live")
+
+
+def test_settings_never_show_a_secret() -> None:
+    settings = load(GATE | {"VIGIL_REDIS__URL": "redis://:canary@redis/0"})
+    assert "canary" not in repr(settings)
+    assert "pw" not in repr(settings)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, field in templates():
+        assert field.description, name
+
+
+def test_the_effective_settings_are_listed_by_variable() -> None:
+    shown = {name: value for name, value, _ in variables(load(GATE | FIRE))}
+    assert shown["VIGIL_QUESTIONS__FIRE__EVERY"] == 5.0
+    assert shown["VIGIL_WINDOW"] == 180.0

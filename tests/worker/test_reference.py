@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from worker.commands.reference import example_env, settings_table
+from worker.environment import load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_example_file_is_the_settings() -> None:
+    written = (ROOT / "deploy" / "worker.env.example").read_text()
+    assert written == example_env(), "run: vigil check --example > deploy/worker.env.example"
+
+
+def test_the_readme_table_is_the_settings() -> None:
+    assert settings_table() in (ROOT / "README.md").read_text()
+
+
+def test_every_line_of_the_example_can_be_switched_on() -> None:
+    lines = [line[1:] for line in example_env().splitlines() if line.startswith("#VIGIL_")]
+    pairs = dict(line.split("=", 1) for line in lines)
+    del pairs["VIGIL_QUESTIONS__FIRE__OPTIONS"]
+    settings = load(pairs)
+    assert settings == load(
+        {name: pairs[name] for name in ("VIGIL_CAMERAS__GATE__URL", "VIGIL_QUESTIONS__FIRE__ASK")}
+    )
+
+
+def test_the_demo_settings_are_valid() -> None:
+    lines = (ROOT / "deploy" / "demo.env").read_text().splitlines()
+    settings = load(dict(line.split("=", 1) for line in lines if line.startswith("VIGIL_")))
+    assert "yard" in settings.cameras

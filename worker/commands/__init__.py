@@ -1,0 +1,1 @@
+"""What `vigil` can be told to do, a file each."""

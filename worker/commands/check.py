@@ -1,0 +1,49 @@
+"""`vigil check`: the effective settings, redacted."""
+
+from pydantic import SecretStr
+
+from pipeline.clock import SystemClock
+from pipeline.redact import MASK, redact
+from worker import environment
+from worker.commands.reference import example_env
+from worker.wiring import feeds_of, load_engine, secrets_of
+
+
+def check(*, with_model: bool, as_example: bool) -> int:
+    """Print every setting as it is in effect; load the model too if asked.
+
+    Args:
+        with_model: load the model, which proves its folder and the device.
+        as_example: print a settings file of the defaults instead, whatever is set.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        CheckpointError: the model's folder is not usable.
+    """
+    if as_example:
+        print(example_env(), end="")  # noqa: T201 (this command's output)
+        return 0
+    settings = environment.load()
+    feeds = feeds_of(settings, clock=SystemClock())
+    secrets = secrets_of(settings)
+    for variable, value, _ in environment.variables(settings):
+        _say(f"{variable}={redact(_shown(value), *secrets)}")
+    if with_model:
+        engine = load_engine(settings)
+        _say(f"# model {engine.model_name}, attention: {engine.attention_backend}")
+    _say(f"# {len(feeds)} source(s), {len(settings.questions)} question(s): settings are fine")
+    return 0
+
+
+def _shown(value: object) -> str:
+    """Return a value as it would be written; of a secret, only its address without credentials."""
+    if isinstance(value, SecretStr):
+        text = value.get_secret_value()
+        return text if "://" in text or "/" in text else (MASK if text else "")
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return "" if value is None else str(value)
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201 (this command's output)

@@ -1,0 +1,156 @@
+"""`vigil demo`: a worker, a camera and a Redis on this machine, and what a subscriber receives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.clock import SystemClock
+from pipeline.errors import ConfigError
+from pipeline.publishers.subscriber import Subscriber
+from worker.commands.embedded_redis import embedded_redis, free_port
+from worker.wiring import BUNDLED_MODEL
+
+SCENE = Path(__file__).resolve().parents[2] / "deploy" / "camera" / "yard.mp4"
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 20.0
+_COLOURS = {"caption": "36", "answer": "32", "event": "35", "status": "90"}
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the subscriber has received."""
+
+    messages: Counter[str] = field(default_factory=Counter)
+    kept_ratio: float | None = None
+
+
+def demo(*, seconds: float | None, video: str | None) -> int:
+    """Run the main job on embedded defaults and print it as a Redis subscriber sees it.
+
+    Args:
+        seconds: stop this long after the first message; None runs until Ctrl-C.
+        video: a file to play, over and over, instead of the bundled scene.
+
+    Returns:
+        0 when captions, answers and the kept ratio were received, else 1.
+
+    Raises:
+        ConfigError: there is no such video, or no redis-server.
+    """
+    clip = Path(video) if video else SCENE
+    if not clip.is_file():
+        raise ConfigError(f"expected a video file at {clip}, found none")
+    with embedded_redis() as redis_url:
+        port = free_port()
+        _introduce(clip, redis_url=redis_url, port=port)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "worker", "run"],
+            env=_environment(clip, redis_url=redis_url, port=port),
+            cwd=Path(__file__).resolve().parents[2],
+            start_new_session=True,  # Ctrl-C is for us; the worker is told to stop, not struck down
+        )
+        seen = _Seen()
+        try:
+            with Subscriber(redis_url) as subscriber:
+                _listen(subscriber, worker, seconds=seconds, seen=seen)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(timeout=STOP_LIMIT_S)
+    return _conclude(seen)
+
+
+def _environment(clip: Path, *, redis_url: str, port: int) -> dict[str, str]:
+    """Return this process's environment with the demo's settings and no other of ours."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VIGIL_")}  # noqa: TID251 (handed on)
+    return kept | {
+        "VIGIL_CAMERAS__YARD__URL": str(clip),
+        "VIGIL_CAMERAS__YARD__LOOP": "true",
+        "VIGIL_QUESTIONS__PERSON__ASK": "Is a person in view?",
+        "VIGIL_QUESTIONS__CARS__ASK": "How many cars are there?",
+        "VIGIL_QUESTIONS__CARS__KIND": "count",
+        "VIGIL_REDIS__URL": redis_url,
+        "VIGIL_OUTBOX__PATH": "memory",
+        "VIGIL_HEALTH__PORT": str(port),
+        "VIGIL_LOG_LEVEL": "warning",
+        "VIGIL_LOG_FORMAT": "console",
+        "VIGIL_WORKER_ID": "demo",
+    }
+
+
+def _listen(
+    subscriber: Subscriber, worker: subprocess.Popen[bytes], *, seconds: float | None, seen: _Seen
+) -> None:
+    clock = SystemClock()
+    until_s = clock.monotonic_s() + START_LIMIT_S
+    while clock.monotonic_s() < until_s and worker.poll() is None:
+        for channel, message in subscriber.receive(timeout_s=0.2):
+            if not seen.messages:  # the model is loaded and the camera runs: the clock starts
+                until_s = clock.monotonic_s() + seconds if seconds is not None else float("inf")
+            _show(channel, message, seen=seen)
+            if clock.monotonic_s() >= until_s:
+                break
+
+
+def _show(channel: str, message: dict[str, Any], *, seen: _Seen) -> None:
+    said = message["data"]
+    kind = message["type"].split(".")[1]
+    seen.messages[kind] += 1
+    at = datetime.fromisoformat(said["published_at"]).astimezone()
+    _say(f"{at:%H:%M:%S}  {_coloured(channel, kind)}  {_in_words(kind, said)}")
+    if "tokens" in said and said["tokens"]["total"]:
+        seen.kept_ratio = said["tokens"]["kept_ratio"]
+    if kind == "caption":
+        tokens = said["tokens"]
+        _say(
+            f"          kept {tokens['kept']} of {tokens['total']} tokens in the window "
+            f"({tokens['kept_ratio']:.0%}), frame {said['frame_age_ms']} ms old when answered"
+        )
+
+
+def _in_words(kind: str, said: dict[str, Any]) -> str:
+    if kind == "caption":
+        return json.dumps(said["text"], ensure_ascii=False)
+    if kind == "status":
+        return said["state"] + (f" ({said['reason']})" if said.get("reason") else "")
+    p = f" (p {said['p']:.2f})" if said.get("p") is not None else ""
+    phase = f"{said['phase']}: " if kind == "event" else ""
+    return f"{phase}{said['question']} -> {said['answer']}{p}"
+
+
+def _introduce(clip: Path, *, redis_url: str, port: int) -> None:
+    _say(f"camera    {clip.name}, played over and over as if live")
+    _say(f"redis     {redis_url}  (try: redis-cli -u {redis_url} psubscribe 'vigil:*')")
+    _say(f"status    http://127.0.0.1:{port}/status, /metrics")
+    _say(f"model     {_about_model()}")
+    _say("loading the model ...\n")
+
+
+def _about_model() -> str:
+    card = (BUNDLED_MODEL / "README.md").read_text(encoding="utf-8")
+    line = next((line for line in card.splitlines() if "untrained" in line.lower()), "")
+    return f"vigil-nano, bundled. {line}".strip()
+
+
+def _conclude(seen: _Seen) -> int:
+    ratio = "none" if seen.kept_ratio is None else f"{seen.kept_ratio:.1%}"
+    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(seen.messages.items()))
+    _say(f"\nreceived  {counts or 'nothing'}; kept ratio {ratio}")
+    complete = seen.messages["caption"] and seen.messages["answer"] and seen.kept_ratio is not None
+    return 0 if complete else 1
+
+
+def _coloured(text: str, kind: str) -> str:
+    return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (this command's output)

@@ -1,0 +1,40 @@
+"""`vigil run`: the worker."""
+
+import os
+
+import structlog
+
+from pipeline.clock import SystemClock
+from pipeline.errors import ConfigError
+from worker import environment, log
+from worker.supervisor import Supervisor, stop_on_signals
+from worker.wiring import build, secrets_of
+
+FAILED = 1
+
+
+def run() -> int:
+    """Run until SIGTERM or SIGINT, or until the inference thread fails.
+
+    Raises:
+        ConfigError: a setting is wrong, or there is nothing to watch.
+        CheckpointError: the model's folder is not usable.
+    """
+    settings = environment.load()
+    if not settings.cameras and not settings.kafka.bootstrap_servers:
+        raise ConfigError(
+            "VIGIL_CAMERAS__<ID>__URL: expected at least one camera, "
+            "or VIGIL_KAFKA__BOOTSTRAP_SERVERS"
+        )
+    log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets_of(settings))
+    supervisor = Supervisor(build(settings, clock=SystemClock()))
+    stop_on_signals(supervisor.stop)
+    try:
+        status = supervisor.run()
+    except OSError as error:
+        raise ConfigError(f"VIGIL_HEALTH__PORT: {error.strerror}") from None
+    if status == FAILED:
+        structlog.get_logger("vigil").error("worker_exits", status=status)
+        # A thread that hangs inside a driver or a kernel would keep the process from ending.
+        os._exit(status)
+    return status

@@ -1,0 +1,138 @@
+"""From environment variables to `Settings`. The only reader of the environment."""
+
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
+
+from pipeline.errors import ConfigError
+from worker.settings import PREFIX, CameraSettings, Part, QuestionSettings, Settings
+
+
+class _MappingSource(EnvSettingsSource):
+    """pydantic-settings' reading of names, over a mapping instead of the process's environment."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(Settings)
+        self.env_vars = {name.lower(): value for name, value in variables.items()}
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ`, or from the process's environment.
+
+    `VIGIL_X_FILE` gives the content of a file as the value of a secret `VIGIL_X`. Empty variables
+    count as absent, so that compose files can pass them through.
+
+    Raises:
+        ConfigError: one line that names the variable, what was expected, and no value.
+    """
+    environ = os.environ if environ is None else environ
+    variables = {
+        name: _unquoted(value)
+        for name, value in environ.items()
+        if name.upper().startswith(PREFIX) and value != ""
+    }
+    variables = _with_secret_files(variables)
+    for name in variables:
+        _check_name(name)
+    try:
+        return Settings(**_MappingSource(variables)())
+    except ValidationError as error:
+        raise ConfigError(_in_one_line(error.errors(include_input=False))) from None
+
+
+def default_worker_id() -> str:
+    """Return this host's name as a slug."""
+    return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
+
+
+def variables(settings: BaseModel, prefix: str = PREFIX) -> Iterator[tuple[str, object, str]]:
+    """Yield (variable, effective value, description) of every setting; secrets stay SecretStr."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        variable = f"{prefix}{name.upper()}"
+        if isinstance(value, BaseModel):
+            yield from variables(value, f"{variable}__")
+        elif isinstance(value, dict):
+            for key, part in value.items():
+                yield from variables(part, f"{variable}__{key.upper()}__")
+        else:
+            yield variable, value, field.description or ""
+
+
+def templates(
+    part: type[BaseModel] = Settings, prefix: str = PREFIX
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield (variable, field) of every setting there can be; `*` stands for an id."""
+    for name, field in part.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        nested = {"cameras": CameraSettings, "questions": QuestionSettings}.get(name)
+        if nested is not None and part is Settings:
+            yield from templates(nested, f"{variable}__*__")
+        elif isinstance(field.default, Part):
+            yield from templates(type(field.default), f"{variable}__")
+        else:
+            yield variable, field
+
+
+def _unquoted(value: str) -> str:
+    """Take away quotes around the whole value: env files keep them, shells do not."""
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1]
+    return value
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.escape(template).replace(r"\*", r"[A-Za-z0-9](?:_?[A-Za-z0-9-])*_?"), re.I)
+
+
+def _with_secret_files(variables: Mapping[str, str]) -> dict[str, str]:
+    secrets = [_pattern(name) for name, field in templates() if _is_secret(field)]
+    result = dict(variables)
+    for name, path in variables.items():
+        base = name[: -len("_FILE")]
+        if not name.upper().endswith("_FILE") or not any(s.fullmatch(base) for s in secrets):
+            continue
+        if base in variables:
+            raise ConfigError(f"{name}: expected either it or {base}, got both")
+        try:
+            result[base] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise ConfigError(f"{name}: expected a readable file: {reason}") from None
+        del result[name]
+    return result
+
+
+def _check_name(name: str) -> None:
+    known = [template for template, _ in templates()]
+    if any(_pattern(template).fullmatch(name) for template in known):
+        return
+    upper = name.upper()
+    match = re.match(rf"{PREFIX}(CAMERAS|QUESTIONS)__([A-Z0-9-]+(?:_[A-Z0-9-]+)*)__", upper)
+    candidates = [t.replace("*", match[2]) if match else t for t in known]
+    close = get_close_matches(upper, candidates, n=1, cutoff=0.6)
+    raise ConfigError(f"{name}: no such setting" + (f"; did you mean {close[0]}?" if close else ""))
+
+
+def _in_one_line(errors: list[ErrorDetails]) -> str:
+    """Return the first mistake as `VIGIL_NAME: what was expected`."""
+    first = errors[0]
+    place = "__".join(str(part).upper() for part in first["loc"] if part != "[key]")
+    message = first["msg"].removeprefix("Value error, ")
+    ours = re.match(r"([A-Z][A-Z0-9_-]+): (.*)", message, re.S)
+    if ours:
+        place, message = "__".join(filter(None, [place, ours[1]])), ours[2]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{PREFIX}{place}: {message[0].lower()}{message[1:]}{more}"

@@ -1,0 +1,260 @@
+"""From settings to concrete parts: the only file that knows the classes behind the stages."""
+
+import random
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+
+import model
+from model.engine import Engine
+from model.patches import pin_grid
+from model.types import Question
+from pipeline.clock import Clock
+from pipeline.errors import ConfigError
+from pipeline.events import EventMachine, EventRule
+from pipeline.lane import Lanes
+from pipeline.outbox import Outbox
+from pipeline.pruner import Pruner
+from pipeline.publishers.redis import RedisPublisher
+from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.redact import url_secrets
+from pipeline.runner import Runner, state_name
+from pipeline.sources.file import FileSource
+from pipeline.sources.kafka import KafkaConfig, KafkaSource
+from pipeline.sources.rtsp import RtspSource
+from pipeline.types import Frame, Overflow
+from worker.metrics import Metrics
+from worker.parts import Feed, Worker
+from worker.settings import CameraSettings, QuestionSettings, Settings
+from worker.status import StatusBoard
+
+BUNDLED_MODEL = Path(model.__file__).parent / "nano"
+CAPTION_PROMPT = "Describe what is happening."
+
+
+def build(settings: Settings, *, clock: Clock) -> Worker:
+    """Load the model, open the outbox, lay the pipes; nothing is connected yet.
+
+    Raises:
+        ConfigError: a camera's address is of no kind we know, or CUDA is asked for and not there.
+        CheckpointError: the model's folder is not usable.
+        OutboxError: the outbox cannot be opened.
+    """
+    feeds = feeds_of(settings, clock=clock)
+    engine = load_engine(settings)
+    path = settings.outbox.path
+    outbox = Outbox(None if path == "memory" else Path(path), max_bytes=settings.outbox.max_bytes)
+    metrics = Metrics()
+    lanes = Lanes(lambda _camera_id: new_pruner(settings))
+    about = {"model": engine.model_name, "attention": engine.attention_backend}
+    metrics.describe(about)
+    metrics.read("vigil_outbox_depth", "Messages that wait for Redis", lambda: outbox.num_waiting)
+
+    def new_runner(settle: Callable[[Frame], None]) -> Runner:
+        return Runner(
+            lanes,
+            engine,
+            questions=standing_questions(settings),
+            replies=outbox,
+            settle=settle,
+            clock=clock,
+            observer=metrics,
+            new_machine=partial(_machine, outbox.load_states()),
+        )
+
+    return Worker(
+        settings=settings,
+        clock=clock,
+        feeds=feeds,
+        lanes=lanes,
+        outbox=outbox,
+        status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
+        metrics=metrics,
+        new_runner=new_runner,
+        new_publisher=partial(
+            RedisPublisher,
+            settings.redis.url.get_secret_value(),
+            prefix=settings.redis.prefix,
+            stream_max_len=settings.redis.stream_max_len,
+            worker_id=settings.worker_id,
+            clock=clock,
+            heartbeat_s=settings.redis.heartbeat,
+        ),
+        about=about,
+        rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
+    )
+
+
+def load_engine(settings: Settings) -> Engine:
+    """Load the model onto its device."""
+    chosen = settings.model
+    has_cuda = torch.cuda.is_available()
+    device = chosen.device if chosen.device != "auto" else ("cuda" if has_cuda else "cpu")
+    if device.startswith("cuda") and not has_cuda:
+        raise ConfigError("VIGIL_MODEL__DEVICE: expected a CUDA device on this machine, found none")
+    on_cuda = device.startswith("cuda")
+    dtype = chosen.dtype if chosen.dtype != "auto" else ("bfloat16" if on_cuda else "float32")
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    return Engine.load(
+        str(BUNDLED_MODEL) if chosen.path == "nano" else chosen.path,
+        device=device,
+        dtype=dtype,
+        window_s=settings.window,
+        max_context_tokens=chosen.max_context_tokens,
+        max_caption_tokens=chosen.max_caption_tokens,
+        max_answer_tokens=chosen.max_answer_tokens,
+    )
+
+
+def new_pruner(settings: Settings) -> Pruner:
+    """Make a camera's pruner."""
+    return Pruner(
+        mode=settings.pruner.mode,
+        threshold_levels=settings.pruner.threshold_levels,
+        refresh_ratio=settings.pruner.refresh_ratio,
+    )
+
+
+def standing_questions(settings: Settings) -> list[StandingQuestion]:
+    """Return the configured questions, the caption first."""
+    caption = StandingQuestion(
+        id=CAPTION_ID,
+        question=Question("caption", settings.caption_prompt or CAPTION_PROMPT),
+        every_s=settings.caption_every,
+    )
+    return [caption, *(_standing(key, one) for key, one in settings.questions.items())]
+
+
+def feeds_of(settings: Settings, *, clock: Clock) -> tuple[Feed, ...]:
+    """Return the sources to run: one per camera with an address, one for Kafka."""
+    grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
+    feeds = [
+        _camera_feed(camera_id, camera, settings=settings, clock=clock)
+        for camera_id, camera in settings.cameras.items()
+        if camera.url is not None
+    ]
+    if settings.kafka.bootstrap_servers:
+        by_kafka = tuple(key for key, camera in settings.cameras.items() if camera.url is None)
+        config = _kafka_config(settings)
+        feeds.append(
+            Feed(
+                name=f"kafka/{config.topic}",
+                camera_ids=by_kafka,
+                overflow=Overflow(settings.kafka.overflow),
+                build=lambda wanted: KafkaSource(
+                    config=config, wanted=wanted, grid_of=grid_of, clock=clock
+                ),
+                is_endless=True,
+            )
+        )
+    return tuple(feeds)
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """Return every literal that must never be printed."""
+    urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.url]
+    urls.append(settings.redis.url.get_secret_value())
+    sasl = settings.kafka.sasl_password.get_secret_value()
+    return tuple(secret for url in urls for secret in url_secrets(url)) + ((sasl,) if sasl else ())
+
+
+def _camera_feed(
+    camera_id: str, camera: CameraSettings, *, settings: Settings, clock: Clock
+) -> Feed:
+    url = camera.url.get_secret_value() if camera.url else ""
+    grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme in ("rtsp", "rtsps"):
+        return Feed(
+            name=camera_id,
+            camera_ids=(camera_id,),
+            overflow=Overflow.LATEST,
+            build=lambda wanted: RtspSource(
+                camera_id,
+                url,
+                wanted=wanted,
+                grid_of=grid_of,
+                clock=clock,
+                open_timeout_s=settings.rtsp.open_timeout,
+                read_timeout_s=settings.rtsp.read_timeout,
+                transport=camera.transport,
+            ),
+            is_endless=True,
+        )
+    if scheme:
+        raise ConfigError(
+            f"VIGIL_CAMERAS__{camera_id.upper()}__URL: expected rtsp://, rtsps:// or a file's path"
+        )
+    return Feed(
+        name=camera_id,
+        camera_ids=(camera_id,),
+        overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
+        build=lambda wanted: FileSource(
+            camera_id,
+            Path(url),
+            wanted=wanted,
+            grid_of=grid_of,
+            clock=clock,
+            live=camera.live,
+            loop=camera.loop,
+        ),
+        is_endless=camera.loop,
+    )
+
+
+def _kafka_config(settings: Settings) -> KafkaConfig:
+    kafka = settings.kafka
+    return KafkaConfig(
+        bootstrap_servers=kafka.bootstrap_servers,
+        topic=kafka.topic,
+        group_id=kafka.group_id,
+        dead_letter_topic=kafka.dead_letter_topic or f"{kafka.topic}-dead-letter",
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=kafka.sasl_password.get_secret_value(),
+        ssl_cafile=kafka.ssl_cafile or None,
+        camera_ids=None,
+        max_cameras=kafka.max_cameras,
+        max_lag_s=kafka.max_lag or None,
+    )
+
+
+def _machine(
+    states: Mapping[str, str], camera_id: str, standing: StandingQuestion
+) -> EventMachine | None:
+    """Make a question's event machine, as the process before this one left it."""
+    if standing.rule is None:
+        return None
+    machine = EventMachine(standing.rule, new_id=lambda: uuid.uuid4().hex)
+    snapshot = states.get(state_name(camera_id, standing))
+    if snapshot is not None:
+        machine.restore(snapshot)
+    return machine
+
+
+def _standing(question_id: str, one: QuestionSettings) -> StandingQuestion:
+    raises_events = one.events and (one.kind == "yes_no" or one.event_on != "")
+    rule = EventRule(
+        enter=one.enter,
+        exit=one.exit,
+        confirm_n=one.confirm[0],
+        confirm_m=one.confirm[1],
+        min_duration_s=one.min_duration,
+        cooldown_s=one.cooldown,
+    )
+    return StandingQuestion(
+        id=question_id,
+        question=Question(one.kind, one.ask, one.options),
+        every_s=one.every,
+        cameras=frozenset(one.cameras) or None,
+        unknown_band=one.unknown,
+        rule=rule if raises_events else None,
+        event_on=int(one.event_on)
+        if one.kind == "count" and one.event_on
+        else one.event_on or None,
+    )
