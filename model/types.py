@@ -50,7 +50,8 @@ class PrunedFrame:
         pixels: (rows * 28, cols * 28, 3) uint8 RGB, C-contiguous.
         keep_mask: (rows, cols) bool, True where a token is sent.
         pts_s: stream time in seconds.
-        is_refresh: every token is sent and whatever the model knew of this camera is void.
+        is_refresh: every token is sent, as after a cut; the history before it stays, the grid may
+            be another.
     """
 
     stream_id: str

@@ -1,0 +1,249 @@
+"""The shapes of a VideoLLaMA3, read from either family's config.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from model.errors import CheckpointError
+from model.types import PATCH_PX
+
+NATIVE_MODEL_TYPE = "video_llama_3"
+REMOTE_MODEL_TYPE = "videollama3_qwen2"
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """The SigLIP-NaViT encoder.
+
+    Attributes:
+        hidden_size: width of a patch's row, a multiple of 4 * num_heads.
+        intermediate_size: width of the MLP.
+        num_layers: encoder layers.
+        num_heads: attention heads.
+        layer_norm_eps: of every LayerNorm.
+        rope_theta: base of the 2-D rotary frequencies.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    layer_norm_eps: float = 1e-6
+    rope_theta: float = 10_000.0
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.hidden_size // self.num_heads
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """The Qwen2.5 decoder.
+
+    Attributes:
+        hidden_size: width of a token's row.
+        intermediate_size: width of the gated MLP.
+        num_layers: decoder layers.
+        num_heads: query heads.
+        num_kv_heads: key and value heads, a divisor of num_heads.
+        head_dim: width of one head.
+        vocab_size: rows of the embedding.
+        max_positions: longest sequence the model takes, in tokens.
+        rms_norm_eps: of every RMSNorm.
+        rope_theta: base of the rotary frequencies.
+        has_tied_head: the output head is the embedding.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_positions: int = 32_768
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1_000_000.0
+    has_tied_head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A whole VideoLLaMA3.
+
+    Attributes:
+        vision: the encoder.
+        text: the decoder.
+        image_token_id: the prompt's place-holder for an image token.
+        video_token_id: the prompt's place-holder for a video token; the remote-code family uses
+            one place-holder for both.
+        eos_token_ids: tokens that end an answer.
+    """
+
+    vision: VisionConfig
+    text: TextConfig
+    image_token_id: int
+    video_token_id: int
+    eos_token_ids: tuple[int, ...]
+
+    @classmethod
+    def from_json(
+        cls, config: Mapping[str, Any], generation_config: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Read config.json and, where there is one, generation_config.json.
+
+        Raises:
+            CheckpointError: a key is missing or holds what this network does not support.
+        """
+        match _required(config, "model_type"):
+            case "video_llama_3":
+                text = _section(config, "text_config")
+                vision = _section(config, "vision_config")
+                image_token_id = _required(config, "image_token_id")
+                video_token_id = _required(config, "video_token_id")
+            case "videollama3_qwen2":
+                text = config
+                vision = _section(config, "vision_encoder_config")
+                image_token_id = video_token_id = _required(config, "image_token_index")
+                _only(config, "mm_projector_type", "mlp2x_gelu")
+            case other:
+                raise CheckpointError(
+                    f"config.json: model_type: expected {NATIVE_MODEL_TYPE} or "
+                    f"{REMOTE_MODEL_TYPE}, got {other}"
+                )
+        is_tied = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
+        return cls(
+            vision=_vision_config(vision),
+            text=_text_config(text, has_tied_head=is_tied),
+            image_token_id=image_token_id,
+            video_token_id=video_token_id,
+            eos_token_ids=_eos_token_ids(generation_config or {}, config, text),
+        )
+
+
+def _vision_config(section: Mapping[str, Any]) -> VisionConfig:
+    _only(section, "patch_size", PATCH_PX, default=None)
+    _only(section, "hidden_act", "gelu_pytorch_tanh")
+    _only(section, "num_channels", 3)
+    config = VisionConfig(
+        hidden_size=_required(section, "hidden_size"),
+        intermediate_size=_required(section, "intermediate_size"),
+        num_layers=_required(section, "num_hidden_layers"),
+        num_heads=_required(section, "num_attention_heads"),
+        layer_norm_eps=section.get("layer_norm_eps", 1e-6),
+        rope_theta=_rope_theta(section, rope_type="axial", default=10_000.0),
+    )
+    if config.hidden_size % (4 * config.num_heads):
+        raise CheckpointError(
+            f"config.json: vision hidden_size: expected a multiple of 4 * {config.num_heads} "
+            f"heads, got {config.hidden_size}"
+        )
+    return config
+
+
+def _text_config(section: Mapping[str, Any], *, has_tied_head: bool) -> TextConfig:
+    _only(section, "hidden_act", "silu")
+    _only(section, "use_sliding_window", expected=False)
+    hidden_size = _required(section, "hidden_size")
+    num_heads = _required(section, "num_attention_heads")
+    config = TextConfig(
+        hidden_size=hidden_size,
+        intermediate_size=_required(section, "intermediate_size"),
+        num_layers=_required(section, "num_hidden_layers"),
+        num_heads=num_heads,
+        num_kv_heads=section.get("num_key_value_heads") or num_heads,
+        head_dim=section.get("head_dim") or hidden_size // num_heads,
+        vocab_size=_required(section, "vocab_size"),
+        max_positions=_required(section, "max_position_embeddings"),
+        rms_norm_eps=_required(section, "rms_norm_eps"),
+        rope_theta=_rope_theta(section, rope_type="default", default=None),
+        has_tied_head=has_tied_head,
+    )
+    if config.num_heads % config.num_kv_heads or config.head_dim % 2:
+        raise CheckpointError(
+            "config.json: expected num_attention_heads a multiple of num_key_value_heads and "
+            f"an even head_dim, got {config.num_heads}, {config.num_kv_heads} and {config.head_dim}"
+        )
+    return config
+
+
+def _eos_token_ids(*sections: Mapping[str, Any]) -> tuple[int, ...]:
+    """The first section that has them: generation_config.json knows more than config.json."""
+    for section in sections:
+        eos = section.get("eos_token_id")
+        if eos is not None:
+            return tuple(eos) if isinstance(eos, list) else (eos,)
+    raise CheckpointError("generation_config.json, config.json: eos_token_id is missing")
+
+
+def _rope_theta(section: Mapping[str, Any], *, rope_type: str, default: float | None) -> float:
+    """The base frequency; transformers 5 writes rope_parameters, 4 wrote rope_theta flat."""
+    parameters = section.get("rope_parameters") or section.get("rope_scaling") or {}
+    got = parameters.get("rope_type", parameters.get("type", rope_type))
+    if got != rope_type:
+        raise CheckpointError(f"config.json: rope_type: expected {rope_type}, got {got}")
+    theta = parameters.get("rope_theta", section.get("rope_theta", default))
+    if theta is None:
+        raise CheckpointError("config.json: rope_theta is missing")
+    return float(theta)
+
+
+def _required(section: Mapping[str, Any], key: str) -> Any:
+    if section.get(key) is None:
+        raise CheckpointError(f"config.json: {key} is missing")
+    return section[key]
+
+
+def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = _required(config, key)
+    if not isinstance(section, Mapping):
+        raise CheckpointError(f"config.json: {key}: expected an object, got {section!r}")
+    return section
+
+
+_SAME: Any = object()
+
+
+def _only(section: Mapping[str, Any], key: str, expected: Any, *, default: Any = _SAME) -> None:
+    """Refuse any value but the one this network implements; absent means `default`."""
+    got = section.get(key, expected if default is _SAME else default)
+    if got != expected:
+        raise CheckpointError(f"config.json: {key}: expected {expected}, got {got}")
+
+
+def _preset(text: TextConfig) -> ModelConfig:
+    return ModelConfig(
+        vision=VisionConfig(hidden_size=1152, intermediate_size=4304, num_layers=27, num_heads=16),
+        text=text,
+        image_token_id=151_665,
+        video_token_id=151_665,
+        eos_token_ids=(151_645, 151_643),
+    )
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "2b": _preset(
+        TextConfig(
+            hidden_size=1536,
+            intermediate_size=8960,
+            num_layers=28,
+            num_heads=12,
+            num_kv_heads=2,
+            head_dim=128,
+            vocab_size=151_936,
+            has_tied_head=True,
+        )
+    ),
+    "7b": _preset(
+        TextConfig(
+            hidden_size=3584,
+            intermediate_size=18_944,
+            num_layers=28,
+            num_heads=28,
+            num_kv_heads=4,
+            head_dim=128,
+            vocab_size=152_064,
+        )
+    ),
+}

@@ -1,0 +1,131 @@
+"""The Qwen2.5 decoder over a growing cache.
+
+The network (`Decoder.run`) does not know what a token attends to: the caller passes an `Attend`.
+One sequence and its cache is one such caller (`forward`), questions that share a prefix another.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812, the field's own name
+from torch import Tensor, nn
+
+from model.attention import SDPA, Attend, Backend, Segments, attention
+from model.config import TextConfig
+from model.kv_cache import KVCache
+from model.rope import Rotation, rotate, text_rotation
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        width, kv_width = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, width)
+        self.k_proj = nn.Linear(config.hidden_size, kv_width)
+        self.v_proj = nn.Linear(config.hidden_size, kv_width)
+        self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, rotation: Rotation, *, layer: int, attend: Attend) -> Tensor:
+        heads = (-1, self.head_dim)
+        q = rotate(self.q_proj(x).unflatten(-1, heads), rotation)
+        k = rotate(self.k_proj(x).unflatten(-1, heads), rotation)
+        v = self.v_proj(x).unflatten(-1, heads)
+        out: Tensor = self.o_proj(attend(layer, q, k, v).flatten(1))
+        return out
+
+
+class _MLP(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = _Attention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = _MLP(config)
+
+    def forward(self, x: Tensor, rotation: Rotation, *, layer: int, attend: Attend) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotation, layer=layer, attend=attend)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+class Decoder(nn.Module):
+    """Pre-norm layers with grouped-query attention and a gated MLP."""
+
+    def __init__(self, config: TextConfig, *, backend: Backend = SDPA) -> None:
+        super().__init__()
+        self.config = config
+        self.backend = backend
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.lm_head = (
+            None
+            if config.has_tied_head
+            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Look up token ids (L,) int64: (L, hidden_size)."""
+        out: Tensor = self.embed_tokens(ids)
+        return out
+
+    def forward(self, embeds: Tensor, cache: KVCache) -> Tensor:
+        """Append one sequence's next rows to its cache.
+
+        Args:
+            embeds: (L, hidden_size), token or visual rows, at positions cache.length and on.
+            cache: the sequence so far; holds L more tokens afterwards.
+
+        Returns:
+            (L, hidden_size), normalised, ready for `logits`.
+
+        Raises:
+            InputError: the sequence would pass the cache's max_tokens; the cache is unchanged.
+        """
+        start, num_new = cache.length, embeds.shape[0]
+        segments = Segments.of([num_new], [start + num_new], device=embeds.device)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys, values = cache.append(layer, k, v)
+            return attention(
+                q, keys, values, segments=segments, backend=self.backend, is_causal=True
+            )
+
+        positions = torch.arange(start, start + num_new, device=embeds.device)
+        hidden = self.run(embeds, positions, attend=attend)
+        cache.advance(num_new)
+        return hidden
+
+    def run(self, embeds: Tensor, positions: Tensor, *, attend: Attend) -> Tensor:
+        """Decode any rows, each layer's attention left to `attend`.
+
+        Args:
+            embeds: (L, hidden_size).
+            positions: (L,) integer, each row's place in its own sequence.
+            attend: called once for each layer.
+
+        Returns:
+            (L, hidden_size), normalised, ready for `logits`.
+        """
+        rotation = text_rotation(positions, self.config.head_dim, theta=self.config.rope_theta)
+        x = embeds
+        for index, layer in enumerate(self.layers):
+            x = layer(x, rotation, layer=index, attend=attend)
+        out: Tensor = self.norm(x)
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Score every token: (..., hidden_size) to (..., vocab_size) float32."""
+        head = self.embed_tokens if self.lm_head is None else self.lm_head
+        return F.linear(hidden, head.weight).float()

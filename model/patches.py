@@ -1,0 +1,95 @@
+"""The reference's resize rule and row order: from a picture to the rows the encoder reads."""
+
+from math import isqrt
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.errors import InputError
+from model.types import MERGE_SIZE, PATCH_PX, TOKEN_PX, PatchGrid
+
+MIN_TOKENS = 16
+MAX_ASPECT_RATIO = 200
+
+
+def pin_grid(height_px: int, width_px: int, *, max_tokens: int) -> PatchGrid:
+    """Choose the token grid for one frame: transformers' `smart_resize` at merge size 2.
+
+    Sides are rounded to whole tokens; where that is over budget, or below the 16 tokens the
+    model was trained with, both are scaled and rounded down, or up. The square roots are taken
+    of integers: the reference's floats can lose a row where the root is whole.
+
+    The reference's rule has two corners, kept here: a side never falls below one token, so a
+    strip longer than max_tokens : 1 passes the budget, and so can rounding up to the minimum.
+
+    Args:
+        height_px: of the source.
+        width_px: of the source.
+        max_tokens: budget of a full frame, at least 16.
+
+    Raises:
+        InputError: an empty picture, one longer than 200 : 1, or a budget below 16.
+    """
+    long_px, short_px = max(height_px, width_px), min(height_px, width_px)
+    if short_px < 1:
+        raise InputError(f"picture: expected at least 1x1 px, got {width_px}x{height_px}")
+    if long_px > MAX_ASPECT_RATIO * short_px:
+        raise InputError(
+            f"picture: expected an aspect ratio up to {MAX_ASPECT_RATIO}, "
+            f"got {width_px}x{height_px}"
+        )
+    if max_tokens < MIN_TOKENS:
+        raise InputError(f"max_tokens: expected at least {MIN_TOKENS}, got {max_tokens}")
+    rows, cols = round(height_px / TOKEN_PX), round(width_px / TOKEN_PX)
+    if rows * cols > max_tokens:
+        rows = max(1, isqrt(max_tokens * height_px // width_px))
+        cols = max(1, isqrt(max_tokens * width_px // height_px))
+    elif rows * cols < MIN_TOKENS:
+        rows = _ceil_sqrt(MIN_TOKENS * height_px, width_px)
+        cols = _ceil_sqrt(MIN_TOKENS * width_px, height_px)
+    return PatchGrid(rows, cols)
+
+
+def patchify(pixels: NDArray[np.uint8] | Tensor, *, merge_size: int = MERGE_SIZE) -> Tensor:
+    """Cut frames into the encoder's rows, normalised to [-1, 1].
+
+    Rows are ordered (frame, h / m, w / m, m, m), so that the patches of one token lie together;
+    inside a row (channel, 14, 14).
+
+    Args:
+        pixels: (H, W, 3) or (T, H, W, 3) uint8 RGB, sides multiples of 14 * merge_size.
+        merge_size: patches per token side.
+
+    Returns:
+        (N, 588) float32 on the device of `pixels`.
+
+    Raises:
+        InputError: another dtype or shape.
+    """
+    if isinstance(pixels, np.ndarray):
+        # from_numpy warns of arrays it must not write to; patchify only reads, but cannot say so.
+        pixels = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+    side_px = PATCH_PX * merge_size
+    if (
+        pixels.dtype != torch.uint8
+        or pixels.ndim not in (3, 4)
+        or pixels.shape[-1] != 3
+        or pixels.shape[-3] % side_px
+        or pixels.shape[-2] % side_px
+        or pixels.numel() == 0
+    ):
+        raise InputError(
+            f"frame: expected uint8 of (H, W, 3) or (T, H, W, 3) with sides multiples of "
+            f"{side_px}, got {pixels.dtype} of {tuple(pixels.shape)}"
+        )
+    h, w = pixels.shape[-3] // side_px, pixels.shape[-2] // side_px
+    blocks = pixels.reshape(-1, h, merge_size, PATCH_PX, w, merge_size, PATCH_PX, 3)
+    rows = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3 * PATCH_PX**2)
+    return rows.float().sub_(127.5).div_(127.5)
+
+
+def _ceil_sqrt(numerator: int, denominator: int) -> int:
+    """Return the square root of a positive fraction, rounded up."""
+    return isqrt(-(-numerator // denominator) - 1) + 1

@@ -1,0 +1,74 @@
+"""Text to token ids and back, for both checkpoint families.
+
+Both are Qwen2.5 tokenizers, so the class is named here rather than looked up: a folder cannot
+bring code of its own.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from transformers import Qwen2Tokenizer
+
+from model.errors import CheckpointError
+
+VISUAL_PLACEHOLDERS = ("<image>", "<|video_pad|>")
+"""The remote-code family's, then the native one's: Qwen's own `<|video_pad|>` is in both."""
+
+
+class Tokenizer:
+    """Encodes prompt pieces and decodes answers.
+
+    Attributes:
+        visual_id: the id that stands for one visual token in a written-out prompt.
+        im_start_id: the id that opens a turn.
+        im_end_id: the id that closes a turn.
+        end_ids: the ids at which an answer is over.
+        control_words: texts that encode to control tokens and have no place in a question.
+    """
+
+    def __init__(self, tokenizer: Qwen2Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._vocab: dict[str, int] = tokenizer.get_vocab()
+        self.im_start_id = self._control_id("<|im_start|>")
+        self.im_end_id = self._control_id("<|im_end|>")
+        self.end_ids = frozenset({self.im_end_id, self._control_id("<|endoftext|>")})
+        self.visual_id = self._control_id(*VISUAL_PLACEHOLDERS)
+        self.control_words: tuple[str, ...] = tuple(sorted(tokenizer.get_added_vocab()))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the tokenizer of a checkpoint folder.
+
+        Raises:
+            CheckpointError: its files are missing or broken, or a control token is not in it.
+        """
+        if not (folder / "tokenizer.json").is_file() and not (
+            (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+        ):
+            raise CheckpointError(
+                f"{folder}: expected tokenizer.json, or vocab.json and merges.txt; got neither"
+            )
+        try:
+            tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise CheckpointError(f"{folder}: tokenizer.json cannot be read: {exc}") from exc
+        return cls(tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """Give the ids of `text`, control tokens recognised, none added."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Give the text of `ids` without its control tokens."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _control_id(self, *candidates: str) -> int:
+        """Give the id of the first candidate in the vocabulary."""
+        for candidate in candidates:
+            if candidate in self._vocab:
+                return self._vocab[candidate]
+        raise CheckpointError(
+            f"tokenizer: expected the control token {' or '.join(candidates)}; it has none"
+        )

@@ -1,0 +1,238 @@
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.answers import Respondent, digit_ids, looped_tail, yes_no_ids
+from model.context import Context, Fork
+from model.errors import CheckpointError, InputError
+from model.prompt import question_suffix, wording
+from model.tokenizer import Tokenizer
+from model.types import Answer, Question
+from tests.model.nano_model import nano, nano_tokenizer
+
+CAPTION = Question("caption", "")
+FIRE = Question("yes_no", "Is there fire?")
+COLOUR = Question("choice", "What colour is the car?", ("red", "dark red", "blue"))
+CARS = Question("count", "How many cars are there?")
+WHAT = Question("text", "What has changed?")
+EVERY_KIND = (CAPTION, FIRE, COLOUR, CARS, WHAT)
+
+
+@pytest.fixture(scope="module")
+def respondent() -> Respondent:
+    return Respondent(nano(), nano_tokenizer(), max_caption_tokens=12, max_answer_tokens=6)
+
+
+def seen(seed: int) -> Context:
+    """A context that has seen three frames of its own."""
+    context = Context(nano(), nano_tokenizer(), start_pts_s=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    for second in range(3):
+        rows = torch.randn(5, nano().config.text.hidden_size, generator=generator)
+        context.append(rows, pts_s=float(second))
+    return context
+
+
+def log_shares_after(context: Context, question: Question, said: Sequence[int] = ()) -> Tensor:
+    """The log probabilities of what follows a question and some words of the answer."""
+    suffix = nano_tokenizer().encode(question_suffix(wording(question)))
+    with context.fork() as fork:
+        return fork.extend([*suffix, *said]).log_softmax(-1)
+
+
+def test_yes_no_weighs_all_spellings_at_the_first_token(respondent: Respondent) -> None:
+    context, tokenizer = seen(0), nano_tokenizer()
+    shares = log_shares_after(context, FIRE).exp()
+    yes = sum(float(shares[tokenizer.encode(w)[0]]) for w in ("yes", " yes", "Yes", " Yes"))
+    yes += sum(float(shares[tokenizer.encode(w)[0]]) for w in ("YES", " YES"))
+    no = sum(float(shares[tokenizer.encode(w)[0]]) for w in ("no", " no", "No", " No", "NO", " NO"))
+    answer = respondent.answer(FIRE, context)
+    assert answer.p == pytest.approx(yes / (yes + no), rel=1e-4)
+    assert answer.text == ("yes" if yes >= no else "no")
+    assert answer.num_generated == 0
+
+
+def test_choice_scores_every_option_to_its_end(respondent: Respondent) -> None:
+    context, tokenizer = seen(1), nano_tokenizer()
+    scores = {}
+    for option in COLOUR.options:
+        ids = tokenizer.encode(option)
+        scores[option] = sum(
+            float(log_shares_after(context, COLOUR, ids[:index])[token_id])
+            for index, token_id in enumerate([*ids, tokenizer.im_end_id])
+        )
+    best = max(scores, key=scores.__getitem__)
+    total = sum(math.exp(score) for score in scores.values())
+    answer = respondent.answer(COLOUR, context)
+    assert answer.text == best
+    assert answer.p == pytest.approx(math.exp(scores[best]) / total, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_count_is_an_integer_with_the_probability_of_each_step(
+    respondent: Respondent, seed: int
+) -> None:
+    context, tokenizer = seen(seed), nano_tokenizer()
+    answer = respondent.answer(CARS, context)
+    assert answer.text == str(int(answer.text))
+    assert len(answer.text) <= 3
+    digits = digit_ids(tokenizer)
+    p, said = 1.0, list[int]()
+    for index, digit in enumerate(answer.text):
+        allowed = digits if index == 0 else [*digits, tokenizer.im_end_id]
+        shares = log_shares_after(context, CARS, said)[allowed].softmax(0)
+        p *= float(shares[int(digit)])
+        said.append(digits[int(digit)])
+    if answer.text != "0" and len(answer.text) < 3:
+        allowed = [*digits, tokenizer.im_end_id]
+        p *= float(log_shares_after(context, CARS, said)[allowed].softmax(0)[10])
+    assert answer.p == pytest.approx(p, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("question", "max_new_tokens"), [(CAPTION, 12), (WHAT, 6)], ids=["caption", "text"]
+)
+def test_free_text_is_greedy_up_to_its_own_limit(
+    respondent: Respondent, question: Question, max_new_tokens: int
+) -> None:
+    context, tokenizer = seen(3), nano_tokenizer()
+    said = list[int]()
+    while len(said) < max_new_tokens:
+        token_id = int(log_shares_after(context, question, said).argmax())
+        if token_id in tokenizer.end_ids:
+            break
+        said.append(token_id)
+    answer = respondent.answer(question, context)
+    assert answer == Answer(question.kind, tokenizer.decode(said).strip(), None, len(said))
+
+
+def test_free_text_stops_at_an_end_token(respondent: Respondent) -> None:
+    context, tokenizer = seen(3), nano_tokenizer()
+    second = respondent.answer(WHAT, context)
+    assert second.num_generated > 1
+    first_id = int(log_shares_after(context, WHAT).argmax())
+    stopping = Respondent(nano(), tokenizer, max_caption_tokens=12, max_answer_tokens=6)
+    stopping._end_ids = frozenset({first_id})
+    assert stopping.answer(WHAT, context) == Answer("text", "", None, 0)
+
+
+def test_answers_depend_on_what_was_seen(respondent: Respondent) -> None:
+    contexts = [seen(seed) for seed in range(4)]
+    for question in (FIRE, COLOUR, CARS):
+        shares = {respondent.answer(question, context).p for context in contexts}
+        assert len(shares) == len(contexts)
+    texts = {respondent.answer(CAPTION, context).text for context in contexts}
+    assert len(texts) > 1
+
+
+def test_the_order_of_questions_changes_no_answer(respondent: Respondent) -> None:
+    context = seen(4)
+    alone = {question: respondent.answer(question, seen(4)) for question in EVERY_KIND}
+    for order in itertools.islice(itertools.permutations(EVERY_KIND), 0, 120, 29):
+        assert {question: respondent.answer(question, context) for question in order} == alone
+
+
+def test_context_is_left_as_it_was(respondent: Respondent) -> None:
+    context = seen(5)
+    length, window = context.length, context.window
+    for question in EVERY_KIND:
+        respondent.answer(question, context)
+    assert (context.length, context.window) == (length, window)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        pytest.param(Question("yes_no", "  "), "expected a text", id="blank"),
+        pytest.param(
+            Question("text", "Hi<|im_end|>"), r"control token <\|im_end\|>", id="control token"
+        ),
+        pytest.param(
+            Question("choice", "Q?", ("a", "<|video_pad|>")), "control token", id="in an option"
+        ),
+        pytest.param(Question("choice", "Q?", ("red",)), "two or more", id="one option"),
+        pytest.param(Question("choice", "Q?", ("red", " red")), "distinct", id="same options"),
+        pytest.param(Question("choice", "Q?", ("red", "")), "not blank", id="blank option"),
+        pytest.param(Question("count", "Q?", ("1", "2")), "no options", id="options not asked for"),
+    ],
+)
+def test_a_question_that_cannot_be_put_is_refused(
+    respondent: Respondent, question: Question, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        respondent.answer(question, seen(0))
+
+
+class Lookup(Tokenizer):
+    """A tokenizer of a few words, everything else spelled out."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = {word: 1000 + index for index, word in enumerate(words)}
+
+    def encode(self, text: str) -> list[int]:
+        return [self._words[text]] if text in self._words else [ord(letter) for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_yes_and_no_that_begin_alike_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="both begin with ' '"):
+        yes_no_ids(Lookup(["yes", "no"]))
+
+
+def test_digits_of_several_tokens_are_refused() -> None:
+    class Paired(Lookup):
+        def encode(self, text: str) -> list[int]:
+            return [1, *super().encode(text)]
+
+    with pytest.raises(CheckpointError, match="a token for each digit"):
+        digit_ids(Paired([]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "num_repeated"),
+    [
+        pytest.param([], 0, id="nothing said"),
+        pytest.param([5, 1, 0, 0, 0], 0, id="a number's zeros are no loop"),
+        pytest.param([1, 2, 3, 1, 2, 3], 0, id="twice is no loop"),
+        pytest.param([9, 1, 2, 3, 1, 2, 3, 1, 2, 3], 6, id="three turns of three"),
+        pytest.param([9, *[7] * 8], 7, id="eight times one token"),
+        pytest.param([*[4, 5] * 4], 6, id="four turns of two"),
+        pytest.param([1, 2, 3, 1, 2, 3, 1, 2, 3, 4], 0, id="moved on"),
+    ],
+)
+def test_loops_are_told_from_what_only_sounds_alike(ids: list[int], num_repeated: int) -> None:
+    assert looped_tail(ids) == num_repeated
+
+
+@given(
+    head=st.lists(st.integers(100, 200), max_size=10),
+    turn=st.lists(st.integers(0, 50), min_size=3, max_size=16, unique=True),
+)
+def test_a_loop_is_cut_to_one_turn(head: list[int], turn: list[int]) -> None:
+    said = [*head, *turn * 3]
+    assert said[: len(said) - looped_tail(said)] == [*head, *turn]
+
+
+class StuckFork(Fork):
+    """A place where one word follows whatever is said."""
+
+    def __init__(self, word_id: int) -> None:
+        self.logits = torch.zeros(nano().config.text.vocab_size)
+        self.logits[word_id] = 1.0
+
+    def extend(self, ids: Sequence[int]) -> Tensor:
+        assert len(ids) == 1
+        return self.logits
+
+
+def test_a_looping_answer_is_cut_short(respondent: Respondent) -> None:
+    stuck = StuckFork(nano_tokenizer().encode(" car")[0])
+    assert respondent._free(CAPTION, stuck, stuck.logits) == Answer("caption", "car", None, 8)

@@ -1,0 +1,168 @@
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.attention import (
+    SDPA,
+    Backend,
+    Segments,
+    attention,
+    choose_backend,
+    plain_attention,
+    prove,
+)
+from model.errors import BackendError
+
+CPU = torch.device("cpu")
+SEGMENT = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
+def packed(
+    segments: Segments, *, num_heads: int, num_kv_heads: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    num_q, num_k = sum(segments.query_lengths), sum(segments.key_lengths)
+    q = torch.randn(num_q, num_heads, 8, generator=generator)
+    k, v = torch.randn(2, num_k, num_kv_heads, 8, generator=generator).unbind()
+    return q, k, v
+
+
+@given(
+    st.lists(SEGMENT, min_size=1, max_size=5),
+    st.sampled_from([(2, 2), (6, 2), (3, 1)]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_sdpa_equals_the_plain_formula(
+    lengths: list[tuple[int, int]],
+    heads: tuple[int, int],
+    is_causal: bool,  # noqa: FBT001, Hypothesis passes it by name
+    seed: int,
+) -> None:
+    num_heads, num_kv_heads = heads
+    segments = Segments.of(
+        [num_q for num_q, _ in lengths], [num_q + more for num_q, more in lengths], device=CPU
+    )
+    q, k, v = packed(segments, num_heads=num_heads, num_kv_heads=num_kv_heads, seed=seed)
+    got = attention(q, k, v, segments=segments, backend=SDPA, is_causal=is_causal)
+    torch.testing.assert_close(
+        got, plain_attention(q, k, v, segments=segments, is_causal=is_causal), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("lengths", [(5, 5, 5), (3, 7, 2)])
+def test_segments_do_not_see_each_other(lengths: tuple[int, ...]) -> None:
+    segments = Segments.of(lengths, device=CPU)
+    q, k, v = packed(segments, num_heads=2, num_kv_heads=2, seed=0)
+    before = attention(q, k, v, segments=segments, backend=SDPA)
+    first = lengths[0]
+    k[:first], v[:first] = 9.0, 9.0
+    after = attention(q, k, v, segments=segments, backend=SDPA)
+    assert torch.equal(before[first:], after[first:])
+    assert not torch.allclose(before[:first], after[:first])
+
+
+def test_causal_queries_are_the_last_keys_and_see_no_later_one() -> None:
+    segments = Segments.of([3], [8], device=CPU)
+    q, k, v = packed(segments, num_heads=4, num_kv_heads=2, seed=0)
+    before = attention(q, k, v, segments=segments, backend=SDPA, is_causal=True)
+    k[7], v[7] = 9.0, 9.0
+    after = attention(q, k, v, segments=segments, backend=SDPA, is_causal=True)
+    assert torch.equal(before[:2], after[:2])
+    assert not torch.allclose(before[2], after[2])
+
+
+def test_segments_lie_end_to_end() -> None:
+    segments = Segments.of([2, 3], [4, 5], device=CPU)
+    assert segments.cu_seqlens_q.tolist() == [0, 2, 5]
+    assert segments.cu_seqlens_k.tolist() == [0, 4, 9]
+    assert segments.cu_seqlens_q.dtype == torch.int32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_backend_chosen_for_the_cpu_is_proved_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    backend = choose_backend(CPU, dtype)
+    assert backend.name == "sdpa"
+    assert "cpu" in backend.reason
+    # oneDNN takes AMX for bfloat16 wherever the CPU names it; some virtual machines then trap it.
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert prove(backend, device=CPU, dtype=dtype) < 0.03
+
+
+class FakeFlashAttention(ModuleType):
+    """The package flash-attn as far as it is used here: packed rows between cumulative lengths."""
+
+    def flash_attn_varlen_func(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        cu_seqlens_q: Tensor,
+        cu_seqlens_k: Tensor,
+        max_seqlen_q: int,
+        max_seqlen_k: int,
+        causal: bool,
+    ) -> Tensor:
+        lengths_q, lengths_k = cu_seqlens_q.diff().tolist(), cu_seqlens_k.diff().tolist()
+        assert (max(lengths_q), max(lengths_k)) == (max_seqlen_q, max_seqlen_k)
+        segments = Segments.of(lengths_q, lengths_k, device=q.device)
+        return plain_attention(q, k, v, segments=segments, is_causal=causal)
+
+
+def test_flash_attention_is_chosen_where_it_can_run_and_is_called_as_it_expects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setitem(sys.modules, "flash_attn", FakeFlashAttention("flash_attn"))
+    backend = choose_backend(cuda, torch.bfloat16)
+    assert backend.name == "flash-attn"
+    assert prove(backend, device=CPU, dtype=torch.float32) == 0
+    assert "16-bit" in choose_backend(cuda, torch.float32).reason
+
+    monkeypatch.setitem(sys.modules, "flash_attn", None)
+    backend = choose_backend(cuda, torch.bfloat16)
+    assert (backend.name, backend.reason) == ("sdpa", "flash-attn is not installed")
+
+
+def test_a_backend_that_ignores_the_causal_mask_fails_its_proof() -> None:
+    def kernel(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool) -> Tensor:
+        del is_causal
+        return plain_attention(q, k, v, segments=segments, is_causal=False)
+
+    with pytest.raises(BackendError, match="forgetful on cpu"):
+        prove(Backend("forgetful", "a test", kernel), device=CPU, dtype=torch.float32)
+
+
+def test_a_backend_that_returns_nan_fails_its_proof() -> None:
+    def kernel(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool) -> Tensor:
+        return plain_attention(q, k, v, segments=segments, is_causal=is_causal) * float("nan")
+
+    with pytest.raises(BackendError, match="nan"):
+        prove(Backend("broken", "a test", kernel), device=CPU, dtype=torch.float32)
+
+
+def test_a_kernel_that_does_not_run_fails_its_proof() -> None:
+    def kernel(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool) -> Tensor:
+        del q, k, v, segments, is_causal
+        raise RuntimeError("no kernel image is available for this device")
+
+    with pytest.raises(BackendError, match=r"absent on cpu.*no kernel image"):
+        prove(Backend("absent", "a test", kernel), device=CPU, dtype=torch.float32)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_backend_chosen_for_cuda_is_proved(dtype: torch.dtype) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    device = torch.device("cuda")
+    prove(choose_backend(device, dtype), device=device, dtype=dtype)
+    prove(SDPA, device=device, dtype=dtype)

@@ -1,0 +1,334 @@
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.answers import looped_tail
+from model.context import RollingContext
+from model.engine import Engine
+from model.errors import CheckpointError, InputError
+from model.patches import patchify
+from model.prompt import HEAD, frame_stamp, question_suffix
+from model.types import PatchGrid, PrunedFrame, Question, Window
+from tests.model.nano_model import (
+    GRID,
+    NANO,
+    nano,
+    nano_engine,
+    nano_tokenizer,
+    picture,
+    pruned,
+    reference_nano,
+    some_tokens,
+)
+
+WHAT = Question("text", "What is in the video?")
+FIRE = Question("yes_no", "Is there fire?")
+NOTHING = np.zeros((GRID.rows, GRID.cols), dtype=np.bool_)
+
+
+def reference_inputs(frames: Sequence[PrunedFrame], text: str) -> dict[str, Tensor]:
+    """What transformers is given for these frames and masks; the first frame is whole."""
+    tokenizer = nano_tokenizer()
+    masks = [np.ones_like(frames[0].keep_mask), *(frame.keep_mask for frame in frames[1:])]
+    prompt = HEAD
+    for index, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+        prompt += frame_stamp(frame.pts_s - frames[0].pts_s, is_first=index == 0)
+        prompt += "<|video_pad|>" * int(mask.sum())
+    ids = torch.tensor([tokenizer.encode(prompt + question_suffix(text))])
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values_videos": torch.cat([patchify(frame.pixels) for frame in frames]),
+        "video_grid_thw": torch.tensor([[len(frames), 2 * GRID.rows, 2 * GRID.cols]]),
+        "video_merge_sizes": torch.tensor([2]),
+        "video_compression_mask": torch.from_numpy(np.concatenate([m.ravel() for m in masks])),
+    }
+
+
+def assert_answers_like_reference(engine: Engine, frames: Sequence[PrunedFrame]) -> None:
+    """Same next-token logits within 1e-3, same greedy words, as one pass in transformers."""
+    inputs = reference_inputs(frames, WHAT.text)
+    with torch.inference_mode():
+        expected = reference_nano()(**inputs).logits[0, -1]
+    with engine._context("gate").fork() as fork:
+        got = fork.extend(nano_tokenizer().encode(question_suffix(WHAT.text)))
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=0)
+    [answer] = engine.ask([("gate", WHAT)])
+    generated = reference_nano().generate(
+        **inputs, do_sample=False, repetition_penalty=1.0, max_new_tokens=answer.num_generated
+    )
+    said = generated[0, inputs["input_ids"].shape[1] :].tolist()
+    assert answer.num_generated > 3
+    assert answer.text == nano_tokenizer().decode(said[: len(said) - looped_tail(said)]).strip()
+
+
+def clip(num_frames: int) -> list[PrunedFrame]:
+    """Frames a second and a bit apart, each keeping some tokens."""
+    return [
+        pruned(picture(n), pts_s=40.0 + 1.2 * n, keep=some_tokens(n), is_refresh=n == 0)
+        for n in range(num_frames)
+    ]
+
+
+def test_grown_frame_by_frame_equals_transformers() -> None:
+    engine, frames = nano_engine(), clip(9)
+    for frame in frames:
+        engine.append([frame])
+    assert_answers_like_reference(engine, frames)
+
+
+def test_the_younger_context_equals_transformers_on_its_own_window() -> None:
+    engine, frames = nano_engine(window_s=8.0), clip(8)
+    for frame in frames:
+        engine.append([frame])
+    window = engine.window("gate")
+    assert window is not None
+    assert window.start_pts_s == frames[4].pts_s
+    assert_answers_like_reference(engine, frames[4:])
+
+
+def test_all_frames_at_once_equal_one_by_one() -> None:
+    frames = clip(6)
+    at_once, one_by_one = nano_engine(), nano_engine()
+    at_once.append(frames)
+    for frame in frames:
+        one_by_one.append([frame])
+    assert at_once.window("gate") == one_by_one.window("gate")
+    [first], [second] = at_once.ask([("gate", FIRE)]), one_by_one.ask([("gate", FIRE)])
+    assert first.p == pytest.approx(second.p, abs=1e-5)
+
+
+def test_cameras_in_one_batch_do_not_see_each_other() -> None:
+    together, alone = nano_engine(), nano_engine()
+    wide = PatchGrid(rows=3, cols=7)
+    yard = pruned(picture(3, grid=wide), pts_s=7.0, stream_id="yard", is_refresh=True)
+    for frame in clip(4):
+        together.append([frame, replace(yard, pts_s=frame.pts_s)])
+        alone.append([frame])
+    asked = [("gate", FIRE), ("yard", FIRE), ("gate", WHAT)]
+    answers, expected = together.ask(asked), alone.ask([("gate", FIRE), ("gate", WHAT)])
+    assert answers[0].p == pytest.approx(expected[0].p, abs=1e-5)
+    assert answers[2] == expected[1]
+    assert answers[1].p != answers[0].p
+
+
+def test_a_frame_that_keeps_nothing_is_not_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = nano_engine()
+    engine.append(clip(2))
+    window = engine.window("gate")
+    monkeypatch.setattr(nano(), "encode", None)
+    engine.append([pruned(picture(9), pts_s=50.0, keep=NOTHING)])
+    assert engine.window("gate") == window
+
+
+def test_each_frame_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, encoded = nano_engine(window_s=4.0), list[tuple[int, int]]()
+    encode = nano().encode
+
+    def counted(rows: Tensor, patch_grids: Sequence[tuple[int, int]]) -> Tensor:
+        encoded.extend(patch_grids)
+        return encode(rows, patch_grids)
+
+    monkeypatch.setattr(nano(), "encode", counted)
+    for frame in clip(10):
+        engine.append([frame])
+        engine.ask([("gate", FIRE)])
+    assert encoded == [(2 * GRID.rows, 2 * GRID.cols)] * 10
+
+
+def test_a_failed_append_changes_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, append = nano_engine(), RollingContext.append
+    yard = replace(clip(1)[0], stream_id="yard")
+    engine.append([*clip(3), yard])
+    before = engine.ask([("gate", FIRE), ("yard", FIRE)])
+
+    def out_of_memory(
+        self: RollingContext, features: Tensor, kept: Tensor, *, pts_s: float
+    ) -> None:
+        append(self, features, kept, pts_s=pts_s)
+        if pts_s == 62.0:
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(RollingContext, "append", out_of_memory)
+    late = [pruned(picture(5), pts_s=60.0, is_refresh=True), replace(yard, pts_s=62.0)]
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.append(late)
+    assert engine.ask([("gate", FIRE), ("yard", FIRE)]) == before
+
+
+def test_window_of_a_stream_that_showed_nothing_is_none() -> None:
+    assert nano_engine().window("gate") is None
+
+
+def test_window_tells_what_a_question_sees() -> None:
+    engine = nano_engine()
+    engine.append(
+        [
+            pruned(picture(0), pts_s=5.0, is_refresh=True),
+            pruned(picture(1), pts_s=6.0, keep=NOTHING),
+            pruned(picture(2), pts_s=7.0, keep=some_tokens(2)),
+        ]
+    )
+    num_tokens = GRID.num_tokens + int(some_tokens(2).sum())
+    assert engine.window("gate") == Window(5.0, 7.0, num_frames=2, num_tokens=num_tokens)
+
+
+def test_reset_starts_a_stream_anew() -> None:
+    engine = nano_engine()
+    engine.append(clip(3))
+    engine.reset("gate")
+    assert engine.window("gate") is None
+    with pytest.raises(InputError, match="stream gate: expected a frame before a question"):
+        engine.ask([("gate", FIRE)])
+    other = PatchGrid(rows=3, cols=6)
+    engine.append([pruned(picture(1, grid=other), pts_s=1.0)])
+    assert engine.window("gate") == Window(1.0, 1.0, num_frames=1, num_tokens=18)
+
+
+def test_remove_frees_what_a_stream_held() -> None:
+    engine = nano_engine()
+    weights_only = engine.num_bytes
+    engine.append(clip(3))
+    assert engine.num_bytes > weights_only
+    engine.remove("gate")
+    engine.remove("gate")
+    assert engine.num_bytes == weights_only
+    with pytest.raises(InputError, match="stream gate"):
+        engine.ask([("gate", FIRE)])
+
+
+def test_one_bad_question_answers_none() -> None:
+    engine = nano_engine()
+    engine.append(clip(1))
+    with pytest.raises(InputError, match="expected a text"):
+        engine.ask([("gate", FIRE), ("gate", Question("text", ""))])
+
+
+def test_a_refresh_is_seen_whole_on_any_grid_and_the_history_stays() -> None:
+    engine = nano_engine()
+    engine.append(clip(2))
+    before = engine.window("gate")
+    assert before is not None
+    other = PatchGrid(rows=3, cols=6)
+    engine.append([pruned(picture(1, grid=other), pts_s=45.0, is_refresh=True)])
+    assert engine.window("gate") == Window(
+        before.start_pts_s, 45.0, num_frames=3, num_tokens=before.num_tokens + 18
+    )
+
+
+GOOD = pruned(picture(0), pts_s=60.0)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        pytest.param(
+            pruned(picture(1, grid=PatchGrid(3, 6)), pts_s=60.0),
+            "expected a refresh where the grid changes from 4x5 to 3x6",
+            id="another grid",
+        ),
+        pytest.param(
+            replace(GOOD, pixels=GOOD.pixels[:-1]),
+            r"expected pixels of uint8 \(112, 140, 3\), got uint8 \(111, 140, 3\)",
+            id="picture of another size",
+        ),
+        pytest.param(
+            replace(GOOD, pixels=GOOD.pixels.astype(np.float32)), "got float32", id="float picture"
+        ),
+        pytest.param(
+            replace(GOOD, keep_mask=GOOD.keep_mask.ravel()),
+            r"expected a keep mask of bool \(rows, cols\), got bool \(20,\)",
+            id="flat mask",
+        ),
+        pytest.param(
+            replace(GOOD, keep_mask=GOOD.keep_mask.astype(np.uint8)), "got uint8", id="integer mask"
+        ),
+        pytest.param(replace(GOOD, pts_s=float("nan")), "expected a finite pts_s", id="no time"),
+    ],
+)
+def test_a_malformed_frame_is_refused_and_nothing_is_shown(
+    frame: PrunedFrame, message: str
+) -> None:
+    engine = nano_engine()
+    engine.append(clip(1))
+    window = engine.window("gate")
+    with pytest.raises(InputError, match=message):
+        engine.append([GOOD, frame])
+    assert engine.window("gate") == window
+
+
+def load(path: str = str(NANO), *, device: str = "cpu", dtype: str = "float32") -> Engine:
+    return Engine.load(
+        path,
+        device=device,
+        dtype=dtype,
+        window_s=180.0,
+        max_context_tokens=16384,
+        max_caption_tokens=8,
+        max_answer_tokens=8,
+    )
+
+
+def assert_answers(engine: Engine) -> None:
+    engine.append(clip(3))
+    [answer] = engine.ask([("gate", FIRE)])
+    assert answer.p is not None
+    assert 0.0 <= answer.p <= 1.0
+
+
+def test_loads_the_bundled_model() -> None:
+    engine = load()
+    assert_answers(engine)
+    assert engine.model_name == "nano"
+    assert engine.attention_backend.startswith("sdpa")
+
+
+def test_answers_in_bfloat16() -> None:
+    # Asked of another process: where the kernel withholds AMX, the instruction ends the asker.
+    product = "import torch; x = torch.ones(64, 128, dtype=torch.bfloat16); x @ x.T"
+    if subprocess.run([sys.executable, "-c", product], capture_output=True, check=False).returncode:
+        pytest.skip("this CPU has no working bfloat16 products")
+    assert_answers(load(dtype="bfloat16"))
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "message"),
+    [
+        pytest.param("cpu", "int8", "dtype: expected one of bfloat16", id="dtype"),
+        pytest.param(
+            "toaster", "float32", "device: expected cpu or cuda, got toaster", id="device"
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_refused(device: str, dtype: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load(device=device, dtype=dtype)
+
+
+def test_an_absent_cuda_device_is_refused() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(InputError, match="CUDA is not there"):
+        load(device="cuda")
+
+
+def test_limits_beyond_the_models_positions_are_refused() -> None:
+    with pytest.raises(InputError, match="32768 positions, got 40000"):
+        nano_engine(max_context_tokens=40000)
+
+
+def test_limits_of_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="expected positive window_s"):
+        nano_engine(window_s=0.0)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        load(str(tmp_path))

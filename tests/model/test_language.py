@@ -1,0 +1,144 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.errors import InputError
+from model.kv_cache import KVCache
+from model.network import VideoLlama3
+from model.patch_diff import paper_mask
+from model.patches import patchify
+from model.rope import text_rotation
+from tests.model.tiny import IMAGE_TOKEN_ID, VIDEO_TOKEN_ID, VOCAB_SIZE, clip, oracle, ours
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["untied", "tied"])
+def reference(request: pytest.FixtureRequest) -> Any:
+    return oracle(is_tied=request.param)
+
+
+@pytest.fixture(scope="module")
+def network(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> VideoLlama3:
+    folder: Path = tmp_path_factory.mktemp("model")
+    return ours(reference, folder)
+
+
+def new_cache(network: VideoLlama3, *, max_tokens: int | None = None) -> KVCache:
+    return KVCache(
+        network.config.text,
+        dtype=network.dtype,
+        device=network.device,
+        capacity=8,
+        max_tokens=max_tokens,
+    )
+
+
+def words(num_words: int, *, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(4, IMAGE_TOKEN_ID, (num_words,), generator=generator)
+
+
+def logits(network: VideoLlama3, *parts: Tensor) -> Tensor:
+    """Each part, ids (L,) or rows (L, D), appended to one cache in a pass of its own."""
+    cache = new_cache(network)
+    hidden = [
+        network.language(part if part.is_floating_point() else network.language.embed(part), cache)
+        for part in parts
+    ]
+    return network.language.logits(torch.cat(hidden))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(4, 4), (3, 7), (5, 2)])
+def test_logits_of_a_pruned_video_prompt_equal_the_oracles(
+    reference: Any, network: VideoLlama3, rows: int, cols: int
+) -> None:
+    frames = clip(4, rows, cols, seed=rows)
+    keep = torch.from_numpy(
+        np.stack([paper_mask(frames[t], frames[t - 1] if t else None) for t in range(len(frames))])
+    )
+    assert rows * cols < keep.sum() < keep.numel()
+    head, tail = words(9, seed=1), words(6, seed=2)
+    stamps = [words(3, seed=10 + t) for t in range(len(frames))]
+
+    ids = [head]
+    for stamp, mask in zip(stamps, keep, strict=True):
+        ids += [stamp, torch.full((int(mask.sum()),), VIDEO_TOKEN_ID)]
+    expected = reference(
+        input_ids=torch.cat([*ids, tail])[None],
+        pixel_values_videos=patchify(frames),
+        video_grid_thw=torch.tensor([(len(frames), 2 * rows, 2 * cols)]),
+        video_merge_sizes=torch.tensor([2]),
+        video_compression_mask=keep.flatten(),
+    ).logits[0]
+
+    grown = [head]
+    for frame, stamp, mask in zip(frames, stamps, keep, strict=True):
+        tokens = network.encode(patchify(frame), [(2 * rows, 2 * cols)])
+        grown += [stamp, tokens[mask.flatten()]]
+    got = logits(network, *grown, tail)
+    assert got.shape == (*expected.shape[:-1], VOCAB_SIZE)
+    assert (got - expected).abs().max() <= 1e-3
+    assert torch.equal(got.argmax(dim=-1), expected.argmax(dim=-1))
+
+    in_one_pass = torch.cat(
+        [part if part.is_floating_point() else network.language.embed(part) for part in grown]
+    )
+    assert (logits(network, in_one_pass, tail) - expected).abs().max() <= 1e-3
+
+
+@pytest.mark.parametrize("merge_size", [1, 2])
+def test_logits_of_an_image_prompt_equal_the_oracles(
+    reference: Any, network: VideoLlama3, merge_size: int
+) -> None:
+    (image,) = clip(1, 3, 4)
+    rows = patchify(image, merge_size=merge_size)
+    tokens = network.encode(rows, [(6, 8)], merge_size=merge_size)
+    head, tail = words(5, seed=3), words(7, seed=4)
+    placeholders = torch.full((len(tokens),), IMAGE_TOKEN_ID)
+    expected = reference(
+        input_ids=torch.cat([head, placeholders, tail])[None],
+        pixel_values=rows,
+        image_grid_thw=torch.tensor([(1, 6, 8)]),
+        image_merge_sizes=torch.tensor([merge_size]),
+    ).logits[0]
+    assert (logits(network, head, tokens, tail) - expected).abs().max() <= 1e-3
+
+
+def test_decoding_one_by_one_equals_one_pass(network: VideoLlama3) -> None:
+    ids = words(40, seed=5)
+    whole = logits(network, ids)
+    assert whole.dtype == torch.float32
+    for size in (1, 7, 25):
+        parts = torch.split(ids, size)
+        torch.testing.assert_close(logits(network, *parts), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_a_truncated_cache_goes_on_as_if_the_tail_had_never_been(network: VideoLlama3) -> None:
+    prefix, wrong, right = words(12, seed=6), words(9, seed=7), words(4, seed=8)
+    cache = new_cache(network)
+    network.language(network.language.embed(prefix), cache)
+    network.language(network.language.embed(wrong), cache)
+    cache.truncate(len(prefix))
+    hidden = network.language(network.language.embed(right), cache)
+    expected = logits(network, torch.cat([prefix, right]))[len(prefix) :]
+    torch.testing.assert_close(network.language.logits(hidden), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_full_cache_refuses_the_pass_and_stays_as_it_was(network: VideoLlama3) -> None:
+    cache = new_cache(network, max_tokens=10)
+    network.language(network.language.embed(words(8, seed=9)), cache)
+    with pytest.raises(InputError, match="expected at most 10 tokens, got 11"):
+        network.language(network.language.embed(words(3, seed=9)), cache)
+    assert cache.length == 8
+    network.language(network.language.embed(words(2, seed=9)), cache)
+    assert cache.length == 10
+
+
+def test_angles_are_exact_far_into_a_stream() -> None:
+    cos, sin = text_rotation(torch.tensor([10_000_019]), 128, theta=1e6)
+    exact = 10_000_019 * 1e6 ** (-np.arange(64) / 64)
+    np.testing.assert_allclose(cos[0, :64], np.cos(exact), atol=1e-6)
+    np.testing.assert_allclose(sin[0, 64:], np.sin(exact), atol=1e-6)
