@@ -14,12 +14,14 @@ from itertools import islice
 from pathlib import Path
 from threading import Barrier, Thread
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.types import PatchGrid
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
+from pipeline.sources.container import open_video
 from pipeline.sources.encoder import encode_clip
 from pipeline.sources.file import FileSource
 from worker.commands.bench import Progress, Row
@@ -33,7 +35,7 @@ GOPS_S = (1, 10)
 NUM_CAMERAS = (1, 8, 16)
 MAX_KEY_FRAME_RATIO = 0.25
 WARM_UP_FRAMES = 5  # the policy has made up its mind, swscale is set up
-MEASURED_FRAMES = 55
+MEASURED_FRAMES = 35
 ROUNDS = 3
 
 
@@ -61,23 +63,31 @@ def clip(gop_s: int, progress: Progress) -> Path:
 
 
 def pictures() -> Iterator[NDArray[np.uint8]]:
-    """Yield a street as a camera sees it: fixed, detailed, noisy, with things that move.
+    """Yield what a fixed camera sees: detail at all sizes, things that move, sensor noise.
+
+    How the bits are shared between key frames and the others decides what leaving the others alone
+    can save, so that share is printed with the figures. A motionless, blocky scene, tried first,
+    gave key frames 87 % of them and a ratio of 0.51.
 
     Returns:
         (1080, 1920, 3) uint8 RGB each.
     """
     rng = np.random.default_rng(0)
-    coarse = rng.integers(40, 200, (HEIGHT_PX // 30, WIDTH_PX // 30, 3))
-    fine = rng.integers(-25, 25, (HEIGHT_PX // 3, WIDTH_PX // 3, 1))
-    still = coarse.repeat(30, 0).repeat(30, 1) + fine.repeat(3, 0).repeat(3, 1)
-    noises = [rng.normal(0.0, 2.0, (HEIGHT_PX, WIDTH_PX, 1)).astype(np.int16) for _ in range(8)]
+    still = np.full((HEIGHT_PX, WIDTH_PX, 3), 110.0, np.float32)
+    for cell_px, levels in ((240, 40), (80, 20), (24, 10), (8, 4), (3, 2)):
+        size = (HEIGHT_PX // cell_px + 1, WIDTH_PX // cell_px + 1, 3)
+        coarse = rng.normal(0.0, levels, size).astype(np.float32)
+        still += cv2.resize(coarse, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+    noises = [
+        cv2.GaussianBlur(rng.normal(0.0, 4.0, still.shape[:2]).astype(np.float32), (0, 0), 0.7)
+        for _ in range(8)
+    ]
     for index in range(CLIP_S * FPS):
-        picture = still.astype(np.int16)
-        for lane, speed_px in enumerate((4, -7, 11)):
-            left = (200 * lane + speed_px * index) % (WIDTH_PX - 240)
-            top = 300 + 240 * lane
-            picture[top : top + 160, left : left + 240] = still[:160, :240] // 2 + 60 * lane
-        picture += noises[rng.integers(len(noises))]
+        picture = still + noises[rng.integers(len(noises))][..., None]
+        for lane, speed_px in enumerate((4, -7, 11, -3)):
+            left, top = (300 * lane + speed_px * index) % (WIDTH_PX - 320), 120 + 240 * lane
+            thing = still[60 * lane : 60 * lane + 180, 500:820] * 0.6 + 30 * lane
+            picture[top : top + 180, left : left + 320] = thing
         yield np.clip(picture, 0, 255).astype(np.uint8)
 
 
@@ -93,6 +103,7 @@ def _cpu_rows(gop_s: int, path: Path) -> list[Row]:
     unit = "CPU s per stream s"
     terms = {"ours_cpu_s": ours_s, "every_frame_cpu_s": every_s}
     return [
+        Row(f"key_frames_share_of_bytes_gop{gop_s}s", key_frames_byte_ratio(path), "ratio"),
         Row(f"ingest_1080p25_gop{gop_s}s", ours_s, unit),
         Row(f"every_frame_decoded_1080p25_gop{gop_s}s", every_s, unit),
         Row(
@@ -121,6 +132,15 @@ def cpu_per_stream_s(path: Path, *, sample_period_s: float) -> float:
     spent_s = time.process_time() - started_s
     source.close()
     return spent_s / (end_s - start_s)
+
+
+def key_frames_byte_ratio(path: Path) -> float:
+    """Return which share of the clip's bytes its key frames take."""
+    with open_video(
+        str(path), options={}, open_timeout_s=30.0, read_timeout_s=30.0, clock=SystemClock()
+    ) as video:
+        sizes = [(a.packet.size, a.packet.is_keyframe) for a in video.packets()]
+    return sum(size for size, is_key in sizes if is_key) / sum(size for size, _ in sizes)
 
 
 def _source(path: Path, *, sample_period_s: float) -> FileSource:

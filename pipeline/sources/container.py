@@ -1,0 +1,200 @@
+"""Opening and reading video with PyAV: packets out, `SourceError`s for whatever goes wrong.
+
+No driver exception is chained: the text of PyAV's holds the URL with its password.
+"""
+
+from __future__ import annotations  # PyAV's Packet is generic in its stub alone
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from types import TracebackType
+from typing import Self
+
+import av
+import av.error
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+
+from pipeline.clock import Clock
+from pipeline.errors import SourceError, SourceReason
+from pipeline.redact import encode_credentials, redact, url_secrets
+
+RTP_CLOCK = Fraction(1, 90_000)
+DEFAULT_FRAME_S = 1 / 25
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A packet of the video stream.
+
+    Attributes:
+        packet: what was received; never empty.
+        pts_s: its presentation time in the stream, in seconds; never NaN.
+        time_base: seconds per tick of its own time stamps, and of the frames made of it.
+        arrived_at: wall-clock time of receipt, aware UTC.
+    """
+
+    packet: Packet[Stream]
+    pts_s: float
+    time_base: Fraction
+    arrived_at: datetime
+
+
+class Video:
+    """An opened stream. Used by one thread: libav's contexts are not shared, `close` included.
+
+    Attributes:
+        end_s: stream time at which the latest packet so far has been shown, or None.
+    """
+
+    def __init__(self, container: InputContainer, *, clock: Clock, read_timeout_s: float) -> None:
+        """Take over an opened container.
+
+        Raises:
+            SourceError: it has no video, or video in a codec that is not known here.
+        """
+        if not container.streams.video:
+            raise SourceError("no_video", f"expected a video stream, got {_kinds(container)}")
+        self._container = container
+        self._stream = container.streams.video[0]
+        self._clock = clock
+        self._read_timeout_s = read_timeout_s
+        # A stream of an unknown codec has no context, whatever its stub says.
+        context: VideoCodecContext | None = self._stream.codec_context
+        if context is None:
+            raise SourceError("codec_unsupported", "no decoder is known for the video stream")
+        # Threads hold frames back and cost memory; one core decodes 200 1080p frames a second.
+        context.thread_count = 1
+        self.codec_context: VideoCodecContext = context
+        self.end_s: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _exc: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    def packets(self) -> Iterator[Arrival]:
+        """Yield the video packets until the stream ends.
+
+        Raises:
+            SourceError: `stalled` when none came within the read time-out, `ended` when the
+                connection broke, `corrupt` when the container cannot be read on.
+        """
+        demuxed = self._container.demux()
+        silent_s = 0.0  # spent waiting in here, not what the caller does between two packets
+        while True:
+            asked_s = self._clock.monotonic_s()
+            packet = self._next(demuxed)
+            silent_s += self._clock.monotonic_s() - asked_s
+            # By the clock, not the exception: after a time-out libav first hands out a left-over
+            # packet, and audio goes on when the picture has stopped.
+            if silent_s >= self._read_timeout_s:
+                raise SourceError("stalled", f"no video for {silent_s:.1f} s")
+            if isinstance(packet, SourceError):
+                raise packet
+            if packet is None:
+                return
+            if packet.stream is self._stream and packet.size:
+                silent_s = 0.0
+                yield self._arrival(packet)
+
+    def _next(self, demuxed: Iterator[Packet[Stream]]) -> Packet[Stream] | SourceError | None:
+        try:
+            return next(demuxed, None)
+        except av.FFmpegError as exc:
+            return SourceError(_read_reason(exc), exc.strerror or type(exc).__name__)
+
+    def _arrival(self, packet: Packet[Stream]) -> Arrival:
+        rate = self._stream.average_rate
+        frame_s = float(1 / rate) if rate else DEFAULT_FRAME_S
+        ticks = packet.pts if packet.pts is not None else packet.dts
+        time_base = packet.time_base or self._stream.time_base or RTP_CLOCK
+        # Raw streams have no times, and the first packets of RTSP may have none yet.
+        pts_s = float(ticks * time_base) if ticks is not None else self.end_s or 0.0
+        self.end_s = pts_s + frame_s if self.end_s is None else max(self.end_s, pts_s + frame_s)
+        return Arrival(packet, pts_s, time_base, self._clock.now())
+
+
+def open_video(
+    url: str,
+    *,
+    options: dict[str, str],
+    open_timeout_s: float,
+    read_timeout_s: float,
+    clock: Clock,
+) -> Video:
+    """Open a stream or file.
+
+    Args:
+        url: with its credentials, percent-encoded or not; or a path.
+        options: libav's, for the protocol and the demultiplexer.
+        open_timeout_s: limit for connecting, and again for the first packets. Resolving a host's
+            name is not covered: the system's resolver cannot be interrupted.
+        read_timeout_s: longest silence between two video packets.
+        clock: tells a time-out from other failures, which libav does not.
+
+    Raises:
+        SourceError: with the reason, and without the URL.
+    """
+    started_s = clock.monotonic_s()
+    try:
+        container = av.open(
+            encode_credentials(url),
+            mode="r",
+            options=options,
+            timeout=(open_timeout_s, read_timeout_s),
+        )
+    except av.FFmpegError as exc:
+        elapsed_s = clock.monotonic_s() - started_s
+        is_late = elapsed_s >= 0.9 * open_timeout_s
+        reason = _open_reason(exc, is_remote="://" in url, is_late=is_late)
+        words = redact(exc.strerror or type(exc).__name__, *url_secrets(url))
+        failure = SourceError(reason, f"{words}, after {elapsed_s:.1f} s")
+    else:
+        try:
+            return Video(container, clock=clock, read_timeout_s=read_timeout_s)
+        except SourceError:
+            container.close()
+            raise
+    raise failure  # out here, where the driver's exception is not chained to it
+
+
+_OPEN_REASONS: tuple[tuple[type[av.FFmpegError], SourceReason], ...] = (
+    (av.error.HTTPUnauthorizedError, "auth_failed"),
+    (av.error.HTTPForbiddenError, "auth_failed"),
+    (av.error.HTTPNotFoundError, "not_found"),
+    (av.error.FileNotFoundError, "not_found"),
+    (av.error.DecoderNotFoundError, "codec_unsupported"),
+    (av.error.ConnectionRefusedError, "unreachable"),
+    (av.error.ExitError, "timeout"),
+    (av.error.TimeoutError, "timeout"),
+)
+
+
+def _open_reason(exc: av.FFmpegError, *, is_remote: bool, is_late: bool) -> SourceReason:
+    for kind, reason in _OPEN_REASONS:
+        if isinstance(exc, kind):
+            return reason
+    if is_remote:  # a peer that never answers surfaces as "invalid data", once the time is up
+        return "timeout" if is_late else "unreachable"
+    return "corrupt"
+
+
+def _read_reason(exc: av.FFmpegError) -> SourceReason:
+    if isinstance(exc, av.error.ExitError | av.error.TimeoutError):
+        return "stalled"
+    return "corrupt" if isinstance(exc, av.error.InvalidDataError) else "ended"
+
+
+def _kinds(container: InputContainer) -> str:
+    return " and ".join(sorted({str(stream.type) for stream in container.streams})) or "nothing"

@@ -1,0 +1,219 @@
+"""Packets into pictures with PyAV: as few packets decoded and as few pictures scaled as will do."""
+
+from __future__ import annotations  # PyAV's Packet is generic in its stub alone
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fractions import Fraction
+
+import av
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from model.errors import InputError
+from model.types import PatchGrid
+from pipeline.errors import SourceError
+from pipeline.sources.container import Arrival
+from pipeline.sources.keyframes import Decode, KeyframePolicy
+
+GridOf = Callable[[int, int], PatchGrid]
+"""(height_px, width_px) of a picture -> the token grid it is scaled to."""
+
+# Without the last two, swscale's short cuts come out two levels too dark; with them, for 1 ms more
+# on a 1080p picture, right to the rounding.
+BICUBIC_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+MAX_FRUITLESS_PACKETS = 150  # decoded in a row without one sound picture: six seconds at 25 fps
+MAX_PACKETS_TO_KEY = 3000  # two minutes at 25 fps: the longest key-frame intervals are ten seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded and scaled picture.
+
+    Attributes:
+        pixels: (grid.height_px, grid.width_px, 3) uint8 RGB, C-contiguous.
+        grid: its token grid.
+        pts_s: stream time in seconds.
+        arrived_at: when the packet that completed it was received, aware UTC.
+    """
+
+    pixels: NDArray[np.uint8]
+    grid: PatchGrid
+    pts_s: float
+    arrived_at: datetime
+
+
+class PictureReader:
+    """Decodes what the sampler wants of a video, and no more than that takes.
+
+    Lives as long as its camera's connection or, for a file, over all its rounds.
+
+    Attributes:
+        policy: whether key frames alone are decoded.
+        num_corrupt: packets and pictures thrown away because they were damaged.
+    """
+
+    def __init__(
+        self, *, wanted: Callable[[float], bool], grid_of: GridOf, sample_period_s: float
+    ) -> None:
+        """Bind the reader to its sampler.
+
+        Args:
+            wanted: asked once for each picture that could be had, with its stream time in seconds,
+                before it is scaled, and before it is decoded where it can be decoded alone.
+            grid_of: the grid for a picture's size; asked again when the size changes.
+            sample_period_s: how often `wanted` will take a picture, for the key-frame policy.
+        """
+        self.policy = KeyframePolicy(sample_period_s)
+        self.num_corrupt = 0
+        self._wanted = wanted
+        self._scaler = Scaler(grid_of)
+        self._backlog: list[Arrival] = []
+        self._num_fruitless = 0
+
+    def pictures(
+        self, arrivals: Iterable[Arrival], *, context: VideoCodecContext
+    ) -> Iterator[Picture]:
+        """Yield the wanted pictures from the first key frame until the packets end.
+
+        Args:
+            arrivals: a video's packets, in the order they come.
+            context: that video's decoder.
+
+        Raises:
+            SourceError: `codec_unsupported`, `corrupt` when nothing can be decoded any more, and
+                what iterating over `arrivals` raises.
+        """
+        self._backlog.clear()
+        last: Arrival | None = None
+        for last in arrivals:
+            yield from self._feed(context, last)
+        if last is not None and not self.policy.keys_only:
+            yield from self._sound(context, last, self._decode(context, None))
+
+    def _feed(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
+        is_key = arrival.packet.is_keyframe
+        decode = self.policy.packet(arrival.pts_s, is_key=is_key)
+        if is_key:
+            self._backlog.clear()
+        if self.policy.keys_only or decode is Decode.CATCH_UP:
+            self._backlog.append(arrival)
+        if decode is Decode.ALONE and self._wanted(arrival.pts_s):
+            picture = self._key_picture(context, arrival)
+            if picture is not None:
+                yield picture
+                return
+            self.policy.refuse()
+            decode = Decode.CATCH_UP
+        if decode is Decode.CATCH_UP:
+            context.flush_buffers()
+            for kept in self._backlog:
+                yield from self._in_order(context, kept)
+            self._backlog.clear()
+        elif decode is Decode.IN_ORDER:
+            yield from self._in_order(context, arrival)
+        elif decode is Decode.NOTHING and not self.policy.keys_only:
+            self._count_fruitless(MAX_PACKETS_TO_KEY, "without a key frame")
+
+    def _key_picture(self, context: VideoCodecContext, arrival: Arrival) -> Picture | None:
+        # Drained at once: a decoder that reorders would hold the picture until the next key frame.
+        frames = self._decode(context, arrival.packet) + self._decode(context, None)
+        context.flush_buffers()
+        if not frames or frames[-1].is_corrupt:
+            return None
+        self._num_fruitless = 0
+        return self._picture(context, frames[-1], arrival)
+
+    def _in_order(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
+        yield from self._sound(context, arrival, self._decode(context, arrival.packet))
+
+    def _sound(
+        self, context: VideoCodecContext, arrival: Arrival, frames: list[VideoFrame]
+    ) -> Iterator[Picture]:
+        """Yield those of `frames` that are undamaged and wanted."""
+        sound = [frame for frame in frames if not frame.is_corrupt]
+        self.num_corrupt += len(frames) - len(sound)
+        if not sound:
+            self._count_fruitless(MAX_FRUITLESS_PACKETS, "in a row that gave no picture")
+        for frame in sound:
+            self._num_fruitless = 0
+            # By the packets' time base: a drained frame's own is not set, and its time is NaN.
+            ticks = frame.pts
+            pts_s = arrival.pts_s if ticks is None else float(ticks * arrival.time_base)
+            if self._wanted(pts_s):
+                yield self._picture(context, frame, replace(arrival, pts_s=pts_s))
+
+    def _picture(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
+        pixels, grid = self._scaler.scaled(frame, aspect=context.sample_aspect_ratio)
+        return Picture(pixels, grid, arrival.pts_s, arrival.arrived_at)
+
+    def _decode(
+        self, context: VideoCodecContext, packet: Packet[Stream] | None
+    ) -> list[VideoFrame]:
+        try:
+            return context.decode(packet)
+        except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as exc:
+            words = exc.strerror or type(exc).__name__
+        except av.FFmpegError:
+            self.num_corrupt += 1
+            return []
+        raise SourceError("codec_unsupported", words)
+
+    def _count_fruitless(self, limit: int, words: str) -> None:
+        self._num_fruitless += 1
+        if self._num_fruitless >= limit:
+            raise SourceError("corrupt", f"{self._num_fruitless} packets {words}")
+
+
+class Scaler:
+    """Scales decoded frames to their grid with one swscale context, which is costly to set up."""
+
+    def __init__(self, grid_of: GridOf) -> None:
+        """Ask `grid_of` for the grid of each size of picture."""
+        self._grid_of = grid_of
+        self._reformatter = VideoReformatter()
+        self._size_px: tuple[int, int] | None = None
+        self._grid = PatchGrid(1, 1)
+
+    def scaled(
+        self, frame: VideoFrame, *, aspect: Fraction | None
+    ) -> tuple[NDArray[np.uint8], PatchGrid]:
+        """Return `frame` on the grid for the size it is shown at, and that grid.
+
+        A rotation noted in a file's metadata is not applied: cameras turn their own pictures.
+
+        Args:
+            frame: in any pixel format and size.
+            aspect: width over height of one sample, of anamorphic video; None or 0 when not told.
+
+        Returns:
+            (grid.height_px, grid.width_px, 3) uint8 RGB, C-contiguous, and the grid.
+
+        Raises:
+            SourceError: `corrupt` when there is no grid for such a size.
+        """
+        size_px = (frame.height, max(1, round(frame.width * (aspect or 1))))
+        if size_px != self._size_px:
+            self._size_px, self._grid = size_px, self._gridded(*size_px)
+        scaled = self._reformatter.reformat(
+            frame,
+            width=self._grid.width_px,
+            height=self._grid.height_px,
+            format="rgb24",
+            interpolation=BICUBIC_EXACT,
+            threads=1,
+        )
+        return np.ascontiguousarray(scaled.to_ndarray(), dtype=np.uint8), self._grid
+
+    def _gridded(self, height_px: int, width_px: int) -> PatchGrid:
+        try:
+            return self._grid_of(height_px, width_px)
+        except InputError as exc:
+            raise SourceError("corrupt", str(exc)) from exc

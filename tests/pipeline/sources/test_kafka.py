@@ -1,0 +1,523 @@
+import gc
+import io
+import socket
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from PIL import Image
+
+from model.patches import pin_grid
+from pipeline.clock import SystemClock
+from pipeline.errors import ConfigError, SourceError
+from pipeline.sources.base import FrameSource
+from pipeline.sources.image import decode_image
+from pipeline.sources.kafka import MAX_WAITING_RECORDS, KafkaConfig, KafkaSource
+from pipeline.types import Frame, Receipt
+from tests.servers.kafka import (
+    SASL_PASSWORD,
+    SASL_USER,
+    KafkaBroker,
+    Sent,
+    create_topic,
+    produce,
+)
+
+grid_of = partial(pin_grid, max_tokens=144)
+
+
+@pytest.fixture(autouse=True)
+def unclosed_sockets_of_the_driver() -> Iterator[None]:
+    """kafka-python leaves the socket of a refused connection to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def jpeg(grey: int = 128) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (320, 240), (grey, grey, grey)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def gate(index: int) -> Sent:
+    """The gate camera's frame number `index`."""
+    return Sent(jpeg(index), key=b"gate")
+
+
+def every_frame(camera_id: str, pts_s: float) -> bool:
+    return bool(camera_id) and pts_s > 0
+
+
+def config(bootstrap: str, topic: str, **options: Any) -> KafkaConfig:
+    defaults = {"dead_letter_topic": f"{topic}-dead", "commit_interval_s": 0.1}
+    return KafkaConfig(
+        bootstrap_servers=bootstrap,
+        topic=topic,
+        group_id=f"vigil-{topic}",
+        **{**defaults, **options},
+    )
+
+
+def source_of(
+    source_config: KafkaConfig, wanted: Callable[[str, float], bool] = every_frame
+) -> KafkaSource:
+    return KafkaSource(config=source_config, wanted=wanted, grid_of=grid_of, clock=SystemClock())
+
+
+@contextmanager
+def reading(source: KafkaSource) -> Iterator[Iterator[Frame]]:
+    with closing(source.frames()) as frames:
+        yield frames
+
+
+def receipt_of(frame: Frame) -> Receipt:
+    assert frame.receipt is not None
+    return frame.receipt
+
+
+def read(source: KafkaSource, count: int) -> list[Frame]:
+    with reading(source) as frames:
+        return list(islice(frames, count))
+
+
+def committed(bootstrap: str, topic: str) -> int | None:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=f"vigil-{topic}")
+    try:
+        offset: int | None = consumer.committed(TopicPartition(topic, 0), timeout_ms=10_000)
+        return offset
+    finally:
+        consumer.close()
+
+
+def dead_letters(bootstrap: str, topic: str) -> list[Any]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    partition = TopicPartition(f"{topic}-dead", 0)
+    try:
+        consumer.assign([partition])
+        end = consumer.end_offsets([partition])[partition]
+        letters: list[Any] = []
+        while len(letters) < end:
+            for records in consumer.poll(timeout_ms=1000).values():
+                letters += records
+        return letters
+    finally:
+        consumer.close()
+
+
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        time.sleep(0.05)
+
+
+# ---------------------------------------------------------------- frames
+
+
+def test_frames_arrive_with_camera_time_and_pixels(kafka_bootstrap: str, kafka_topic: str) -> None:
+    captured = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+    timestamp_ms = int(captured.timestamp() * 1000)
+    produce(
+        kafka_bootstrap,
+        kafka_topic,
+        [
+            Sent(jpeg(10), key=b"gate", timestamp_ms=timestamp_ms),
+            Sent(
+                jpeg(20),
+                key=b"yard",
+                headers=(("captured-at", b"2026-03-01T13:00:00.250+01:00"),),
+            ),
+            Sent(
+                jpeg(30), key=b"yard", headers=(("captured-at", str(timestamp_ms + 500).encode()),)
+            ),
+        ],
+    )
+    frames = read(source_of(config(kafka_bootstrap, kafka_topic)), 3)
+    assert [frame.camera_id for frame in frames] == ["gate", "yard", "yard"]
+    assert [frame.captured_at - captured for frame in frames] == [
+        timedelta(),
+        timedelta(),
+        timedelta(milliseconds=500),
+    ]
+    assert all(frame.pts_s == frame.captured_at.timestamp() for frame in frames)
+    assert [frame.receipt for frame in frames] == [Receipt(kafka_topic, 0, i) for i in range(3)]
+    for frame, grey in zip(frames, (10, 20, 30), strict=True):
+        expected = decode_image(jpeg(grey), grid_of=grid_of)
+        assert frame.grid == expected.grid
+        np.testing.assert_array_equal(frame.pixels, expected.pixels)
+
+
+def test_unwanted_frames_are_settled_without_being_decoded(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    broken = Sent(b"\xff\xd8\xff broken", key=b"gate")
+    produce(kafka_bootstrap, kafka_topic, [broken, broken, Sent(jpeg(), key=b"yard")])
+    source = source_of(
+        config(kafka_bootstrap, kafka_topic), wanted=lambda camera_id, _: camera_id == "yard"
+    )
+    (frame,) = read(source, 1)
+    assert frame.camera_id == "yard"
+    assert not source.counts.dead_lettered
+    assert committed(kafka_bootstrap, kafka_topic) == 2
+
+
+def test_records_older_than_the_lag_are_passed_over_and_counted(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    def captured(ago_s: float) -> Sent:
+        moment = datetime.now(UTC) - timedelta(seconds=ago_s)
+        return Sent(jpeg(), key=b"gate", headers=(("captured-at", moment.isoformat().encode()),))
+
+    produce(kafka_bootstrap, kafka_topic, [captured(3600), captured(600), captured(0)])
+    source = source_of(config(kafka_bootstrap, kafka_topic, max_lag_s=300))
+    (frame,) = read(source, 1)
+    assert receipt_of(frame).offset == 2
+    assert source.counts.passed_over_stale == 2
+    assert source.counts.records == 3
+
+
+# ---------------------------------------------------------------- dead letters
+
+
+def test_what_is_no_frame_ends_in_the_dead_letter_topic_and_the_stream_goes_on(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    bad = {
+        "bad_image": Sent(b"hello world", key=b"gate", headers=(("camera", b"x"),)),
+        "no_key": Sent(jpeg()),
+        "bad_key": Sent(jpeg(), key=b"Gate 1"),
+        "unknown_camera": Sent(jpeg(), key=b"roof"),
+        "bad_captured_at": Sent(jpeg(), key=b"gate", headers=(("captured-at", b"noon"),)),
+        "too_large": Sent(jpeg() + bytes(300_000), key=b"gate"),
+    }
+    truncated = Sent(jpeg()[:-200], key=b"gate")
+    no_value = Sent(None, key=b"gate")
+    records = [*bad.values(), truncated, no_value]
+    produce(kafka_bootstrap, kafka_topic, [gate(1), *records, gate(2)])
+    source = source_of(
+        config(
+            kafka_bootstrap,
+            kafka_topic,
+            camera_ids=frozenset({"gate"}),
+            max_record_bytes=200_000,
+        )
+    )
+    frames = read(source, 2)
+
+    assert [receipt_of(frame).offset for frame in frames] == [0, len(records) + 1]
+    assert source.counts.dead_lettered == {**dict.fromkeys(bad, 1), "bad_image": 3}
+    letters = dead_letters(kafka_bootstrap, kafka_topic)
+    assert [(letter.key, letter.value) for letter in letters] == [
+        (record.key, record.value) for record in records
+    ]
+    for place, (letter, reason) in enumerate(
+        zip(letters, [*bad, "bad_image", "bad_image"], strict=True)
+    ):
+        headers = dict(letter.headers)
+        assert headers["reason"].decode() == reason
+        assert headers["topic"].decode() == kafka_topic
+        assert headers["partition"] == b"0"
+        assert headers["offset"].decode() == str(place + 1)
+        assert b"expected" in headers["detail"]
+    first = dict(letters[0].headers)
+    assert first["camera"] == b"x"
+    assert first["detail"] == (
+        b"expected a JPEG, PNG or WebP image, got 11 bytes starting b'hello world'"
+    )
+
+
+def test_more_cameras_than_allowed_are_refused(kafka_bootstrap: str, kafka_topic: str) -> None:
+    keys = [b"a", b"b", b"c", b"a"]
+    produce(kafka_bootstrap, kafka_topic, [Sent(jpeg(), key=key) for key in keys])
+    source = source_of(config(kafka_bootstrap, kafka_topic, max_cameras=2))
+    assert [frame.camera_id for frame in read(source, 3)] == ["a", "b", "a"]
+    assert source.counts.dead_lettered == {"too_many_cameras": 1}
+
+
+def test_a_dead_letter_that_cannot_be_written_is_not_lost(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    produce(kafka_bootstrap, kafka_topic, [gate(1), Sent(b"hello", key=b"gate")])
+    source_config = config(
+        kafka_bootstrap, kafka_topic, dead_letter_topic="nowhere", connect_timeout_s=2.0
+    )
+    source = source_of(source_config)
+    with reading(source) as frames:
+        source.settle(receipt_of(next(frames)))
+        with pytest.raises(SourceError, match="writing to 'nowhere'"):
+            next(frames)
+    assert committed(kafka_bootstrap, kafka_topic) == 1
+
+
+# ---------------------------------------------------------------- offsets
+
+
+def test_a_new_source_goes_on_from_the_first_unsettled_record(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    produce(kafka_bootstrap, kafka_topic, [gate(i) for i in range(5)])
+    source = source_of(config(kafka_bootstrap, kafka_topic))
+    with reading(source) as frames:
+        first = list(islice(frames, 5))
+        for index in (0, 1, 3, 4):
+            source.settle(receipt_of(first[index]))
+    assert committed(kafka_bootstrap, kafka_topic) == 2
+
+    again = read(source_of(config(kafka_bootstrap, kafka_topic)), 3)
+    assert [receipt_of(frame).offset for frame in again] == [2, 3, 4]
+
+
+def test_nothing_settled_comes_again(kafka_bootstrap: str, kafka_topic: str) -> None:
+    produce(kafka_bootstrap, kafka_topic, [gate(i) for i in range(3)])
+    source = source_of(config(kafka_bootstrap, kafka_topic))
+    with reading(source) as frames:
+        for frame in islice(frames, 3):
+            source.settle(receipt_of(frame))
+    assert committed(kafka_bootstrap, kafka_topic) == 3
+    produce(kafka_bootstrap, kafka_topic, [gate(3)])
+    (frame,) = read(source_of(config(kafka_bootstrap, kafka_topic)), 1)
+    assert receipt_of(frame).offset == 3
+
+
+def test_settled_offsets_are_committed_while_the_source_runs(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    produce(kafka_bootstrap, kafka_topic, [gate(1), gate(2)])
+    source = source_of(config(kafka_bootstrap, kafka_topic))
+    with reading(source) as frames:
+        receipts = [receipt_of(frame) for frame in islice(frames, 2)]
+        settler = threading.Thread(target=lambda: [source.settle(one) for one in receipts])
+        settler.start()
+        settler.join()
+        wait_until(lambda: committed(kafka_bootstrap, kafka_topic) == 2)
+        assert source.counts.commits >= 1
+
+
+def test_receipts_of_another_topic_settle_nothing(kafka_bootstrap: str, kafka_topic: str) -> None:
+    produce(kafka_bootstrap, kafka_topic, [gate(1)])
+    source = source_of(config(kafka_bootstrap, kafka_topic))
+    with reading(source) as frames:
+        next(frames)
+        source.settle(Receipt("another", 0, 0))
+        source.settle(Receipt(kafka_topic, 7, 0))
+    assert committed(kafka_bootstrap, kafka_topic) in (None, 0)
+
+
+# ---------------------------------------------------------------- the group
+
+
+def members(bootstrap: str, topic: str) -> set[str]:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        group = admin.describe_groups([f"vigil-{topic}"])[f"vigil-{topic}"]
+        return {member["member_id"] for member in group["members"]}
+    finally:
+        admin.close()
+
+
+def test_a_slow_reader_keeps_its_place_in_the_group(kafka_bootstrap: str, kafka_topic: str) -> None:
+    num_records = 3 * MAX_WAITING_RECORDS
+    produce(kafka_bootstrap, kafka_topic, [gate(i) for i in range(num_records)])
+    source = source_of(
+        config(kafka_bootstrap, kafka_topic, session_timeout_s=1.5, max_poll_interval_s=1.5)
+    )
+    with reading(source) as frames:
+        first = next(frames)
+        before = members(kafka_bootstrap, kafka_topic)
+        source.settle(receipt_of(first))
+        time.sleep(4.0)
+        assert committed(kafka_bootstrap, kafka_topic) == 1
+        assert members(kafka_bootstrap, kafka_topic) == before
+        assert source.counts.records <= 2 * MAX_WAITING_RECORDS
+        offsets = [receipt_of(frame).offset for frame in islice(frames, num_records - 1)]
+    assert offsets == list(range(1, num_records))
+
+
+def test_two_members_share_the_partitions_and_lose_nothing(kafka_bootstrap: str) -> None:
+    topic = f"frames-{uuid.uuid4().hex[:12]}"
+    create_topic(kafka_bootstrap, topic, num_partitions=2)
+    received: list[list[tuple[int, int]]] = [[], []]
+    sources = [source_of(config(kafka_bootstrap, topic)) for _ in range(2)]
+
+    def run(member: int) -> None:
+        with reading(sources[member]) as frames:
+            for frame in frames:
+                receipt = receipt_of(frame)
+                received[member].append((receipt.partition, receipt.offset))
+                sources[member].settle(receipt)
+
+    def send() -> None:
+        both = [Sent(jpeg(), key=b"gate", partition=partition) for partition in (0, 1)]
+        produce(kafka_bootstrap, topic, both)
+
+    threads = [threading.Thread(target=run, args=(member,)) for member in range(2)]
+    threads[0].start()
+    send()
+    wait_until(lambda: len(received[0]) == 2)
+    threads[1].start()
+    wait_until(lambda: len(members(kafka_bootstrap, topic)) == 2)
+
+    sent = 1
+
+    def both_have_some() -> bool:
+        nonlocal sent
+        send()
+        sent += 1
+        return bool(received[1])
+
+    wait_until(both_have_some, timeout_s=40)
+    wait_until(lambda: len({*received[0], *received[1]}) == 2 * sent)
+    for source in sources:
+        source.close()
+    for thread in threads:
+        thread.join()
+    assert {*received[0], *received[1]} == {(p, o) for p in (0, 1) for o in range(sent)}
+
+
+# ---------------------------------------------------------------- failures
+
+
+def failure_of(source: KafkaSource) -> tuple[SourceError, float]:
+    started_s = time.monotonic()
+    with pytest.raises(SourceError) as failed:
+        next(iter(source.frames()))
+    return failed.value, time.monotonic() - started_s
+
+
+def test_a_broker_that_is_down_is_unreachable_within_the_limit() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    before = threading.active_count()
+    source = source_of(config(f"127.0.0.1:{port}", "frames", connect_timeout_s=1.5))
+    error, took_s = failure_of(source)
+    assert error.reason == "unreachable"
+    assert took_s < 3.0
+    assert threading.active_count() == before
+
+
+def test_a_broker_that_never_answers_times_out() -> None:
+    before = threading.active_count()
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        source = source_of(
+            config(f"127.0.0.1:{mute.getsockname()[1]}", "frames", connect_timeout_s=1.5)
+        )
+        error, took_s = failure_of(source)
+    assert error.reason in ("timeout", "unreachable")
+    assert took_s < 4.0
+    assert threading.active_count() == before
+
+
+def test_close_ends_a_connection_attempt() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        source = source_of(
+            config(f"127.0.0.1:{mute.getsockname()[1]}", "frames", connect_timeout_s=30)
+        )
+        threading.Timer(0.5, source.close).start()
+        started_s = time.monotonic()
+        assert list(source.frames()) == []
+        assert time.monotonic() - started_s < 5.0
+
+
+def test_close_ends_an_idle_source(kafka_bootstrap: str, kafka_topic: str) -> None:
+    source = source_of(config(kafka_bootstrap, kafka_topic))
+    threading.Timer(1.0, source.close).start()
+    started_s = time.monotonic()
+    assert list(source.frames()) == []
+    assert time.monotonic() - started_s < 5.0
+    source.close()
+
+
+def test_a_missing_topic_is_not_found(kafka_bootstrap: str) -> None:
+    error, took_s = failure_of(source_of(config(kafka_bootstrap, "nowhere")))
+    assert error.reason == "not_found"
+    assert took_s < 10.0
+
+
+def sasl(broker: KafkaBroker, topic: str, password: str) -> KafkaConfig:
+    return config(
+        broker.sasl_bootstrap,
+        topic,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN",
+        sasl_username=SASL_USER,
+        sasl_password=password,
+    )
+
+
+def test_a_wrong_password_is_refused_once_and_never_shown(
+    kafka_broker: KafkaBroker,
+) -> None:
+    source_config = sasl(kafka_broker, "frames", "wr0ng/pass@word")
+    error, took_s = failure_of(source_of(source_config))
+    assert error.reason == "auth_failed"
+    assert took_s < 5.0
+    assert "wr0ng" not in f"{error!r} {error} {error.__cause__!r} {error.__context__!r}"
+    assert "wr0ng" not in repr(source_config)
+
+
+def test_frames_arrive_over_sasl(kafka_broker: KafkaBroker) -> None:
+    topic = f"frames-{uuid.uuid4().hex[:12]}"
+    create_topic(kafka_broker.bootstrap, topic)
+    create_topic(kafka_broker.bootstrap, f"{topic}-dead")
+    produce(kafka_broker.bootstrap, topic, [Sent(b"hello", key=b"gate"), gate(1)])
+    (frame,) = read(source_of(sasl(kafka_broker, topic, SASL_PASSWORD)), 1)
+    assert receipt_of(frame).offset == 1
+
+
+def test_a_broker_that_goes_away_is_reported_and_close_does_not_hang(
+    new_kafka_broker: Callable[[], KafkaBroker],
+) -> None:
+    broker = new_kafka_broker()
+    create_topic(broker.bootstrap, "frames")
+    produce(broker.bootstrap, "frames", [gate(1), gate(2)])
+    source_config = config(broker.bootstrap, "frames", connect_timeout_s=2.0)
+    source = source_of(source_config)
+    with reading(source) as frames:
+        source.settle(receipt_of(next(frames)))
+        next(frames)
+        wait_until(lambda: source.counts.commits == 1)
+        broker.stop()
+        with pytest.raises(SourceError) as gone:
+            next(frames)
+        assert gone.value.reason in ("unreachable", "timeout")
+        started_s = time.monotonic()
+        source.close()
+        assert time.monotonic() - started_s < 10.0
+    broker.start()
+    (frame,) = read(source_of(source_config), 1)
+    assert receipt_of(frame).offset == 1
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def test_the_dead_letter_topic_is_another_one() -> None:
+    with pytest.raises(ConfigError, match="expected another topic than 'frames'"):
+        KafkaConfig(
+            bootstrap_servers="kafka:9092",
+            topic="frames",
+            group_id="vigil",
+            dead_letter_topic="frames",
+        )
+
+
+def test_camera_ids_are_slugs() -> None:
+    with pytest.raises(ConfigError, match="got 'Gate'"):
+        config("kafka:9092", "frames", camera_ids=frozenset({"Gate"}))
+
+
+def test_kafka_is_a_frame_source() -> None:
+    source: FrameSource = source_of(config("kafka:9092", "frames"))
+    source.close()
