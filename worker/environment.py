@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from pipeline.errors import ConfigError
+from pipeline.redact import url_secrets
 from worker.settings import PREFIX, CameraSettings, Part, QuestionSettings, Settings
 
 
@@ -51,6 +52,14 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 def default_worker_id() -> str:
     """Return this host's name as a slug."""
     return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """Return every literal that must never be printed."""
+    urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.url]
+    urls.append(settings.redis.url.get_secret_value())
+    sasl = settings.kafka.sasl_password.get_secret_value()
+    return tuple(secret for url in urls for secret in url_secrets(url)) + ((sasl,) if sasl else ())
 
 
 def variables(settings: BaseModel, prefix: str = PREFIX) -> Iterator[tuple[str, object, str]]:

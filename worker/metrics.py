@@ -2,7 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from pipeline.messages import Message
 from pipeline.types import SentFrame
@@ -14,6 +21,7 @@ class Metrics:
     """The worker's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one
         self._registry = CollectorRegistry()
         self._camera_up = self._gauge("vigil_camera_up", "1 while frames arrive", "camera")
         self._failures = self._counter(

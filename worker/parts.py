@@ -3,9 +3,11 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+import model
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
 from pipeline.outbox import Outbox
@@ -15,6 +17,8 @@ from pipeline.types import Frame, Overflow, Wanted
 from worker.metrics import Metrics
 from worker.settings import Settings
 from worker.status import StatusBoard
+
+BUNDLED_MODEL = Path(model.__file__).parent / "nano"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,12 @@ def _band(value: object) -> object:
     return value
 
 
+def _scheme(url: SecretStr) -> str:
+    """Return an address's scheme in lower case; "" for a path."""
+    scheme, found, _ = url.get_secret_value().partition("://")
+    return scheme.lower() if found else ""
+
+
 Duration = Annotated[float, BeforeValidator(_duration_s), Field(gt=0, le=7 * 24 * 3600)]
 DurationOrZero = Annotated[float, BeforeValidator(_duration_s), Field(ge=0, le=7 * 24 * 3600)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
@@ -285,11 +291,18 @@ class Settings(BaseSettings):
                         f"cameras ({known})"
                     )
         for camera_id, camera in self.cameras.items():
+            if camera.url and _scheme(camera.url) not in ("", "rtsp", "rtsps"):
+                raise ValueError(
+                    f"CAMERAS__{camera_id.upper()}__URL: expected rtsp://, rtsps:// "
+                    "or a file's path"
+                )
             if camera.url is None and not self.kafka.bootstrap_servers:
                 raise ValueError(
                     f"CAMERAS__{camera_id.upper()}__URL: expected an address, since "
                     "VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either"
                 )
+        if _scheme(self.redis.url) not in ("redis", "rediss", "unix"):
+            raise ValueError("REDIS__URL: expected redis://, rediss:// or unix://")
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")
         return self

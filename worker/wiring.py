@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-import model
 from model.engine import Engine
 from model.patches import pin_grid
 from model.types import Question
@@ -20,18 +19,16 @@ from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
-from pipeline.redact import url_secrets
 from pipeline.runner import Runner, state_name
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
 from pipeline.types import Frame, Overflow
 from worker.metrics import Metrics
-from worker.parts import Feed, Worker
+from worker.parts import BUNDLED_MODEL, Feed, Worker
 from worker.settings import CameraSettings, QuestionSettings, Settings
 from worker.status import StatusBoard
 
-BUNDLED_MODEL = Path(model.__file__).parent / "nano"
 CAPTION_PROMPT = "Describe what is happening."
 
 
@@ -39,7 +36,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     """Load the model, open the outbox, lay the pipes; nothing is connected yet.
 
     Raises:
-        ConfigError: a camera's address is of no kind we know, or CUDA is asked for and not there.
+        ConfigError: CUDA is asked for and not there, or the address of Redis cannot be read.
         CheckpointError: the model's folder is not usable.
         OutboxError: the outbox cannot be opened.
     """
@@ -65,6 +62,17 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
             new_machine=partial(_machine, outbox.load_states()),
         )
 
+    new_publisher = partial(
+        RedisPublisher,
+        settings.redis.url.get_secret_value(),
+        prefix=settings.redis.prefix,
+        stream_max_len=settings.redis.stream_max_len,
+        worker_id=settings.worker_id,
+        clock=clock,
+        heartbeat_s=settings.redis.heartbeat,
+    )
+    new_publisher().close()  # reads the address, so that a mistake in it is refused now
+
     return Worker(
         settings=settings,
         clock=clock,
@@ -74,15 +82,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
         metrics=metrics,
         new_runner=new_runner,
-        new_publisher=partial(
-            RedisPublisher,
-            settings.redis.url.get_secret_value(),
-            prefix=settings.redis.prefix,
-            stream_max_len=settings.redis.stream_max_len,
-            worker_id=settings.worker_id,
-            clock=clock,
-            heartbeat_s=settings.redis.heartbeat,
-        ),
+        new_publisher=new_publisher,
         about=about,
         rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
     )
@@ -154,21 +154,12 @@ def feeds_of(settings: Settings, *, clock: Clock) -> tuple[Feed, ...]:
     return tuple(feeds)
 
 
-def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """Return every literal that must never be printed."""
-    urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.url]
-    urls.append(settings.redis.url.get_secret_value())
-    sasl = settings.kafka.sasl_password.get_secret_value()
-    return tuple(secret for url in urls for secret in url_secrets(url)) + ((sasl,) if sasl else ())
-
-
 def _camera_feed(
     camera_id: str, camera: CameraSettings, *, settings: Settings, clock: Clock
 ) -> Feed:
     url = camera.url.get_secret_value() if camera.url else ""
     grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
-    scheme = url.partition("://")[0].lower() if "://" in url else ""
-    if scheme in ("rtsp", "rtsps"):
+    if "://" in url:
         return Feed(
             name=camera_id,
             camera_ids=(camera_id,),
@@ -182,12 +173,9 @@ def _camera_feed(
                 open_timeout_s=settings.rtsp.open_timeout,
                 read_timeout_s=settings.rtsp.read_timeout,
                 transport=camera.transport,
+                sample_period_s=1.0 / settings.sample_fps,
             ),
             is_endless=True,
-        )
-    if scheme:
-        raise ConfigError(
-            f"VIGIL_CAMERAS__{camera_id.upper()}__URL: expected rtsp://, rtsps:// or a file's path"
         )
     return Feed(
         name=camera_id,
@@ -201,6 +189,7 @@ def _camera_feed(
             clock=clock,
             live=camera.live,
             loop=camera.loop,
+            sample_period_s=1.0 / settings.sample_fps,
         ),
         is_endless=camera.loop,
     )

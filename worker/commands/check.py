@@ -2,11 +2,9 @@
 
 from pydantic import SecretStr
 
-from pipeline.clock import SystemClock
 from pipeline.redact import MASK, redact
 from worker import environment
 from worker.commands.reference import example_env
-from worker.wiring import feeds_of, load_engine, secrets_of
 
 
 def check(*, with_model: bool, as_example: bool) -> int:
@@ -24,14 +22,16 @@ def check(*, with_model: bool, as_example: bool) -> int:
         print(example_env(), end="")  # noqa: T201 (this command's output)
         return 0
     settings = environment.load()
-    feeds = feeds_of(settings, clock=SystemClock())
-    secrets = secrets_of(settings)
+    secrets = environment.secrets_of(settings)
     for variable, value, _ in environment.variables(settings):
         _say(f"{variable}={redact(_shown(value), *secrets)}")
     if with_model:
+        from worker.wiring import load_engine  # torch takes seconds to load
+
         engine = load_engine(settings)
         _say(f"# model {engine.model_name}, attention: {engine.attention_backend}")
-    _say(f"# {len(feeds)} source(s), {len(settings.questions)} question(s): settings are fine")
+    cameras, questions = len(settings.cameras), len(settings.questions)
+    _say(f"# {cameras} camera(s), {questions} question(s): the settings are fine")
     return 0
 
 

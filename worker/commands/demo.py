@@ -15,7 +15,7 @@ from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from pipeline.publishers.subscriber import Subscriber
 from worker.commands.embedded_redis import embedded_redis, free_port
-from worker.wiring import BUNDLED_MODEL
+from worker.parts import BUNDLED_MODEL
 
 SCENE = Path(__file__).resolve().parents[2] / "deploy" / "camera" / "yard.mp4"
 START_LIMIT_S = 120.0

@@ -17,10 +17,11 @@ _VALUES = {
     "VIGIL_QUESTIONS__FIRE__ASK": "Is there fire or smoke?",
 }
 _HEAD = """\
-# Every setting of the worker, at its default. Copy this file, take away the # where you want another
-# value, and name the copy in VIGIL_ENV. Durations: 250ms, 30s, 5m, 1h. A secret may come from a file
-# instead: VIGIL_REDIS__URL_FILE=/run/secrets/redis_url. Cameras and questions go by ids of your own:
-# GATE and FIRE below stand for them. `vigil check` says what is in effect.
+# Every setting of the worker, at its default. Copy this file, take away the # where you want
+# another value, and name the copy in VIGIL_ENV. Durations: 250ms, 30s, 5m, 1h. A secret may come
+# from a file instead: VIGIL_REDIS__URL_FILE=/run/secrets/redis_url. Cameras and questions go by
+# ids of your own: GATE and FIRE below stand for them. `vigil check` says what is in effect.
+
 """
 
 

@@ -7,8 +7,6 @@ import structlog
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from worker import environment, log
-from worker.supervisor import Supervisor, stop_on_signals
-from worker.wiring import build, secrets_of
 
 FAILED = 1
 
@@ -26,7 +24,12 @@ def run() -> int:
             "VIGIL_CAMERAS__<ID>__URL: expected at least one camera, "
             "or VIGIL_KAFKA__BOOTSTRAP_SERVERS"
         )
-    log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets_of(settings))
+    secrets = environment.secrets_of(settings)
+    log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets)
+    # Only now: torch takes seconds to load, and a settings mistake should be told at once.
+    from worker.supervisor import Supervisor, stop_on_signals
+    from worker.wiring import build
+
     supervisor = Supervisor(build(settings, clock=SystemClock()))
     stop_on_signals(supervisor.stop)
     try:

@@ -1,0 +1,88 @@
+"""What is wrong is said in one line, with exit status 2, and no password in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from worker.commands.embedded_redis import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+NANO = ROOT / "model" / "nano"
+CAMERA = {"VIGIL_CAMERAS__GATE__URL": "rtsp://admin:canary@127.0.0.1:1/x"}
+
+
+def vigil(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("VIGIL_")}
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        cwd=ROOT,
+        env=environment | {"VIGIL_OUTBOX__PATH": "memory"} | variables,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "VIGIL_CAMERAS__<ID>__URL: expected at least one camera"),
+        ({"VIGIL_CAMERAS__GATE__URL": "http://canary@x/y"}, "VIGIL_CAMERAS__GATE__URL: expected"),
+        (CAMERA | {"VIGIL_REDSI__URL": "redis://:canary@h"}, "VIGIL_REDSI__URL: no such setting"),
+        (CAMERA | {"VIGIL_REDIS__URL": "http://:canary@h"}, "VIGIL_REDIS__URL"),
+        (CAMERA | {"VIGIL_OUTBOX__PATH": "/proc/none/outbox"}, "outbox"),
+    ],
+)
+def test_a_settings_mistake_is_exit_status_2_and_one_line(
+    variables: dict[str, str], words: str
+) -> None:
+    done = vigil("run", **variables)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert words in done.stderr
+    assert "canary" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["missing", "extra", "misshaped"])
+def test_a_wrong_tensor_is_exit_status_2_and_its_name(wrong: str, tmp_path: Path) -> None:
+    folder = tmp_path / "nano"
+    shutil.copytree(NANO, folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.projector.readout.0.bias"
+    if wrong == "missing":
+        del tensors[name]
+    elif wrong == "extra":
+        name = "model.projector.readout.7.bias"
+        tensors[name] = tensors["model.projector.readout.0.bias"].clone()
+    else:
+        tensors[name] = tensors[name][:-1].clone()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    done = vigil("run", **CAMERA, VIGIL_MODEL__PATH=str(folder), VIGIL_OUTBOX__PATH="memory")
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_check_prints_what_is_in_effect_and_no_password() -> None:
+    done = vigil(
+        "check",
+        **CAMERA,
+        VIGIL_REDIS__URL="redis://:canary@redis:6379/0",
+        VIGIL_KAFKA__SASL_PASSWORD="canary",
+        VIGIL_QUESTIONS__FIRE__ASK="Is there fire?",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "VIGIL_CAMERAS__GATE__URL=rtsp://***@127.0.0.1:1/x" in done.stdout
+    assert "VIGIL_REDIS__URL=redis://***@redis:6379/0" in done.stdout
+    assert "VIGIL_QUESTIONS__FIRE__EVERY=5" in done.stdout
+    assert "canary" not in done.stdout + done.stderr
+
+
+def test_healthcheck_fails_where_no_worker_runs() -> None:
+    assert vigil("healthcheck", VIGIL_HEALTH__PORT=str(free_port())).returncode == 1

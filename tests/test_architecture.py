@@ -1,0 +1,81 @@
+"""The shape of the project: what is linted nowhere else."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_LINES = 400
+TOP_LEVEL = {
+    *("worker", "pipeline", "model", "deploy", "tests"),
+    *("pyproject.toml", "docker-compose.yml", "README.md", "LICENSE"),
+}
+
+
+def tracked() -> list[str]:
+    """Files git knows or would take."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: the list of files is git's")
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def test_the_top_level_is_fixed() -> None:
+    tops = {name.split("/")[0] for name in tracked()}
+    assert {top for top in tops if not top.startswith(".")} <= TOP_LEVEL
+
+
+@pytest.mark.parametrize("folder", ["worker", "pipeline", "model"])
+def test_no_source_file_is_long(folder: str) -> None:
+    sizes = {
+        name: len((ROOT / name).read_text().splitlines())
+        for name in tracked()
+        if name.startswith(f"{folder}/") and name.endswith(".py")
+    }
+    assert {name: lines for name, lines in sizes.items() if lines > MAX_LINES} == {}
+
+
+def test_the_file_map_of_the_readme_is_the_tree() -> None:
+    readme = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"<!-- file map -->\n```\n(.*?)```", readme, re.S)
+    mapped: set[str] = set()
+    folder = ""
+    for line in block.splitlines():
+        if match := re.match(r"^(\S+/)(?:\s|$)", line):
+            folder = match[1]
+        elif match := re.match(r"^  (\S+)(?:\s|$)", line):
+            mapped.add(folder + match[1])
+    sources = {
+        name
+        for name in tracked()
+        if name.endswith(".py")
+        and name.split("/")[0] in ("worker", "pipeline", "model", "deploy")
+        and not name.endswith("__init__.py")
+    }
+    assert sources - mapped == set(), "not in the README's file map"
+    missing = {name for name in mapped if not (ROOT / name.rstrip("/")).exists()}
+    assert missing == set(), "in the README's file map, not in the tree"
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    broken = [
+        f"{name}: {target}"
+        for name in tracked()
+        if name.endswith(".md")
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / name).read_text())
+        if "://" not in target and not ((ROOT / name).parent / target).exists()
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("word", ["utils", "helpers", "common", "manager", "core"])
+def test_no_file_is_named_for_nothing(word: str) -> None:
+    assert [name for name in tracked() if Path(name).stem == word] == []
