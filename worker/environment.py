@@ -16,6 +16,8 @@ from pipeline.errors import ConfigError
 from pipeline.redact import url_secrets
 from worker.settings import PREFIX, CameraSettings, Part, QuestionSettings, Settings
 
+_BY_ID: dict[str, type[BaseModel]] = {"cameras": CameraSettings, "questions": QuestionSettings}
+
 
 class _MappingSource(EnvSettingsSource):
     """pydantic-settings' reading of names, over a mapping instead of the process's environment."""
@@ -82,9 +84,8 @@ def templates(
     """Yield (variable, field) of every setting there can be; `*` stands for an id."""
     for name, field in part.model_fields.items():
         variable = f"{prefix}{name.upper()}"
-        nested = {"cameras": CameraSettings, "questions": QuestionSettings}.get(name)
-        if nested is not None and part is Settings:
-            yield from templates(nested, f"{variable}__*__")
+        if part is Settings and name in _BY_ID:
+            yield from templates(_BY_ID[name], f"{variable}__*__")
         elif isinstance(field.default, Part):
             yield from templates(type(field.default), f"{variable}__")
         else:

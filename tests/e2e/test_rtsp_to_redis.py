@@ -18,6 +18,10 @@ QUESTION = {
 }
 
 
+def states(seen: Inbox, camera_id: str) -> list[str]:
+    return [one["state"] for one in seen.on(f"vigil:{camera_id}:status")]
+
+
 @pytest.mark.timeout(240)
 def test_a_camera_is_watched_lost_and_watched_again(
     vtest_video: Path,
@@ -46,14 +50,13 @@ def test_a_camera_is_watched_lost_and_watched_again(
     assert caption["tokens"]["kept_ratio"] < 0.7, "the picture hardly changes: most is pruned"
 
     camera.kill()
-    states = lambda seen: [one["state"] for one in seen.on("vigil:c1:status")]  # noqa: E731
-    inbox.until(lambda seen: states(seen)[-1] == "offline", limit_s=30)
+    inbox.until(lambda seen: states(seen, "c1")[-1] == "offline", limit_s=30)
     time.sleep(AWAY_S)
     captions = len(inbox.on("vigil:c1:captions"))
     rtsp_camera(vtest_video, user="admin", password=CANARY, gop_s=1, port=port)
-    inbox.until(lambda seen: states(seen)[-1] == "online", limit_s=30)
+    inbox.until(lambda seen: states(seen, "c1")[-1] == "online", limit_s=30)
     inbox.until(lambda seen: len(seen.on("vigil:c1:captions")) >= captions + 2, limit_s=30)
-    assert states(inbox)[:2] == ["connecting", "online"]
+    assert states(inbox, "c1")[:2] == ["connecting", "online"]
     sequence = [one["seq"] for one in inbox.on("vigil:c1:answers")]
     assert sequence == list(range(1, len(sequence) + 1))
 

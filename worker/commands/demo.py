@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def _in_words(kind: str, said: dict[str, Any]) -> str:
     if kind == "caption":
         return json.dumps(said["text"], ensure_ascii=False)
     if kind == "status":
-        return said["state"] + (f" ({said['reason']})" if said.get("reason") else "")
+        return f"{said['state']} ({said['reason']})" if said.get("reason") else str(said["state"])
     p = f" (p {said['p']:.2f})" if said.get("p") is not None else ""
     phase = f"{said['phase']}: " if kind == "event" else ""
     return f"{phase}{said['question']} -> {said['answer']}{p}"
@@ -135,9 +136,10 @@ def _introduce(clip: Path, *, redis_url: str, port: int) -> None:
 
 
 def _about_model() -> str:
+    """Return what the bundled model's card says in bold: what its words are worth."""
     card = (BUNDLED_MODEL / "README.md").read_text(encoding="utf-8")
-    line = next((line for line in card.splitlines() if "untrained" in line.lower()), "")
-    return f"vigil-nano, bundled. {line}".strip()
+    said = re.search(r"\*\*(.+?)\*\*", card, re.DOTALL)
+    return "vigil-nano, bundled. " + (" ".join(said[1].split()) + "." if said else "")
 
 
 def _conclude(seen: _Seen) -> int:
