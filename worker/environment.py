@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -49,11 +48,6 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         return Settings(**_MappingSource(variables)())
     except ValidationError as error:
         raise ConfigError(_in_one_line(error.errors(include_input=False))) from None
-
-
-def default_worker_id() -> str:
-    """Return this host's name as a slug."""
-    return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

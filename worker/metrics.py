@@ -82,6 +82,14 @@ class Metrics:
         """Add a gauge that is read whenever the metrics are."""
         Gauge(name, help_text, registry=self._registry).set_function(value)
 
+    def read_each(
+        self, name: str, help_text: str, *, label: str, values: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """Add a gauge of several series, by the value of one label, read whenever they are."""
+        gauge = self._gauge(name, help_text, label)
+        for key, value in values.items():
+            gauge.labels(key).set_function(value)
+
     def describe(self, labels: Mapping[str, str]) -> None:
         """Say what runs, as vigil_build_info."""
         info = Gauge("vigil_build_info", "What runs", list(labels), registry=self._registry)

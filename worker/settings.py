@@ -1,6 +1,7 @@
 """Every setting, with its unit, bounds and default. `worker.environment` fills them in."""
 
 import re
+import socket
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -48,6 +49,11 @@ def _band(value: object) -> object:
             raise ValueError("expected LOW-HIGH within 0 and 1, such as 0.4-0.6")
         return float(match[1]), float(match[2])
     return value
+
+
+def _host_name() -> str:
+    """Return this host's name as a slug."""
+    return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
 
 
 def _scheme(url: SecretStr) -> str:
@@ -265,7 +271,11 @@ class Settings(BaseSettings):
     )
     window: Duration = Field(default=180.0, description="a camera's longest context")
     sample_fps: float = Field(default=1.0, gt=0, le=30, description="frames taken per second")
-    worker_id: Slug = Field(default="worker", description="names this worker in every message")
+    worker_id: Slug = Field(
+        default_factory=_host_name,
+        description="names this worker in messages and to Kafka, one of its own for each; "
+        "empty for the host's name",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe line that is logged"
     )

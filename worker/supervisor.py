@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from types import FrameType
@@ -42,9 +43,9 @@ class Supervisor:
     """Run a worker until it is told to stop, or until a part of it cannot be helped.
 
     A feed that fails is rebuilt for ever, with jittered backoff; one that hangs in its driver is
-    abandoned with its thread and replaced. Redis may come and go. The inference thread is the one
-    part that must not fail: when it ends or stops beating the process exits with status 1, for its
-    container to restart it.
+    abandoned with its thread and replaced. Redis may come and go. What nobody foresaw, a model that
+    fails or stops beating, or an outbox that cannot be written ends the process with status 1, for
+    its container to restart it: what was not stored was not settled either, so nothing is lost.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -54,7 +55,7 @@ class Supervisor:
         self._lock = Lock()
         self._cameras: dict[str, _Camera] = {}
         self._beat_s = self._clock.monotonic_s()
-        self._inference_failed = Event()
+        self._failed_thread = Event()
         self._is_ready = Event()
 
     def stop(self) -> None:
@@ -90,9 +91,10 @@ class Supervisor:
             self._abandon(camera)
         worker.lanes.close()
         inference.join(timeout=worker.settings.health.stall)
-        for camera_id in worker.status.snapshot():
-            if worker.status.state(camera_id) != "offline":
-                worker.status.set(camera_id, "offline", reason="worker_stopped")
+        with suppress(OutboxError):  # it may be why we stop
+            for camera_id in worker.status.snapshot():
+                if worker.status.state(camera_id) != "offline":
+                    worker.status.set(camera_id, "offline", reason="worker_stopped")
         stop_publishing.set()
         publishing.join(timeout=DRAIN_S)
         server.close()
@@ -107,7 +109,7 @@ class Supervisor:
         summary = Cadence(SUMMARY_EVERY_S)
         summary.due(self._clock.monotonic_s())  # the first is due a period from now
         while not self._clock.wait(TICK_S, self._stop):
-            if self._inference_failed.is_set():
+            if self._failed_thread.is_set():
                 self._stop.set()
                 return 1
             if not self._is_live():
@@ -126,7 +128,7 @@ class Supervisor:
     def _finish(self) -> int:
         """Every file has been played to its end: let what waits go through."""
         while any(lane.waiting for lane in self._worker.lanes.counts().values()):
-            if self._inference_failed.is_set() or self._clock.wait(TICK_S, self._stop):
+            if self._failed_thread.is_set() or self._clock.wait(TICK_S, self._stop):
                 break
         self._stop.set()
         return 0
@@ -171,11 +173,7 @@ class Supervisor:
     # -- inference ------------------------------------------------------------------------------
 
     def _infer(self) -> None:
-        try:
-            self._worker.new_runner(self._settle).run(self._stop, beat=self._beat)
-        except Exception:
-            log.critical("inference_failed", exc_info=True)
-            self._inference_failed.set()
+        self._worker.new_runner(self._settle).run(self._stop, beat=self._beat)
 
     def _beat(self) -> None:
         self._beat_s = self._clock.monotonic_s()
@@ -221,13 +219,13 @@ class Supervisor:
         camera = _Camera(feed, stop=Event())
         with self._lock:
             self._cameras[feed.name] = camera
-        for camera_id in feed.camera_ids:
-            if self._worker.status.state(camera_id) is None:
-                self._worker.status.set(camera_id, "connecting")
         self._thread(f"feed-{feed.name}", lambda: self._keep_running(camera))
 
     def _keep_running(self, camera: _Camera) -> None:
         """Connect, play, fail, wait, connect again: the one place that retries a source."""
+        for camera_id in camera.feed.camera_ids:
+            if self._worker.status.state(camera_id) is None:
+                self._worker.status.set(camera_id, "connecting")
         cadences: dict[str, Cadence] = {}
         period_s = 1.0 / self._worker.settings.sample_fps
 
@@ -306,7 +304,14 @@ class Supervisor:
             return list(self._cameras.values())
 
     def _thread(self, name: str, work: Callable[[], None]) -> Thread:
-        thread = Thread(target=work, name=name, daemon=True)
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                log.critical("thread_failed", thread=name, exc_info=True)
+                self._failed_thread.set()
+
+        thread = Thread(target=guarded, name=name, daemon=True)
         thread.start()
         return thread
 

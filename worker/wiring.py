@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import structlog
 import torch
 
 from model.engine import Engine
@@ -15,6 +16,7 @@ from pipeline.clock import Clock
 from pipeline.errors import ConfigError
 from pipeline.events import EventMachine, EventRule
 from pipeline.lane import Lanes
+from pipeline.messages import KINDS, MessageKind
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.redis import RedisPublisher
@@ -29,7 +31,7 @@ from worker.parts import BUNDLED_MODEL, Feed, Worker
 from worker.settings import CameraSettings, QuestionSettings, Settings
 from worker.status import StatusBoard
 
-CAPTION_PROMPT = "Describe what is happening."
+log = structlog.get_logger("vigil")
 
 
 def build(settings: Settings, *, clock: Clock) -> Worker:
@@ -48,7 +50,15 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     lanes = Lanes(lambda _camera_id: new_pruner(settings))
     about = {"model": engine.model_name, "attention": engine.attention_backend}
     metrics.describe(about)
+    if outbox.moved_aside is not None:
+        log.error("outbox_was_corrupt", moved_to=str(outbox.moved_aside))
     metrics.read("vigil_outbox_depth", "Messages that wait for Redis", lambda: outbox.num_waiting)
+    metrics.read_each(
+        "vigil_outbox_dropped",
+        "Messages lost to a full outbox since the start",
+        label="kind",
+        values={kind: partial(_dropped, outbox, kind) for kind in KINDS},
+    )
 
     def new_runner(settle: Callable[[Frame], None]) -> Runner:
         return Runner(
@@ -123,7 +133,7 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
     """Return the configured questions, the caption first."""
     caption = StandingQuestion(
         id=CAPTION_ID,
-        question=Question("caption", settings.caption_prompt or CAPTION_PROMPT),
+        question=Question("caption", settings.caption_prompt),
         every_s=settings.caption_every,
     )
     return [caption, *(_standing(key, one) for key, one in settings.questions.items())]
@@ -201,6 +211,7 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         bootstrap_servers=kafka.bootstrap_servers,
         topic=kafka.topic,
         group_id=kafka.group_id,
+        group_instance_id=settings.worker_id,
         dead_letter_topic=kafka.dead_letter_topic or f"{kafka.topic}-dead-letter",
         security_protocol=kafka.security_protocol,
         sasl_mechanism=kafka.sasl_mechanism,
@@ -211,6 +222,10 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         max_cameras=kafka.max_cameras,
         max_lag_s=kafka.max_lag or None,
     )
+
+
+def _dropped(outbox: Outbox, kind: MessageKind) -> float:
+    return outbox.dropped[kind]
 
 
 def _machine(

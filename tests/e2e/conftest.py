@@ -1,10 +1,12 @@
 """The worker as an operator runs it: a process, its environment, its log."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,12 @@ class WorkerProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(timeout=30)
+
+    def get(self, page: str) -> str:
+        """A page of its health server."""
+        port = re.findall(r'"health_port": (\d+)', self.log)[-1]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=5) as answer:
+            return str(answer.read().decode())
 
     @property
     def log(self) -> str:

@@ -84,7 +84,8 @@ def test_frames_text_and_a_kill(
     dead.close()
     headers = dict(letter.headers)
     assert letter.value == b"hello, I am no picture"
-    assert b"expected a JPEG" in headers["reason"]
+    assert headers["reason"] == b"bad_image"
+    assert b"expected a JPEG" in headers["detail"]
 
     end_s = time.monotonic() + 30
     while committed(kafka_bootstrap, kafka_topic) < 21:

@@ -60,9 +60,12 @@ def test_a_camera_is_watched_lost_and_watched_again(
     sequence = [one["seq"] for one in inbox.on("vigil:c1:answers")]
     assert sequence == list(range(1, len(sequence) + 1))
 
+    served = "".join(worker.get(page) for page in ("/metrics", "/status"))
+    assert 'vigil_camera_failures_total{camera="c1"' in served
     assert worker.stop() == 0
     for part in (CANARY, "ca%3Ana%40ry%25pass", "na@ry"):
         assert part not in worker.log
+        assert part not in served
         assert part not in repr(inbox.received)
 
 

@@ -71,6 +71,8 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.enable=false
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
 """
 
 

@@ -280,3 +280,9 @@ def test_health_status_and_metrics_are_served(
         get("/nothing")
     assert refused.value.code == 404
     refused.value.close()
+
+
+def test_an_outbox_that_cannot_be_written_ends_the_process() -> None:
+    supervisor = make(feed(lambda: ScriptedSource(frames(5))), publisher=Delivered())
+    supervisor._worker.outbox.close()
+    assert supervisor.run(health_port=0) == 1
