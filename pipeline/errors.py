@@ -3,7 +3,7 @@
 VigilError
 ├── ConfigError          a setting or argument that cannot work
 ├── SourceError          a camera or topic failed; `reason` says how, the supervisor retries
-│   └── FrameError       one record or frame is no usable image; the stream goes on
+├── FrameError           one record or frame is no usable image; the stream goes on
 ├── OutboxError          the outbox on disk cannot be read or written
 └── PublishError         Redis could not be reached or refused; the outbox keeps the message
 

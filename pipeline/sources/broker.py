@@ -192,11 +192,13 @@ class DeadLetters:
             raise self._connector.source_error(exc, what=f"writing to {self._topic!r}") from None
 
     def close(self) -> None:
-        """Let go of the producer; a `write` that waits fails."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
+        """Let go of the producer, unless a `write` waits: that one ends by itself; close again."""
+        if self._producer is not None:
             with suppress(*DRIVER_ERRORS):
-                producer.close(timeout=0)
+                self._producer.close(
+                    timeout=0
+                )  # raises, and closes nothing, while one is on its way
+                self._producer = None
 
     def _open(self) -> KafkaProducer:
         return self._connector.open(
@@ -217,4 +219,4 @@ class DeadLetters:
         if key is None and value is None:  # which the driver refuses to send
             value = b""
         sent = producer.send(self._topic, key=key, value=value, headers=headers)
-        sent.get(timeout=self._timeout_s)
+        sent.get(timeout=2 * self._timeout_s)  # the driver itself gives up after one

@@ -159,10 +159,15 @@ class KafkaBroker:
         KafkaAdminClient(bootstrap_servers=self.bootstrap).close()
 
 
-def create_topic(bootstrap: str, name: str, *, num_partitions: int = 1) -> None:
+def create_topic(
+    bootstrap: str, name: str, *, num_partitions: int = 1, max_message_bytes: int = 2**20
+) -> None:
+    topic = NewTopic(
+        name, num_partitions, 1, topic_configs={"max.message.bytes": str(max_message_bytes)}
+    )
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
-        admin.create_topics([NewTopic(name, num_partitions, 1)])
+        admin.create_topics([topic])
     finally:
         admin.close()
 
