@@ -58,8 +58,8 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     return tuple(secret for url in urls for secret in url_secrets(url)) + ((sasl,) if sasl else ())
 
 
-def variables(settings: BaseModel, prefix: str = PREFIX) -> Iterator[tuple[str, object, str]]:
-    """Yield (variable, effective value, description) of every setting; secrets stay SecretStr."""
+def variables(settings: BaseModel, prefix: str = PREFIX) -> Iterator[tuple[str, object, FieldInfo]]:
+    """Yield (variable, effective value, field) of every setting; secrets stay SecretStr."""
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         variable = f"{prefix}{name.upper()}"
@@ -69,7 +69,7 @@ def variables(settings: BaseModel, prefix: str = PREFIX) -> Iterator[tuple[str, 
             for key, part in value.items():
                 yield from variables(part, f"{variable}__{key.upper()}__")
         else:
-            yield variable, value, field.description or ""
+            yield variable, value, field
 
 
 def templates(

@@ -80,7 +80,7 @@ def test_check_prints_what_is_in_effect_and_no_password() -> None:
     assert done.returncode == 0, done.stderr
     assert "VIGIL_CAMERAS__GATE__URL=rtsp://***@127.0.0.1:1/x" in done.stdout
     assert "VIGIL_REDIS__URL=redis://***@redis:6379/0" in done.stdout
-    assert "VIGIL_QUESTIONS__FIRE__EVERY=5" in done.stdout
+    assert "VIGIL_QUESTIONS__FIRE__EVERY=5s\n" in done.stdout
     assert "canary" not in done.stdout + done.stderr
 
 

@@ -1,10 +1,11 @@
 """`vigil check`: the effective settings, redacted."""
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from pipeline.redact import MASK, redact
 from worker import environment
-from worker.commands.reference import example_env
+from worker.commands.reference import example_env, written
 
 
 def check(*, with_model: bool, as_example: bool) -> int:
@@ -23,8 +24,8 @@ def check(*, with_model: bool, as_example: bool) -> int:
         return 0
     settings = environment.load()
     secrets = environment.secrets_of(settings)
-    for variable, value, _ in environment.variables(settings):
-        _say(f"{variable}={redact(_shown(value), *secrets)}")
+    for variable, value, field in environment.variables(settings):
+        _say(f"{variable}={redact(_shown(value, field), *secrets)}")
     if with_model:
         from worker.wiring import load_engine  # torch takes seconds to load
 
@@ -35,14 +36,10 @@ def check(*, with_model: bool, as_example: bool) -> int:
     return 0
 
 
-def _shown(value: object) -> str:
-    """Return a value as it would be written; of a secret, only its address without credentials."""
-    if isinstance(value, SecretStr):
-        text = value.get_secret_value()
-        return text if "://" in text or "/" in text else (MASK if text else "")
-    if isinstance(value, tuple):
-        return ",".join(str(item) for item in value)
-    return "" if value is None else str(value)
+def _shown(value: object, field: FieldInfo) -> str:
+    """Return a value as it would be written; of a secret that is no address, a mask."""
+    text = written(value, field)
+    return MASK if isinstance(value, SecretStr) and text and "/" not in text else text
 
 
 def _say(line: str) -> None:

@@ -47,10 +47,27 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def written(value: object, field: FieldInfo) -> str:
+    """Return a setting's value as it would be written in a variable; a secret in the clear."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is PydanticUndefined or value is None or value == ():
+        return ""
+    if any(word in repr(field.metadata) for word in _DURATIONS):
+        return f"{value:g}s"
+    if isinstance(value, tuple):
+        return {int: "/", float: "-"}.get(type(value[0]), ",").join(str(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _settings() -> Iterator[tuple[str, str, str]]:
     """Yield (variable, default as written, description), the ungrouped ones first."""
     rows = [
-        (_named(template), _default(field), (field.description or "") + _choices(field))
+        (
+            _named(template),
+            written(field.default, field),
+            (field.description or "") + _choices(field),
+        )
         for template, field in environment.templates()
     ]
     yield from sorted(rows, key=lambda row: "__" in row[0])
@@ -66,20 +83,3 @@ def _choices(field: FieldInfo) -> str:
     if get_origin(field.annotation) is not Literal:
         return ""
     return f" ({', '.join(str(choice) for choice in get_args(field.annotation))})"
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.default
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if value is PydanticUndefined or value is None or value == ():
-        return ""
-    if any(word in repr(field.metadata) for word in _DURATIONS):
-        return _duration(value)
-    if isinstance(value, tuple):
-        return ("/" if isinstance(value[0], int) else "-").join(str(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:g}s"
