@@ -50,6 +50,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(_in_one_line(error.errors(include_input=False))) from None
 
 
+def without_settings() -> dict[str, str]:
+    """Return the process's environment but for our variables, to hand on to a child."""
+    return {k: v for k, v in os.environ.items() if not k.upper().startswith(PREFIX)}
+
+
 def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Return every literal that must never be printed."""
     urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.url]

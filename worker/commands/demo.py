@@ -1,7 +1,6 @@
 """`vigil demo`: a worker, a camera and a Redis on this machine, and what a subscriber receives."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from pipeline.publishers.subscriber import Subscriber
+from worker import environment
 from worker.commands.embedded_redis import embedded_redis, free_port
 from worker.parts import BUNDLED_MODEL
 
@@ -71,8 +71,7 @@ def demo(*, seconds: float | None, video: str | None) -> int:
 
 def _environment(clip: Path, *, redis_url: str, port: int) -> dict[str, str]:
     """Return this process's environment with the demo's settings and no other of ours."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("VIGIL_")}  # noqa: TID251 (handed on)
-    return kept | {
+    return environment.without_settings() | {
         "VIGIL_CAMERAS__YARD__URL": str(clip),
         "VIGIL_CAMERAS__YARD__LOOP": "true",
         "VIGIL_QUESTIONS__PERSON__ASK": "Is a person in view?",
