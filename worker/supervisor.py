@@ -11,7 +11,7 @@ import structlog
 
 from pipeline.cadence import Cadence
 from pipeline.clock import Clock
-from pipeline.errors import OutboxError, PublishError, SourceError
+from pipeline.errors import ConfigError, OutboxError, PublishError, SourceError
 from pipeline.retry import backoff_s
 from pipeline.sources.base import FrameSource
 from pipeline.types import Frame
@@ -67,17 +67,23 @@ class Supervisor:
 
         Args:
             health_port: overrides the setting.
+
+        Raises:
+            ConfigError: the health server's port is taken.
         """
         worker = self._worker
         health = worker.settings.health
-        server = HealthServer(
-            health.bind,
-            health.port if health_port is None else health_port,
-            is_live=self._is_live,
-            is_ready=self._is_ready.is_set,
-            status=self._status,
-            metrics=worker.metrics.exposition,
-        )
+        try:
+            server = HealthServer(
+                health.bind,
+                health.port if health_port is None else health_port,
+                is_live=self._is_live,
+                is_ready=self._is_ready.is_set,
+                status=self._status,
+                metrics=worker.metrics.exposition,
+            )
+        except OSError as error:
+            raise ConfigError(f"VIGIL_HEALTH__PORT: cannot listen: {error.strerror}") from None
         stop_publishing = Event()
         publishing = self._thread("publish", lambda: self._publish(stop_publishing))
         inference = self._thread("infer", self._infer)

@@ -1,5 +1,6 @@
 import json
 import random
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +13,7 @@ import pytest
 
 from model.types import Answer, Question
 from pipeline.clock import SystemClock
-from pipeline.errors import PublishError, SourceError
+from pipeline.errors import ConfigError, PublishError, SourceError
 from pipeline.lane import Lanes
 from pipeline.messages import Message
 from pipeline.outbox import Outbox
@@ -286,3 +287,12 @@ def test_an_outbox_that_cannot_be_written_ends_the_process() -> None:
     supervisor = make(feed(lambda: ScriptedSource(frames(5))), publisher=Delivered())
     supervisor._worker.outbox.close()
     assert supervisor.run(health_port=0) == 1
+
+
+def test_a_taken_health_port_is_refused() -> None:
+    supervisor = make(feed(lambda: ScriptedSource([])), publisher=Delivered())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ConfigError, match="VIGIL_HEALTH__PORT: cannot listen"),
+    ):
+        supervisor.run(health_port=taken.getsockname()[1])

@@ -32,10 +32,7 @@ def run() -> int:
 
     supervisor = Supervisor(build(settings, clock=SystemClock()))
     stop_on_signals(supervisor.stop)
-    try:
-        status = supervisor.run()
-    except OSError as error:
-        raise ConfigError(f"VIGIL_HEALTH__PORT: {error.strerror}") from None
+    status = supervisor.run()
     if status == FAILED:
         structlog.get_logger("vigil").error("worker_exits", status=status)
         # A thread that hangs inside a driver or a kernel would keep the process from ending.
