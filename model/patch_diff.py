@@ -77,19 +77,23 @@ def token_distance_levels(pixels: Pixels, reference: Pixels) -> NDArray[np.float
     return sums_distance_levels(block_sums(pixels), block_sums(reference))
 
 
-def block_sums(pixels: Pixels) -> NDArray[np.int16]:
-    """Sum each 7x7 px block: (H, W, 3) to (3, H / 7, W / 7).
+def block_sums(pixels: Pixels, *, block_px: int = BLOCK_PX) -> NDArray[np.int16]:
+    """Sum each square block: (H, W, 3) to (3, H / block_px, W / block_px).
 
     Sums are linear, so whoever keeps a reference can keep these in its place.
+
+    Args:
+        pixels: (H, W, 3) RGB, sides multiples of 28.
+        block_px: side of a block, a divisor of 28 below 12 (a sum fits 16 bits).
 
     Raises:
         InputError: another dtype or shape, or sides that are not multiples of 28.
     """
-    rows, cols = (_BLOCKS * tokens for tokens in _token_grid(pixels))
-    columns = pixels.reshape(rows, BLOCK_PX, -1).sum(axis=1, dtype=np.int16)
+    rows, cols = (TOKEN_PX // block_px * tokens for tokens in _token_grid(pixels))
+    columns = pixels.reshape(rows, block_px, -1).sum(axis=1, dtype=np.int16)
     # Across with the pixels of a block outermost: ten times as fast as an inner axis of three.
-    across = np.ascontiguousarray(columns.reshape(rows * cols, BLOCK_PX * 3).T)
-    sums: NDArray[np.int16] = across.reshape(BLOCK_PX, 3, rows, cols).sum(axis=0, dtype=np.int16)
+    across = np.ascontiguousarray(columns.reshape(rows * cols, block_px * 3).T)
+    sums: NDArray[np.int16] = across.reshape(block_px, 3, rows, cols).sum(axis=0, dtype=np.int16)
     return sums
 
 
@@ -103,6 +107,32 @@ def sums_distance_levels(
     worst = tokens.reshape(rows, cols, _BLOCKS).max(axis=2)
     levels: NDArray[np.float32] = worst / np.float32(BLOCK_PX**2)
     return levels
+
+
+def block_means(pixels: Pixels, *, block_px: int = BLOCK_PX) -> NDArray[np.float32]:
+    """Average each square block: (H, W, 3) to (3, H / block_px, W / block_px), in grey levels."""
+    return block_sums(pixels, block_px=block_px) * np.float32(1 / block_px**2)
+
+
+def token_mean(blocks: NDArray[np.float32], *, block_px: int = BLOCK_PX) -> NDArray[np.float32]:
+    """Average over each token's blocks: (3, H / block_px, W / block_px) to (3, rows, cols)."""
+    num = TOKEN_PX // block_px
+    channels, height, width = blocks.shape
+    down = blocks.reshape(channels, height // num, num, width).sum(axis=2)
+    across = down.reshape(channels, height // num, width // num, num).sum(axis=3)
+    means: NDArray[np.float32] = across * np.float32(1 / num**2)
+    return means
+
+
+def worst_of_tokens(
+    blocks: NDArray[np.float32], *, block_px: int = BLOCK_PX
+) -> NDArray[np.float32]:
+    """Take the largest of each token's blocks: (H / block_px, W / block_px) to (rows, cols)."""
+    num = TOKEN_PX // block_px
+    rows, cols = (side // num for side in blocks.shape)
+    down = blocks.reshape(rows, num, cols * num).max(axis=1)
+    worst: NDArray[np.float32] = down.reshape(rows, cols, num).max(axis=2)
+    return worst
 
 
 def _token_grid(pixels: Pixels) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Which tokens of a camera's next frame the model is to see. One `Pruner` per camera."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -7,23 +8,27 @@ from numpy.typing import NDArray
 
 from model.patch_diff import paper_mask, token_distance_levels
 from model.types import PrunedFrame
+from pipeline.adaptive import Adaptive
+from pipeline.errors import FrameError
+from pipeline.regions import Region, blacked_out
 from pipeline.types import Frame
 
-PrunerMode = Literal["last_seen", "paper"]
+PrunerMode = Literal["adaptive", "last_seen", "paper"]
 
 
 class Pruner:
     """Compare a camera's frames with a reference, in two steps.
 
-    `prune` decides and changes nothing; `sent` moves the reference to what has really gone to the
-    model. A frame that was pruned and then dropped for a newer one therefore leaves no trace: the
-    newer one carries its changes too. Between a `prune` and its `sent` no other call may come.
+    `prune` decides and changes nothing of the reference; `sent` moves it to what has really gone
+    to the model. A frame that was pruned and then dropped for a newer one therefore leaves no
+    trace there: the newer one carries its changes too. Between a `prune` and its `sent` no other
+    call may come.
 
     Modes:
-        last_seen: the reference is, for each token, the pixels the model last saw. A token is kept
-            when some 7x7 px block of it differs from them by more than `threshold_levels` in the
-            mean, so |frame - what the model last saw| stays below the threshold everywhere, always,
-            and slow drift is sent once it gets there.
+        adaptive: the reference is, for each token, what the model last saw of it, and a token is
+            kept when it differs by more than the camera's own noise: see `pipeline.adaptive`.
+        last_seen: the same with a fixed threshold: some 7x7 px block of it differs by more than
+            `threshold_levels` in the mean.
         paper: DiffFP to the bit. The reference is the previous frame, the distance the mean over
             2352 normalised values, and at least the first token is kept.
 
@@ -34,58 +39,98 @@ class Pruner:
     def __init__(
         self,
         *,
-        mode: PrunerMode = "last_seen",
+        mode: PrunerMode = "adaptive",
         threshold_levels: float = 6.0,
-        refresh_ratio: float = 0.6,
+        refresh_ratio: float = 0.7,
+        ignore: Sequence[Region] = (),
     ) -> None:
+        """Begin without a reference.
+
+        Args:
+            mode: how it compares.
+            threshold_levels: for `last_seen`, in grey levels.
+            refresh_ratio: share of changed tokens that makes a full frame; not in `paper`.
+            ignore: where changes do not count. The comparison sees black there, the model what is
+                there whenever the token is sent for another reason.
+        """
         self._mode = mode
         self._threshold_levels = threshold_levels
         self._refresh_ratio = refresh_ratio
+        self._ignore = tuple(ignore)
+        self._adaptive = Adaptive()
         self._reference: NDArray[np.uint8] | None = None
+        self._compared: NDArray[np.uint8] | None = None
+
+    @property
+    def threshold_levels(self) -> float | None:
+        """How far a 7x7 px block may be off before its token is sent; None in `paper`."""
+        if self._mode == "adaptive":
+            return self._adaptive.threshold_levels
+        return self._threshold_levels if self._mode == "last_seen" else None
 
     def prune(self, frame: Frame) -> PrunedFrame:
         """Return the frame with its keep mask and leave the reference as it is.
 
         The first frame, the first after `reset` and the first of another size are refreshes.
+
+        Raises:
+            FrameError: the pixels are not C-contiguous uint8 RGB of the size of the frame's grid.
         """
-        shape = (frame.grid.rows, frame.grid.cols)
-        reference = self._reference
-        if reference is None or reference.shape != frame.pixels.shape:
-            keep_mask = np.ones(shape, dtype=np.bool_)
-            is_refresh = True
-        elif self._mode == "paper":
-            keep_mask = paper_mask(frame.pixels, reference)
-            is_refresh = False
-        else:
-            keep_mask = token_distance_levels(frame.pixels, reference) > self._threshold_levels
-            is_refresh = bool(keep_mask.mean() >= self._refresh_ratio)
-            keep_mask |= is_refresh
+        _check(frame)
+        self._compared = blacked_out(frame.pixels, self._ignore)
+        keep_mask, is_refresh = self._decide(frame, self._compared)
         return PrunedFrame(
             stream_id=frame.camera_id,
             pixels=frame.pixels,
-            keep_mask=keep_mask,
+            keep_mask=keep_mask | is_refresh,
             pts_s=frame.pts_s,
             is_refresh=is_refresh,
         )
 
     def sent(self, pruned: PrunedFrame) -> None:
-        """Note that the model now sees the kept tokens of `pruned`."""
-        if self._reference is None or pruned.is_refresh or self._mode == "paper":
-            self._reference = pruned.pixels
-            return
-        if not pruned.num_kept:
-            return
-        rows, cols = pruned.keep_mask.shape
-        token_px = pruned.pixels.shape[0] // rows
-        tiles = (rows, token_px, cols, token_px, 3)
-        reference = self._reference.copy()  # the old one may still be some frame's pixels
-        np.copyto(
-            reference.reshape(tiles),
-            pruned.pixels.reshape(tiles),
-            where=pruned.keep_mask[:, None, :, None, None],
-        )
-        self._reference = reference
+        """Note that the model now sees the kept tokens of `pruned`, the last frame pruned."""
+        if self._mode == "adaptive":
+            self._adaptive.sent(pruned.keep_mask, is_refresh=pruned.is_refresh)
+        elif self._reference is None or pruned.is_refresh or self._mode == "paper":
+            self._reference = self._compared
+        elif pruned.num_kept and self._compared is not None:
+            rows, cols = pruned.keep_mask.shape
+            token_px = pruned.pixels.shape[0] // rows
+            tiles = (rows, token_px, cols, token_px, 3)
+            reference = self._reference.copy()  # the old one may still be some frame's pixels
+            np.copyto(
+                reference.reshape(tiles),
+                self._compared.reshape(tiles),
+                where=pruned.keep_mask[:, None, :, None, None],
+            )
+            self._reference = reference
 
     def reset(self) -> None:
         """Forget the reference: the next frame is a refresh."""
         self._reference = None
+        self._adaptive.reset()
+
+    def _decide(self, frame: Frame, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+        """Return the changed tokens, and whether the frame is to be sent whole."""
+        if self._mode == "adaptive":
+            changed = self._adaptive.changed(pixels)
+            return changed, bool(changed.mean() >= self._refresh_ratio)
+        reference = self._reference
+        if reference is None or reference.shape != pixels.shape:
+            return np.ones((frame.grid.rows, frame.grid.cols), dtype=np.bool_), True
+        if self._mode == "paper":
+            return paper_mask(pixels, reference), False
+        changed = token_distance_levels(pixels, reference) > self._threshold_levels
+        return changed, bool(changed.mean() >= self._refresh_ratio)
+
+
+def _check(frame: Frame) -> None:
+    """Refuse pixels that are not what the frame says."""
+    pixels = frame.pixels
+    expected = (frame.grid.height_px, frame.grid.width_px, 3)
+    if pixels.dtype != np.uint8 or pixels.shape != expected or not pixels.flags.c_contiguous:
+        order = "" if pixels.flags.c_contiguous else " not"
+        raise FrameError(
+            f"camera {frame.camera_id}: expected C-contiguous uint8 pixels of {expected}, "
+            f"got {pixels.dtype} of {pixels.shape},{order} contiguous"
+        )

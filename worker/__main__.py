@@ -47,8 +47,16 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--video", default=None, help="play this file instead of the bundled scene")
     add("healthcheck", "ask a running worker whether it is alive (for containers)", _healthcheck)
     bench = add("bench", "measure", _bench)
-    bench.add_argument("what", choices=["ingest"], help="what to measure")
+    bench.add_argument("what", choices=["ingest", "prune"], help="what to measure")
     bench.add_argument("--json", action="store_true", help="print one JSON document")
+    bench.add_argument("--plot", default=None, metavar="PATH", help="prune: draw a picture too")
+    inspect = add("inspect", "show what the pruner sends of a video, as a video", _inspect)
+    inspect.add_argument("video", metavar="VIDEO", help="the file to look at")
+    inspect.add_argument("--out", required=True, metavar="FILE", help="the .mp4 to write")
+    inspect.add_argument(
+        "--mode", choices=["adaptive", "last_seen", "paper"], default=None, help="of the pruner"
+    )
+    inspect.add_argument("--fps", type=float, default=1.0, help="frames sampled per second")
     return parser
 
 
@@ -82,7 +90,13 @@ def _healthcheck(_arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from worker.commands.bench import bench
 
-    return bench(arguments.what, as_json=arguments.json)
+    return bench(arguments.what, as_json=arguments.json, plot=arguments.plot)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from worker.commands.inspect import inspect
+
+    return inspect(arguments.video, arguments.out, mode=arguments.mode, fps=arguments.fps)
 
 
 if __name__ == "__main__":

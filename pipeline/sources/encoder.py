@@ -7,7 +7,10 @@ from typing import Literal
 
 import av
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
+
+PIXEL_FORMAT = "yuv420p"  # all that cameras and browsers agree on
 
 VideoCodec = Literal["libx264", "libx265"]
 
@@ -52,15 +55,24 @@ def encode_clip(
             if stream is None:
                 stream = container.add_stream(codec, rate=fps)
                 stream.height, stream.width = picture.shape[:2]
-                stream.pix_fmt = "yuv420p"
+                stream.pix_fmt = PIXEL_FORMAT
                 stream.bit_rate = bits_per_s
                 stream.time_base = Fraction(1, fps)
                 context = stream.codec_context
                 context.gop_size = gop
                 context.max_b_frames = num_b_frames
                 context.options = dict([("preset", preset), tuning[codec]])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(as_coded(picture)))
         if stream is None:
             raise ValueError("expected at least one picture, got none")
         container.mux(stream.encode(None))
     return path
+
+
+def as_coded(picture: NDArray[np.uint8]) -> VideoFrame:
+    """Return the picture as an encoder gets it, in 4:2:0: what a codec without loss would decode.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB, H and W even.
+    """
+    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=PIXEL_FORMAT)

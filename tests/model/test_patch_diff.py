@@ -13,7 +13,15 @@ from transformers.models.video_llama_3.video_processing_video_llama_3 import (
 )
 
 from model.errors import InputError
-from model.patch_diff import block_sums, paper_mask, sums_distance_levels, token_distance_levels
+from model.patch_diff import (
+    block_means,
+    block_sums,
+    paper_mask,
+    sums_distance_levels,
+    token_distance_levels,
+    token_mean,
+    worst_of_tokens,
+)
 from tests.model.tiny import clip
 
 Frames = NDArray[np.uint8]
@@ -183,3 +191,25 @@ def test_frames_that_do_not_fit_are_refused(pixels: NDArray[Any], other: NDArray
 def test_importing_the_measure_does_not_load_torch() -> None:
     code = "import sys, model.patch_diff; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("block_px", [4, 7])
+def test_block_means_are_means(block_px: int) -> None:
+    (frame,) = clip(1, 2, 3)
+    num = 28 // block_px
+    expected = frame.reshape(2 * num, block_px, 3 * num, block_px, 3).mean(axis=(1, 3))
+    got = block_means(frame, block_px=block_px)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected.transpose(2, 0, 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("block_px", [4, 7])
+def test_blocks_are_gathered_by_token(block_px: int) -> None:
+    num = 28 // block_px
+    blocks = np.random.default_rng(0).normal(size=(3, 2 * num, 3 * num)).astype(np.float32)
+    tiles = blocks.reshape(3, 2, num, 3, num)
+    np.testing.assert_allclose(
+        token_mean(blocks, block_px=block_px), tiles.mean(axis=(2, 4)), atol=1e-6
+    )
+    worst = worst_of_tokens(blocks[0], block_px=block_px)
+    assert np.array_equal(worst, tiles[0].max(axis=(1, 3)))

@@ -1,10 +1,15 @@
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.patch_diff import paper_mask, token_distance_levels
+from model.types import PatchGrid, PrunedFrame
+from pipeline.errors import FrameError
 from pipeline.pruner import Pruner
+from pipeline.types import Frame
 from tests.fakes import SMALL, frame_at, picture
 
 
@@ -44,7 +49,7 @@ def test_a_frame_that_was_never_sent_leaves_no_trace() -> None:
 
 
 def test_slow_drift_is_sent_before_it_passes_the_threshold() -> None:
-    pruner = Pruner(threshold_levels=6.0)
+    pruner = Pruner(mode="last_seen", threshold_levels=6.0)
     pruner.sent(pruner.prune(frame_at(0.0, picture(100))))
     last_seen, sent = 100, 0
     for step in range(1, 60):
@@ -82,7 +87,7 @@ def test_what_the_model_last_saw_is_never_further_off_than_the_threshold(
     """Whatever frames are dropped, every token of the last frame taken is within the threshold of
     what was sent of it last."""
     rng = np.random.default_rng(seed)
-    pruner = Pruner(threshold_levels=6.0)
+    pruner = Pruner(mode="last_seen", threshold_levels=6.0)
     frame = rng.integers(0, 256, picture().shape, dtype=np.uint8)
     model_saw = np.zeros_like(frame)
     for index, is_taken in enumerate([True, *taken]):
@@ -110,7 +115,7 @@ def test_paper_mode_is_the_paper_over_a_clip() -> None:
         previous = frame
 
 
-@pytest.mark.parametrize("mode", ["last_seen", "paper"])
+@pytest.mark.parametrize("mode", ["adaptive", "last_seen", "paper"])
 def test_sent_pixels_are_not_changed_afterwards(mode: str) -> None:
     pruner = Pruner(mode=mode)  # type: ignore[arg-type]  # parametrised
     first = pruner.prune(frame_at(0.0))
@@ -118,3 +123,165 @@ def test_sent_pixels_are_not_changed_afterwards(mode: str) -> None:
     before = first.pixels.copy()
     pruner.sent(pruner.prune(frame_at(1.0, with_patch(100, 0, 0, 200))))
     assert np.array_equal(first.pixels, before)
+
+
+# ---------------------------------------------------------------- adaptive, on noisy pictures
+
+YARD = PatchGrid(rows=9, cols=16)
+
+
+class Camera:
+    """A textured yard of 448x252 px with sensor noise; every picture goes to the pruner."""
+
+    def __init__(self, pruner: Pruner, *, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        coarse = self.rng.uniform(60, 180, (YARD.rows * 2, YARD.cols * 2, 3))
+        self.scene = coarse.repeat(14, axis=0).repeat(14, axis=1)
+        self.pruner = pruner
+        self.num_frames = 0
+
+    def frame(self, scene: np.ndarray, *, sigma: float) -> Frame:
+        noisy = scene + self.rng.normal(0, sigma, scene.shape)
+        pixels = noisy.round().clip(0, 255).astype(np.uint8)
+        self.num_frames += 1
+        return frame_at(float(self.num_frames), pixels, grid=YARD)
+
+    def show(self, scene: np.ndarray | None = None, *, sigma: float = 4.0) -> PrunedFrame:
+        frame = self.frame(self.scene if scene is None else scene, sigma=sigma)
+        pruned = self.pruner.prune(frame)
+        self.pruner.sent(pruned)
+        return pruned
+
+    def with_square(self, x: int, y: int, *, side: int = 14, level: float = 40) -> np.ndarray:
+        scene = self.scene.copy()
+        scene[y : y + side, x : x + side] += level
+        return scene
+
+
+def kept_ratio(frames: list[PrunedFrame]) -> float:
+    return float(np.mean([pruned.keep_mask for pruned in frames]))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 2.0, 5.0, 12.0])
+def test_a_static_scene_is_quiet_after_the_tenth_frame(sigma: float) -> None:
+    camera = Camera(Pruner())
+    shown = [camera.show(sigma=sigma) for _ in range(40)]
+    assert kept_ratio(shown[10:]) <= 0.003
+
+
+def test_noise_is_learned_though_a_quarter_of_the_picture_moves_from_the_start() -> None:
+    camera = Camera(Pruner())
+    shown = []
+    for _ in range(30):
+        scene = camera.scene.copy()
+        scene[:, :112] = camera.rng.uniform(0, 255, (18, 8, 3)).repeat(14, 0).repeat(14, 1)
+        shown.append(camera.show(scene))
+    kept = np.mean([pruned.keep_mask for pruned in shown[10:]], axis=0)
+    assert (kept[:, :4] == 1).all()
+    assert kept[:, 5:].mean() <= 0.005
+
+
+def test_noise_that_rises_fivefold_over_a_minute_sends_next_to_nothing() -> None:
+    camera = Camera(Pruner())
+    for _ in range(10):
+        camera.show(sigma=2.0)
+    shown = [camera.show(sigma=2.0 + 8.0 * second / 60) for second in range(60)]
+    assert kept_ratio(shown) <= 0.005
+    assert not any(pruned.is_refresh for pruned in shown)
+
+
+@pytest.mark.parametrize("gop_frames", [2, 10])
+def test_key_frames_that_pulse_send_next_to_nothing(gop_frames: int) -> None:
+    camera = Camera(Pruner())
+    shown, coded = [], camera.scene
+    for second in range(60):
+        if second % gop_frames == 0:  # a codec repeats its picture until it codes it anew
+            coded = camera.scene + camera.rng.normal(0, 5, camera.scene.shape)
+        shown.append(camera.show(coded, sigma=0.5))
+    assert kept_ratio(shown[20:]) <= 0.003
+
+
+def test_a_small_object_that_moves_by_half_a_token_is_sent() -> None:
+    camera = Camera(Pruner())
+    for _ in range(10):
+        camera.show(camera.with_square(140, 112), sigma=4.0)
+    moved = camera.show(camera.with_square(154, 112), sigma=4.0)  # a quarter of a token
+    assert moved.keep_mask[4, 5]
+    assert moved.num_kept <= 4
+
+
+def test_the_true_picture_never_strays_from_what_the_model_saw_however_slow_it_drifts() -> None:
+    camera = Camera(Pruner())
+    for _ in range(10):
+        camera.show()
+    saw = camera.scene.copy()
+    sent = 0
+    for second in range(200):
+        true = camera.scene * (1 + second / 500)  # a fifth of a level a second
+        pruned = camera.show(true)
+        kept = pruned.keep_mask.repeat(28, axis=0).repeat(28, axis=1)
+        saw[kept] = true[kept]
+        sent += pruned.num_kept
+        # a block's own noise, of this frame and of the one the model saw, comes on top
+        limit = (camera.pruner.threshold_levels or 0) + 4 * 4.0 * 2**0.5 / 7
+        blocks = np.abs((true - saw).reshape(36, 7, 64, 7, 3).mean(axis=(1, 3)))
+        assert blocks.max() < limit
+    assert sent > 2 * YARD.num_tokens
+
+
+@pytest.mark.parametrize("change", ["lights", "infra-red", "moved", "exposure"])
+def test_a_change_of_the_whole_picture_is_one_refresh_and_then_quiet(change: str) -> None:
+    camera = Camera(Pruner())
+    for _ in range(12):
+        camera.show()
+    grey = camera.scene.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    camera.scene = {
+        "lights": camera.scene * 0.4,
+        "infra-red": 255 - grey,
+        "moved": np.roll(camera.scene, (9, 31), axis=(0, 1)),
+        "exposure": camera.scene * 1.1 + 12,
+    }[change]
+    assert camera.show().is_refresh
+    assert kept_ratio([camera.show() for _ in range(30)]) <= 0.005
+
+
+def test_a_reconnect_is_one_refresh_and_then_quiet() -> None:
+    camera = Camera(Pruner())
+    for _ in range(12):
+        camera.show()
+    camera.pruner.reset()
+    assert camera.show().is_refresh
+    assert kept_ratio([camera.show() for _ in range(30)]) <= 0.005
+
+
+def test_frames_that_are_dropped_teach_the_noise_and_leave_the_reference() -> None:
+    camera = Camera(Pruner())
+    camera.show()
+    for _ in range(10):
+        camera.pruner.prune(camera.frame(camera.with_square(140, 112), sigma=4.0))
+    assert camera.show(camera.with_square(140, 112)).keep_mask[4, 5]
+    assert camera.show(camera.with_square(140, 112)).num_kept <= 1
+
+
+def test_an_adaptive_pruner_is_small_and_repeats_itself() -> None:
+    one, other = Camera(Pruner()), Camera(Pruner())
+    for _ in range(5):
+        assert np.array_equal(one.show().keep_mask, other.show().keep_mask)
+    assert len(pickle.dumps(one.pruner)) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        pytest.param(picture().astype(np.float32), id="float"),
+        pytest.param(picture()[..., 0], id="grey"),
+        pytest.param(picture()[:28], id="another size"),
+        pytest.param(np.asfortranarray(picture()), id="not contiguous"),
+        pytest.param(picture()[..., ::-1], id="a view"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["adaptive", "last_seen", "paper"])
+def test_pixels_that_are_no_frame_are_refused(mode: str, pixels: np.ndarray) -> None:
+    pruner = Pruner(mode=mode)  # type: ignore[arg-type]  # parametrised
+    with pytest.raises(FrameError, match=r"camera yard: expected .* got "):
+        pruner.prune(frame_at(0.0, pixels))

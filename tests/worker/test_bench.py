@@ -42,6 +42,24 @@ def test_what_cannot_be_measured_is_refused() -> None:
         bench("weather", as_json=True)
 
 
+@pytest.mark.parametrize(
+    ("what", "plot", "said"),
+    [
+        ("ingest", "a.png", "expected one of prune, got 'ingest'"),
+        ("prune", "a.doc", "ending in .png"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(what: str, plot: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        bench(what, as_json=True, plot=plot)
+
+
+def test_a_figure_that_could_not_be_had_is_left_open() -> None:
+    rows = [Row("share", None, "clip not found")]
+    assert json.loads(as_document("prune", rows))["rows"][0]["value"] is None
+    assert as_table(rows).splitlines()[-1].split() == ["share", "clip", "not", "found"]
+
+
 def test_a_missed_target_is_an_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

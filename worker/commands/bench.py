@@ -14,8 +14,14 @@ from pipeline.errors import ConfigError
 
 Progress = Callable[[str], None]
 
-MEASUREMENTS = {"ingest": "worker.commands.bench_ingest"}
+MEASUREMENTS = {
+    "ingest": "worker.commands.bench_ingest",
+    "prune": "worker.commands.bench_prune",
+}
 """What can be measured -> the module whose `measure(progress) -> list[Row]` does it."""
+
+PLOTS = {"prune": "worker.commands.prune_plot"}
+"""What can be drawn -> the module whose `plot(path, progress)` does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Row:
 
     Attributes:
         name: what was measured, in snake case.
-        value: the figure.
+        value: the figure; None where there is none, and `unit` says why.
         unit: of the figure; `ratio` for one without.
         target: what is aimed at, or None.
         holds: whether the target is met; None where there is none.
@@ -33,29 +39,36 @@ class Row:
     """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     target: float | None = None
     holds: bool | None = None
     terms: Mapping[str, float] = field(default_factory=dict)
 
 
-def bench(what: str, *, as_json: bool) -> int:
+def bench(what: str, *, as_json: bool, plot: str | None = None) -> int:
     """Measure and print; progress goes to standard error. Return 1 when a target is missed.
 
     Args:
         what: a key of `MEASUREMENTS`.
         as_json: one JSON document instead of a table.
+        plot: a .png to draw too, for what has a picture.
 
     Raises:
-        ConfigError: nothing of that name can be measured.
+        ConfigError: nothing of that name can be measured, or drawn.
     """
     if what not in MEASUREMENTS:
         raise ConfigError(f"bench: expected one of {', '.join(MEASUREMENTS)}, got {what!r}")
+    if plot is not None and what not in PLOTS:
+        raise ConfigError(f"bench: --plot: expected one of {', '.join(PLOTS)}, got {what!r}")
+    if plot is not None and Path(plot).suffix != ".png":
+        raise ConfigError(f"bench: --plot: expected a file name ending in .png, got {plot}")
     measure: Callable[[Progress], list[Row]] = import_module(MEASUREMENTS[what]).measure
-    rows = measure(lambda words: print(words, file=sys.stderr, flush=True))  # noqa: T201 (progress)
+    rows = measure(_say)
     text = as_document(what, rows) if as_json else as_table(rows)
     print(text)  # noqa: T201 (this command's output)
+    if plot is not None:
+        import_module(PLOTS[what]).plot(Path(plot), _say)
     return int(any(row.holds is False for row in rows))
 
 
@@ -77,7 +90,7 @@ def as_table(rows: Sequence[Row]) -> str:
     cells = [head] + [
         (
             row.name,
-            _figure(row.value),
+            "" if row.value is None else _figure(row.value),
             row.unit,
             "" if row.target is None else _figure(row.target),
             {None: "", True: "yes", False: "NO"}[row.holds],
@@ -114,6 +127,10 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)  # noqa: T201 (progress)
 
 
 def _figure(value: float) -> str:
