@@ -52,6 +52,9 @@ class PrunedFrame:
         pts_s: stream time in seconds.
         is_refresh: every token is sent, as after a cut; the history before it stays, the grid may
             be another.
+        stale_mask: (rows, cols) bool, tokens that did not change and that the vision cache alone is
+            to see again, since what it holds of them is old; None for none. An engine that encodes
+            whole frames has no such cache and passes over it.
     """
 
     stream_id: str
@@ -59,6 +62,7 @@ class PrunedFrame:
     keep_mask: NDArray[np.bool_]
     pts_s: float
     is_refresh: bool
+    stale_mask: NDArray[np.bool_] | None = None
 
     @property
     def grid(self) -> PatchGrid:

@@ -11,6 +11,7 @@ from model.types import PrunedFrame
 from pipeline.adaptive import Adaptive
 from pipeline.errors import FrameError
 from pipeline.regions import Region, blacked_out
+from pipeline.staleness import Staleness
 from pipeline.types import Frame
 
 PrunerMode = Literal["adaptive", "last_seen", "paper"]
@@ -43,6 +44,7 @@ class Pruner:
         threshold_levels: float = 6.0,
         refresh_ratio: float = 0.7,
         ignore: Sequence[Region] = (),
+        max_staleness_s: float = 120.0,
     ) -> None:
         """Begin without a reference.
 
@@ -52,12 +54,14 @@ class Pruner:
             refresh_ratio: share of changed tokens that makes a full frame; not in `paper`.
             ignore: where changes do not count. The comparison sees black there, the model what is
                 there whenever the token is sent for another reason.
+            max_staleness_s: after so long a token is sent again, to the vision cache alone.
         """
         self._mode = mode
         self._threshold_levels = threshold_levels
         self._refresh_ratio = refresh_ratio
         self._ignore = tuple(ignore)
         self._adaptive = Adaptive()
+        self._staleness = Staleness(max_staleness_s)
         self._reference: NDArray[np.uint8] | None = None
         self._compared: NDArray[np.uint8] | None = None
 
@@ -78,17 +82,23 @@ class Pruner:
         """
         _check(frame)
         self._compared = blacked_out(frame.pixels, self._ignore)
-        keep_mask, is_refresh = self._decide(frame, self._compared)
+        changed, is_refresh = self._decide(frame, self._compared)
+        keep_mask = changed | is_refresh
         return PrunedFrame(
             stream_id=frame.camera_id,
             pixels=frame.pixels,
-            keep_mask=keep_mask | is_refresh,
+            keep_mask=keep_mask,
             pts_s=frame.pts_s,
             is_refresh=is_refresh,
+            stale_mask=self._staleness.stale(keep_mask, pts_s=frame.pts_s),
         )
 
     def sent(self, pruned: PrunedFrame) -> None:
         """Note that the model now sees the kept tokens of `pruned`, the last frame pruned."""
+        encoded = pruned.keep_mask
+        if pruned.stale_mask is not None:
+            encoded = encoded | pruned.stale_mask
+        self._staleness.sent(encoded, pts_s=pruned.pts_s)
         if self._mode == "adaptive":
             self._adaptive.sent(pruned.keep_mask, is_refresh=pruned.is_refresh)
         elif self._reference is None or pruned.is_refresh or self._mode == "paper":
@@ -109,6 +119,7 @@ class Pruner:
         """Forget the reference: the next frame is a refresh."""
         self._reference = None
         self._adaptive.reset()
+        self._staleness.reset()
 
     def _decide(self, frame: Frame, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
         """Return the changed tokens, and whether the frame is to be sent whole."""

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.errors import ConfigError
+from pipeline.regions import Region
+
 PREFIX = "VIGIL_"
 SLUG = r"[a-z0-9][a-z0-9_-]{0,63}"
 
@@ -56,6 +59,22 @@ def _host_name() -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
 
 
+def _regions(value: object) -> object:
+    """Read `0,0,0.3,0.1; 0.9,0,1,1` as two regions: left, top, right, bottom."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(
+            Region(*(float(edge) for edge in part.split(",")))
+            for part in value.split(";")
+            if part.strip()
+        )
+    except (TypeError, ValueError, ConfigError):
+        raise ValueError(
+            "expected LEFT,TOP,RIGHT,BOTTOM with edges from 0 to 1, several separated by ;"
+        ) from None
+
+
 def _scheme(url: SecretStr) -> str:
     """Return an address's scheme in lower case; "" for a path."""
     scheme, found, _ = url.get_secret_value().partition("://")
@@ -68,6 +87,7 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 NOfM = Annotated[tuple[int, int], BeforeValidator(_n_of_m)]
 Band = Annotated[tuple[float, float], BeforeValidator(_band)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Regions = Annotated[tuple[Region, ...], BeforeValidator(_regions)]
 Slug = Annotated[str, Field(pattern=rf"^{SLUG}$")]
 
 
@@ -88,6 +108,14 @@ class CameraSettings(Part):
     transport: Literal["tcp", "udp"] = Field(default="tcp", description="RTSP transport")
     loop: bool = Field(default=False, description="play a file again when it ends")
     live: bool = Field(default=True, description="play a file at its own pace, not at full speed")
+    ignore: Regions = Field(
+        default=(),
+        description="where changes do not count, such as a burned-in clock: LEFT,TOP,RIGHT,BOTTOM "
+        "in fractions of the picture, several separated by ;",
+    )
+    private: Regions = Field(
+        default=(), description="what is blacked out before anything sees it, written likewise"
+    )
 
 
 class QuestionSettings(Part):
@@ -208,15 +236,24 @@ class ModelSettings(Part):
 class PrunerSettings(Part):
     """What of a frame is sent."""
 
-    mode: Literal["last_seen", "paper"] = Field(
-        default="last_seen",
-        description="last_seen compares with what the model last saw; paper is DiffFP to the bit",
+    mode: Literal["adaptive", "last_seen", "paper"] = Field(
+        default="adaptive",
+        description="adaptive learns the camera's noise and compares with what the model last saw; "
+        "last_seen does so with a fixed threshold; paper is DiffFP to the bit",
     )
     threshold_levels: float = Field(
         default=6.0, ge=0, le=255, description="last_seen: change of a 7x7 block, in grey levels"
     )
     refresh_ratio: float = Field(
-        default=0.6, gt=0, le=1, description="share of changed tokens that makes a full frame"
+        default=0.7, gt=0, le=1, description="share of changed tokens that makes a full frame"
+    )
+    max_staleness: Duration = Field(
+        default=120.0,
+        description="after so long an unchanged token goes to the vision cache again, where the "
+        "engine keeps one",
+    )
+    frozen_after: Duration = Field(
+        default=60.0, description="a camera whose frames are identical for so long is frozen"
     )
 
 

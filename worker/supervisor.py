@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, Lock, Thread
 from types import FrameType
 
@@ -12,6 +12,8 @@ import structlog
 from pipeline.cadence import Cadence
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, OutboxError, PublishError, SourceError
+from pipeline.frozen import FrozenWatch
+from pipeline.regions import blacked_out
 from pipeline.retry import backoff_s
 from pipeline.sources.base import FrameSource
 from pipeline.types import Frame
@@ -35,7 +37,7 @@ class _Camera:
     source: FrameSource | None = None
     waiting_since_s: float | None = None  # monotonic; None while the thread is elsewhere
     failures: int = 0
-    seen: set[str] = field(default_factory=set)
+    watches: dict[str, FrozenWatch] = field(default_factory=dict)  # by camera it has brought
     is_done: bool = False
 
 
@@ -271,24 +273,42 @@ class Supervisor:
             if camera.stop.is_set():
                 return
             camera.failures = 0
-            camera.seen.add(frame.camera_id)
-            if worker.status.set(frame.camera_id, "online"):
-                log.info("camera_online", camera=frame.camera_id)
-                worker.metrics.camera_up(frame.camera_id)
+            frame = self._masked(frame)
+            self._note_arrival(camera, frame)
             dropped = worker.lanes.lane(frame.camera_id, overflow=camera.feed.overflow).offer(frame)
             if dropped is not None:
                 worker.metrics.frame_dropped(dropped.camera_id)
                 self._settle(dropped)
             camera.waiting_since_s = self._clock.monotonic_s()
 
+    def _masked(self, frame: Frame) -> Frame:
+        """Black out what is private: nothing behind this line sees it."""
+        settings = self._worker.settings.cameras.get(frame.camera_id)
+        if settings is None or not settings.private:
+            return frame
+        return replace(frame, pixels=blacked_out(frame.pixels, settings.private))
+
+    def _note_arrival(self, camera: _Camera, frame: Frame) -> None:
+        """Publish that frames arrive, or that it is always the same one."""
+        worker, camera_id = self._worker, frame.camera_id
+        if camera_id not in camera.watches:
+            camera.watches[camera_id] = FrozenWatch(worker.settings.pruner.frozen_after)
+        if camera.watches[camera_id].is_frozen(frame.pixels, now_s=self._clock.monotonic_s()):
+            if worker.status.set(camera_id, "frozen", reason="identical_frames"):
+                log.warning("camera_frozen", camera=camera_id)
+            return
+        if worker.status.set(camera_id, "online"):
+            log.info("camera_online", camera=camera_id)
+            worker.metrics.camera_up(camera_id)
+
     def _failed(self, camera: _Camera, reason: str, detail: str) -> None:
         camera.failures += 1
-        for camera_id in camera.seen | set(camera.feed.camera_ids):
+        for camera_id in camera.watches.keys() | set(camera.feed.camera_ids):
             self._worker.lanes.lane(camera_id, overflow=camera.feed.overflow).reset()
             self._worker.metrics.camera_failed(camera_id, reason)
             if self._worker.status.set(camera_id, "offline", reason=reason, detail=detail):
                 log.warning("camera_offline", camera=camera_id, reason=reason, detail=detail)
-        if not camera.seen and not camera.feed.camera_ids and camera.failures == 1:
+        if not camera.watches and not camera.feed.camera_ids and camera.failures == 1:
             log.warning("feed_failed", feed=camera.feed.name, reason=reason, detail=detail)
 
     def _pause(self, camera: _Camera, reason: str) -> None:

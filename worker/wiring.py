@@ -47,7 +47,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     path = settings.outbox.path
     outbox = Outbox(None if path == "memory" else Path(path), max_bytes=settings.outbox.max_bytes)
     metrics = Metrics()
-    lanes = Lanes(lambda _camera_id: new_pruner(settings))
+    lanes = Lanes(partial(new_pruner, settings))
     about = {"model": engine.model_name, "attention": engine.attention_backend}
     metrics.describe(about)
     if outbox.moved_aside is not None:
@@ -120,12 +120,15 @@ def load_engine(settings: Settings) -> Engine:
     )
 
 
-def new_pruner(settings: Settings) -> Pruner:
-    """Make a camera's pruner."""
+def new_pruner(settings: Settings, camera_id: str = "") -> Pruner:
+    """Make a camera's pruner; one that is not in the settings gets the defaults."""
+    camera = settings.cameras.get(camera_id)
     return Pruner(
         mode=settings.pruner.mode,
         threshold_levels=settings.pruner.threshold_levels,
         refresh_ratio=settings.pruner.refresh_ratio,
+        ignore=camera.ignore if camera else (),
+        max_staleness_s=settings.pruner.max_staleness,
     )
 
 

@@ -285,3 +285,19 @@ def test_pixels_that_are_no_frame_are_refused(mode: str, pixels: np.ndarray) -> 
     pruner = Pruner(mode=mode)  # type: ignore[arg-type]  # parametrised
     with pytest.raises(FrameError, match=r"camera yard: expected .* got "):
         pruner.prune(frame_at(0.0, pixels))
+
+
+def test_the_rim_of_an_object_that_stands_still_does_not_flicker() -> None:
+    camera = Camera(Pruner())
+    for _ in range(12):
+        camera.show()
+    scene = camera.scene.copy()
+    for margin, level in ((24, 4), (16, 8), (8, 16), (0, 32)):  # a soft-edged object
+        scene[90 - margin : 160 + margin, 170 - margin : 230 + margin] = (
+            camera.scene[90 - margin : 160 + margin, 170 - margin : 230 + margin] + level
+        )
+    shown = [camera.show(scene) for _ in range(30)]
+    times_sent = np.sum([pruned.keep_mask for pruned in shown], axis=0)
+    assert shown[0].keep_mask[4, 7]
+    assert times_sent.max() <= 2
+    assert kept_ratio(shown[2:]) <= 0.003

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from pipeline.errors import ConfigError
+from pipeline.regions import Region
 from worker.environment import load, templates, variables
 
 GATE = {"VIGIL_CAMERAS__GATE__URL": "rtsp://user:pw@10.0.0.5/stream"}
@@ -32,6 +33,11 @@ def test_the_example_of_the_design_is_read() -> None:
     assert settings.questions["cars"].kind == "count"
     assert settings.kafka.topic == "frames"
     assert settings.model.device == "cuda"
+
+
+def test_regions_are_rectangles_in_fractions_of_the_picture() -> None:
+    settings = load(GATE | {"VIGIL_CAMERAS__GATE__IGNORE": "0,0,0.3,0.1; 0.9,0,1,1"})
+    assert settings.cameras["gate"].ignore == (Region(0, 0, 0.3, 0.1), Region(0.9, 0, 1, 1))
 
 
 def test_ids_with_underscores_and_digits_are_read() -> None:
@@ -64,6 +70,8 @@ def test_other_programs_variables_do_not_matter() -> None:
         (FIRE | {"VIGIL_QUESTIONS__FIRE__EVENT_ON": "x"}, r"FIRE__EVENT_ON: expected none"),
         ({"VIGIL_QUESTIONS__CAPTION__ASK": "x"}, r"VIGIL_QUESTIONS__CAPTION: expected another id"),
         ({"VIGIL_CAMERAS__YARD__LOOP": "true"}, r"VIGIL_CAMERAS__YARD__URL: expected an address"),
+        ({"VIGIL_CAMERAS__GATE__IGNORE": "0,0,1.2,1"}, r"GATE__IGNORE: expected LEFT,TOP,RIGHT"),
+        ({"VIGIL_CAMERAS__GATE__PRIVATE": "0,0,1"}, r"GATE__PRIVATE: expected LEFT,TOP,RIGHT"),
         ({"VIGIL_MODEL__DEVICE": "tpu"}, r"VIGIL_MODEL__DEVICE: "),
         ({"VIGIL_HEALTH__PORT": "99999"}, r"VIGIL_HEALTH__PORT: .*65535"),
         ({"VIGIL_REDIS__URL_FILE": "/none"}, r"VIGIL_REDIS__URL_FILE: expected a readable file"),

@@ -203,6 +203,41 @@ def test_a_thread_that_hangs_in_its_driver_is_replaced(
     ever.set()
 
 
+def test_a_picture_that_never_changes_is_reported_frozen(
+    running: Callable[[Supervisor], Thread],
+) -> None:
+    def drip() -> Iterator[Frame]:
+        for index in range(100):
+            time.sleep(0.05)
+            yield frame_at(float(index))
+
+    source = ScriptedSource([])
+    source.frames = drip  # type: ignore[method-assign]  # a slow script
+    publisher = Delivered()
+    limit = {"VIGIL_PRUNER__FROZEN_AFTER": "300ms"}
+    running(make(feed(lambda: source), publisher=publisher, variables=limit))
+    until(lambda: [one["state"] for one in publisher.data("status")][-1:] == ["frozen"])
+
+
+def test_private_regions_are_black_before_anything_sees_them(
+    running: Callable[[Supervisor], Thread],
+) -> None:
+    publisher = Delivered()
+    private = {"VIGIL_CAMERAS__YARD__PRIVATE": "0,0,0.5,1"}
+    supervisor = make(
+        feed(lambda: ScriptedSource(frames(3))), publisher=publisher, variables=private
+    )
+    offered: list[Frame] = []
+    lane = supervisor._worker.lanes.lane("yard", overflow=Overflow.WAIT)
+    offer = lane.offer
+    lane.offer = lambda frame: (offered.append(frame), offer(frame))[1]  # type: ignore[method-assign, func-returns-value]  # listening in
+    running(supervisor)
+    until(lambda: offered)
+    half = offered[0].pixels.shape[1] // 2
+    assert not offered[0].pixels[:, :half].any()
+    assert (offered[0].pixels[:, half:] == 100).all()
+
+
 def test_redis_may_be_away_and_nothing_is_lost(running: Callable[[Supervisor], Thread]) -> None:
     publisher = Delivered()
     publisher.is_down = True

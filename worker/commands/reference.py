@@ -1,6 +1,7 @@
 """The settings as text: the example file an operator copies, and the README's table."""
 
 from collections.abc import Iterator
+from dataclasses import astuple
 from itertools import groupby
 from typing import Literal, get_args, get_origin
 
@@ -8,6 +9,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from pipeline.regions import Region
 from worker import environment
 
 _DURATIONS = ("Duration", "_duration_s")
@@ -55,6 +57,8 @@ def written(value: object, field: FieldInfo) -> str:
         return ""
     if any(word in repr(field.metadata) for word in _DURATIONS):
         return f"{value:g}s"
+    if isinstance(value, tuple) and isinstance(value[0], Region):
+        return "; ".join(",".join(f"{edge:g}" for edge in astuple(one)) for one in value)
     if isinstance(value, tuple):
         return {int: "/", float: "-"}.get(type(value[0]), ",").join(str(item) for item in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
