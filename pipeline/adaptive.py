@@ -97,6 +97,7 @@ SCALES = (
     ),
 )
 REACH_BLOCKS = 2
+EXPOSURE_RATIO = 0.5  # a step that shows in less of the picture is sent where it shows
 
 
 class Adaptive:
@@ -152,6 +153,20 @@ class Adaptive:
         self._noise.learn(step, unchanged=~mask)
         return mask
 
+    def is_exposure_step(self, changed: Mask) -> bool:
+        """Tell whether one gain and offset per channel explain most of the last frame's changes.
+
+        A step of the auto-exposure moves bright tokens beyond the threshold and leaves dark ones
+        below it. Sent in part, it would be two exposures in one picture.
+        """
+        if changed.mean() < EXPOSURE_RATIO:
+            return False
+        seen, now = (token_mean(means[0]).reshape(3, -1) for means in (self._seen, self._now))
+        strays = np.max([_off_line(was, is_now) for was, is_now in zip(seen, now, strict=True)], 0)
+        strong, _ = self._thresholds(0)
+        num_unexplained = np.count_nonzero(strays[changed.ravel()] > strong / 2)
+        return bool(num_unexplained <= changed.sum() / 3)
+
     def sent(self, mask: Mask, *, is_refresh: bool) -> None:
         """Note that the model now sees the tokens of `mask` of the frame last asked about."""
         if is_refresh:
@@ -198,6 +213,18 @@ def _own_stray(change: Levels, *, block_px: int) -> Levels:
     """Return each token's worst block, what is common to the token's blocks removed."""
     own = change - _spread(token_mean(change, block_px=block_px), TOKEN_PX // block_px)
     return worst_of_tokens(np.abs(own, out=own).max(axis=0), block_px=block_px)
+
+
+def _off_line(was: Levels, is_now: Levels) -> Levels:
+    """Return how far each token is from the line most of them lie on, (N,) levels."""
+    still = np.ones(was.shape, np.bool_)
+    off = np.zeros_like(was)
+    for _ in range(2):  # what moves must not bend the line
+        x, y = was[still] - was[still].mean(), is_now[still] - is_now[still].mean()
+        gain = float(x @ y) / max(float(x @ x), 1e-6)
+        off = np.abs(is_now - is_now[still].mean() - gain * (was - was[still].mean()))
+        still = off <= 2 * np.median(off)
+    return off
 
 
 def _unshifted(change: Levels) -> Levels:

@@ -125,7 +125,8 @@ class Pruner:
         """Return the changed tokens, and whether the frame is to be sent whole."""
         if self._mode == "adaptive":
             changed = self._adaptive.changed(pixels)
-            return changed, bool(changed.mean() >= self._refresh_ratio)
+            is_whole = bool(changed.mean() >= self._refresh_ratio)
+            return changed, is_whole or self._adaptive.is_exposure_step(changed)
         reference = self._reference
         if reference is None or reference.shape != pixels.shape:
             return np.ones((frame.grid.rows, frame.grid.cols), dtype=np.bool_), True

@@ -229,7 +229,7 @@ def test_the_true_picture_never_strays_from_what_the_model_saw_however_slow_it_d
     assert sent > 2 * YARD.num_tokens
 
 
-@pytest.mark.parametrize("change", ["lights", "infra-red", "moved", "exposure"])
+@pytest.mark.parametrize("change", ["lights", "infra-red", "moved", "exposure", "little exposure"])
 def test_a_change_of_the_whole_picture_is_one_refresh_and_then_quiet(change: str) -> None:
     camera = Camera(Pruner())
     for _ in range(12):
@@ -240,6 +240,7 @@ def test_a_change_of_the_whole_picture_is_one_refresh_and_then_quiet(change: str
         "infra-red": 255 - grey,
         "moved": np.roll(camera.scene, (9, 31), axis=(0, 1)),
         "exposure": camera.scene * 1.1 + 12,
+        "little exposure": camera.scene * 1.05,  # shows in half of the tokens
     }[change]
     assert camera.show().is_refresh
     assert kept_ratio([camera.show() for _ in range(30)]) <= 0.005
@@ -301,3 +302,15 @@ def test_the_rim_of_an_object_that_stands_still_does_not_flicker() -> None:
     assert shown[0].keep_mask[4, 7]
     assert times_sent.max() <= 2
     assert kept_ratio(shown[2:]) <= 0.003
+
+
+def test_objects_over_half_of_the_picture_are_no_exposure_step() -> None:
+    camera = Camera(Pruner())
+    for _ in range(12):
+        camera.show()
+    scene = camera.scene.copy()
+    scene[:, :252] = camera.rng.uniform(60, 180, (18, 18, 3)).repeat(14, 0).repeat(14, 1)
+    pruned = camera.show(scene)
+    assert not pruned.is_refresh
+    assert pruned.keep_mask[:, :9].all()
+    assert not pruned.keep_mask[:, 10:].any()
