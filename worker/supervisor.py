@@ -21,7 +21,8 @@ from worker.health import HealthServer
 from worker.parts import Feed, Worker
 
 PUBLISH_RETRY_CAP_S = 10.0
-DRAIN_S = 5.0
+DRAIN_S = 5.0  # for what waits for Redis when the worker stops
+FINISH_S = 30.0  # for the step in hand; compose kills after 45 s
 SUMMARY_EVERY_S = 60.0
 TICK_S = 0.2
 
@@ -98,7 +99,7 @@ class Supervisor:
         for camera in self._live_cameras():
             self._abandon(camera)
         worker.lanes.close()
-        inference.join(timeout=worker.settings.health.stall)
+        inference.join(timeout=FINISH_S if status == 0 else DRAIN_S)
         with suppress(OutboxError):  # it may be why we stop
             for camera_id in worker.status.snapshot():
                 if worker.status.state(camera_id) != "offline":
@@ -303,6 +304,8 @@ class Supervisor:
 
     def _failed(self, camera: _Camera, reason: str, detail: str) -> None:
         camera.failures += 1
+        for watch in camera.watches.values():
+            watch.reset()  # the time away is no time of identical frames
         for camera_id in camera.watches.keys() | set(camera.feed.camera_ids):
             self._worker.lanes.lane(camera_id, overflow=camera.feed.overflow).reset()
             self._worker.metrics.camera_failed(camera_id, reason)

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -290,11 +288,9 @@ def test_loads_the_bundled_model() -> None:
     assert engine.attention_backend.startswith("sdpa")
 
 
-def test_answers_in_bfloat16() -> None:
-    # Asked of another process: where the kernel withholds AMX, the instruction ends the asker.
-    product = "import torch; x = torch.ones(64, 128, dtype=torch.bfloat16); x @ x.T"
-    if subprocess.run([sys.executable, "-c", product], capture_output=True, check=False).returncode:
-        pytest.skip("this CPU has no working bfloat16 products")
+def test_answers_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    # oneDNN takes AMX for bfloat16 wherever the CPU names it; some virtual machines then trap it.
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     assert_answers(load(dtype="bfloat16"))
 
 
