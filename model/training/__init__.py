@@ -1,0 +1,1 @@
+"""The training recipe: rendered scenes, stages, the loop and its measures."""
