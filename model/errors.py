@@ -3,6 +3,7 @@
 ModelError
 ├── CheckpointError     a folder that is not a VideoLLaMA3 checkpoint, or a wrong tensor in it
 ├── InputError          a frame, mask or question the engine cannot take
+├── DataError           a training data file, or what it names, that cannot be used
 └── BackendError        an attention backend that fails its start-up proof
 """
 
@@ -17,6 +18,10 @@ class CheckpointError(ModelError):
 
 class InputError(ModelError):
     """A frame, keep mask or question does not fit; the message says what was expected and got."""
+
+
+class DataError(ModelError):
+    """Training data does not fit its format; the message names the file and the line."""
 
 
 class BackendError(ModelError):
