@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from model.errors import CheckpointError, InputError
+from model.errors import CheckpointError, DataError, InputError
 from pipeline.errors import ConfigError, OutboxError
 
 REFUSED = 2
@@ -15,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments)
-    except (ConfigError, CheckpointError, InputError, OutboxError) as error:
+    except (ConfigError, CheckpointError, DataError, InputError, OutboxError) as error:
         print(f"vigil: {error}", file=sys.stderr)  # noqa: T201 (the one line that says why)
         return REFUSED
     return status
@@ -57,7 +58,49 @@ def _parser() -> argparse.ArgumentParser:
         "--mode", choices=["adaptive", "last_seen", "paper"], default=None, help="of the pruner"
     )
     inspect.add_argument("--fps", type=float, default=1.0, help="frames sampled per second")
+    _add_eval(add("eval", "measure how true a model's answers are, on held-out scenes", _eval))
+    _add_train(add("train", "train a stage of the recipe, on rendered scenes or files", _train))
     return parser
+
+
+def _add_eval(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.add_argument("folder", metavar="DIR", help="the model; nano is the bundled one")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON document")
+    evaluate.add_argument("--clips", type=int, default=500, help="shown to the engine")
+    evaluate.add_argument(
+        "--first-seed", type=int, default=10_000_000, help="of the scenes; held out from there on"
+    )
+    evaluate.add_argument(
+        "--through", choices=["model", "worker", "all"], default="all", help="what is measured"
+    )
+    evaluate.add_argument("--minutes", type=float, default=30.0, help="played to the worker")
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument(
+        "--stage", type=int, required=True, help="1 to 4; 0 makes what nano starts from"
+    )
+    train.add_argument(
+        "--out", type=Path, required=True, help="folder; a run cut off there goes on"
+    )
+    train.add_argument("--from", type=Path, dest="start", help="the model folder to start from")
+    train.add_argument(
+        "--data", type=Path, action="append", default=[], help="a conversation file; again for more"
+    )
+    train.add_argument("--skip-bad", action="store_true", help="pass over samples that do not fit")
+    train.add_argument("--table", choices=["nano", "paper"], default="nano", help="rates and mix")
+    train.add_argument("--steps", type=int, default=1000, help="steps in all")
+    train.add_argument("--batch", type=int, default=8, help="samples of a step")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--scenes", type=int, default=4000, help="rendered clips there are")
+    train.add_argument(
+        "--memo", type=Path, default=None, help="where they are kept; by default in --out"
+    )
+    train.add_argument("--device", default="cpu", help="cpu or cuda")
+    train.add_argument("--bfloat16", action="store_true", help="take products in bfloat16")
+    train.add_argument("--workers", type=int, default=1, help="processes that make samples")
+    train.add_argument("--threads", type=int, default=1, help="of the training itself on a CPU")
+    train.add_argument("--max-tokens-per-frame", type=int, default=144, help="of files' pictures")
 
 
 # Each command is imported when it is asked for: torch takes seconds, a health check must not.
@@ -91,6 +134,44 @@ def _bench(arguments: argparse.Namespace) -> int:
     from worker.commands.bench import bench
 
     return bench(arguments.what, as_json=arguments.json, plot=arguments.plot)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    from worker.commands.evaluate import evaluate
+
+    return evaluate(
+        arguments.folder,
+        as_json=arguments.json,
+        num_clips=arguments.clips,
+        first_seed=arguments.first_seed,
+        through=arguments.through,
+        minutes=arguments.minutes,
+    )
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from worker.commands.train import Order, train
+
+    return train(
+        Order(
+            stage=arguments.stage,
+            out=arguments.out,
+            start=arguments.start,
+            data=tuple(arguments.data),
+            table=arguments.table,
+            num_steps=arguments.steps,
+            batch_size=arguments.batch,
+            seed=arguments.seed,
+            num_scenes=arguments.scenes,
+            memo=arguments.memo or arguments.out / "clips",
+            device=arguments.device,
+            is_bfloat16=arguments.bfloat16,
+            num_workers=arguments.workers,
+            num_threads=arguments.threads,
+            max_tokens_per_frame=arguments.max_tokens_per_frame,
+            skip_bad=arguments.skip_bad,
+        )
+    )
 
 
 def _inspect(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,117 @@
+"""An endless, numbered row of samples from rendered scenes, the same for the same seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model.training.memo import ClipMemo
+from model.training.pretrain import Labelled, labelled
+from model.training.sample import Sample
+from model.training.samples import Asked, Prune, asked_of, image_sample, script_sample, watch
+from model.training.scenes import Scene
+from model.training.stages import Kind
+from model.types import PrunedFrame
+
+FIRST_HELD_OUT_SEED = 10_000_000
+"""Scenes from here on are never trained on."""
+SCENE_S = 44.0
+LATEST_START_S = 14.0
+SHORTEST_FRAMES, LONGEST_FRAMES = 6, 28
+GLIMPSE_FRAMES, SHORTEST_PART = 4, 5
+LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
+
+ASKED: Mapping[Kind, Asked] = {
+    "image": Asked(1, 12, tasks=("yes_no", "choice", "count", "text", "caption")),
+    "text": Asked(3, 5),
+    "video": Asked(1, 14),
+    "streaming": Asked(5, 4),
+    "grounding": Asked(2, 6, tasks=("grounding", "yes_no", "caption")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Samples by number.
+
+    Attributes:
+        mix: shares of the kinds of sample.
+        seed: of the choices; scenes are numbered from `first_scene`.
+        prune: the camera's pruner.
+        memo: clips made before.
+        num_scenes: how many there are; sample n is of scene n modulo this, asked anew.
+        first_scene: the seed of the first scene.
+        image_merge: patches per token side of single images.
+    """
+
+    mix: Mapping[Kind, float]
+    seed: int
+    prune: Prune
+    memo: ClipMemo
+    num_scenes: int
+    first_scene: int = 0
+    image_merge: int = 2
+
+    def sample(self, index: int) -> Sample:
+        """Give sample `index`."""
+        rng = np.random.default_rng((self.seed, index))
+        kinds, shares = list(self.mix), np.array(list(self.mix.values()), dtype=np.float64)
+        kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+        asked = ASKED[kind]
+        if kind == "text":
+            # Words and single pictures are soon made: each is of a scene of its own.
+            scene = Scene.from_seed(self.first_scene + self.num_scenes + index, duration_s=SCENE_S)
+            start_s, num_frames = stretch(rng)
+            return script_sample(
+                scene,
+                start_s=start_s,
+                num_frames=min(num_frames, LONGEST_SCRIPT_FRAMES),
+                asked=asked,
+                rng=rng,
+            )
+        if kind == "image":
+            scene = Scene.from_seed(self.first_scene + self.num_scenes + index, duration_s=SCENE_S)
+            time_s = float(rng.integers(0, int(SCENE_S)))
+            return image_sample(
+                scene, time_s=time_s, asked=asked, rng=rng, merge_size=self.image_merge
+            )
+        scene, frames = self._clip(index)
+        longest = int(rng.integers(min(len(frames), SHORTEST_PART), len(frames) + 1))
+        part = part_of(frames, num_frames=longest, rng=rng)
+        return asked_of(scene, part, asked=asked, rng=rng)
+
+    def labelled(self, index: int) -> Labelled:
+        """Give a glimpse of clip `index`, a few frames, with what every token of it shows."""
+        scene, frames = self._clip(index)
+        rng = np.random.default_rng((self.seed, index, 2))
+        return labelled(scene, part_of(frames, num_frames=GLIMPSE_FRAMES, rng=rng))
+
+    def clip(self, index: int) -> tuple[Scene, tuple[PrunedFrame, ...]]:
+        """Give clip `index` and its scene."""
+        return self._clip(index)
+
+    def _clip(self, index: int) -> tuple[Scene, tuple[PrunedFrame, ...]]:
+        seed = self.first_scene + index % self.num_scenes
+        scene = Scene.from_seed(seed, duration_s=SCENE_S)
+        start_s, num_frames = stretch(np.random.default_rng((seed, 1)))
+        frames = self.memo.get(
+            str(seed),
+            lambda: watch(scene, start_s=start_s, num_frames=num_frames, prune=self.prune),
+        )
+        return scene, frames
+
+
+def part_of(
+    frames: Sequence[PrunedFrame], *, num_frames: int, rng: np.random.Generator
+) -> tuple[PrunedFrame, ...]:
+    """Choose so many shown frames in a row, as a context that begins with the first of them."""
+    start = int(rng.integers(0, max(1, len(frames) - num_frames + 1)))
+    first = frames[start]
+    whole = replace(first, keep_mask=np.ones_like(first.keep_mask))
+    return (whole, *frames[start + 1 : start + num_frames])
+
+
+def stretch(rng: np.random.Generator) -> tuple[float, int]:
+    """Choose where in a scene a context begins and how many frames long it grows."""
+    start_s = float(rng.integers(0, int(LATEST_START_S) + 1))
+    return start_s, int(rng.integers(SHORTEST_FRAMES, LONGEST_FRAMES + 1))

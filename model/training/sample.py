@@ -1,0 +1,66 @@
+"""What one training example is: frames, and conversations that begin after some of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from model.errors import InputError
+from model.types import PrunedFrame
+
+Media = Literal["video", "images", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Questions and answers in a row, put to the model at one moment.
+
+    Exchanges of a sample do not see each other, as the questions of a camera do not in service.
+
+    Attributes:
+        num_seen: frames of the sample that come before it.
+        turns: (question, answer), in order; each sees those before it in this exchange.
+    """
+
+    num_seen: int
+    turns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training example.
+
+    Attributes:
+        media: how the frames are written into the prompt: with time stamps, as single images, or
+            not at all.
+        frames: what the model is shown, the first of a video whole; times in its own seconds.
+        exchanges: what it is asked.
+        script: for `text`, words put before the exchanges in place of frames; one for each moment.
+        merge_size: patches per token side, 1 or 2.
+    """
+
+    media: Media
+    frames: tuple[PrunedFrame, ...]
+    exchanges: tuple[Exchange, ...]
+    script: tuple[str, ...] = ()
+    merge_size: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse an example that cannot be written out.
+
+        Raises:
+            InputError: nothing is asked, an exchange lies beyond the frames, or the first frame of
+                a video is not whole.
+        """
+        moments = len(self.script) if self.media == "text" else len(self.frames)
+        if not self.exchanges or not all(exchange.turns for exchange in self.exchanges):
+            raise InputError("sample: expected a question and its answer, got none")
+        worst = max(exchange.num_seen for exchange in self.exchanges)
+        if worst > moments or min(exchange.num_seen for exchange in self.exchanges) < 0:
+            raise InputError(f"sample: expected exchanges within {moments} frames, got {worst}")
+        if self.media == "video" and not (self.frames and self.frames[0].keep_mask.all()):
+            raise InputError("sample: expected a video that begins with a whole frame")
+
+
+def num_patches(samples: Sequence[Sample]) -> int:
+    """Count the patches that the encoder reads of these samples where it reads kept ones alone."""
+    return 4 * sum(frame.num_kept for sample in samples for frame in sample.frames)

@@ -1,0 +1,159 @@
+"""Rendered scenes as training samples: seen, pruned by the code that serves, and asked about."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.prompt import frame_stamp, wording
+from model.training.sample import Exchange, Sample
+from model.training.scenes import Scene, downscaled
+from model.training.scenes.quiz import Quiz, quizzes
+from model.types import TOKEN_PX, PrunedFrame, Question
+
+TASKS = ("yes_no", "choice", "count", "text", "grounding", "caption")
+RENDER_SCALE = 2
+DEFAULT_CAPTION_SHARE = 0.5
+FRAME_S = 1.0
+
+Prune = Callable[[Iterable[tuple[NDArray[np.uint8], float]]], list[PrunedFrame]]
+"""Pictures (168, 308, 3) uint8 with their times in, what a camera's pruner makes of each out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a clip.
+
+    Attributes:
+        num_moments: how many of its shown frames are asked about.
+        num_each: questions at each.
+        tasks: which kinds.
+    """
+
+    num_moments: int
+    num_each: int
+    tasks: tuple[str, ...] = TASKS
+
+
+def put(quiz: Quiz, *, rng: np.random.Generator) -> str:
+    """Give the words put to the model for a question, as the engine would.
+
+    Half of the captions are asked for in the words that a camera's caption is asked for in.
+    """
+    match quiz.task:
+        case "caption" if rng.random() < DEFAULT_CAPTION_SHARE:
+            return wording(Question("caption", ""))
+        case "yes_no" | "choice" | "count" | "caption" as kind:
+            return wording(Question(kind, quiz.question, quiz.options))
+        case _:
+            return quiz.question
+
+
+def watch(
+    scene: Scene, *, start_s: float, num_frames: int, prune: Prune, num_before: int = 2
+) -> tuple[PrunedFrame, ...]:
+    """Play a stretch of a scene to a pruner; give the frames that a new context is shown.
+
+    Args:
+        scene: what there is to see.
+        start_s: of the context's first frame, which is whole.
+        num_frames: at 1 fps, those that change nothing, and are not shown, included.
+        prune: the camera's pruner.
+        num_before: frames that the pruner sees before the context begins, as in service.
+    """
+    times = [start_s + FRAME_S * index for index in range(-num_before, num_frames)]
+    pictures = ((picture(scene, time_s), time_s) for time_s in times if time_s >= 0)
+    frames = [frame for frame in prune(pictures) if frame.pts_s >= start_s]
+    first = replace(frames[0], keep_mask=np.ones_like(frames[0].keep_mask))
+    return (first, *(frame for frame in frames[1:] if frame.num_kept))
+
+
+def asked_of(
+    scene: Scene, frames: Sequence[PrunedFrame], *, asked: Asked, rng: np.random.Generator
+) -> Sample:
+    """Ask at several moments of a context that grows by `frames`."""
+    times = [frame.pts_s for frame in frames]
+    exchanges = _exchanges(scene, times, start_s=times[0], asked=asked, rng=rng)
+    return Sample("video", tuple(frames), exchanges)
+
+
+def image_sample(
+    scene: Scene, *, time_s: float, asked: Asked, rng: np.random.Generator, merge_size: int
+) -> Sample:
+    """One picture and what can be told from it."""
+    pixels = picture(scene, time_s)
+    whole = np.ones((pixels.shape[0] // TOKEN_PX, pixels.shape[1] // TOKEN_PX), dtype=np.bool_)
+    frame = PrunedFrame("", pixels, whole, time_s, is_refresh=True)
+    exchanges = _exchanges(scene, [time_s], start_s=time_s, asked=asked, rng=rng)
+    return Sample("images", (frame,), exchanges, merge_size=merge_size)
+
+
+def script_sample(
+    scene: Scene, *, start_s: float, num_frames: int, asked: Asked, rng: np.random.Generator
+) -> Sample:
+    """The same in words: what a frame's tokens would show, written out.
+
+    For a decoder that cannot see yet: the questions are the real ones, and so is what can be
+    known at each moment.
+    """
+    script: list[str] = []
+    times: list[float] = []
+    before = ""
+    for index in range(num_frames):
+        time_s = start_s + FRAME_S * index
+        words, is_moving = described(scene, time_s)
+        if words != before or is_moving:
+            script.append(f"{frame_stamp(FRAME_S * index, is_first=not script)}{words}")
+            times.append(time_s)
+        before = words
+    exchanges = _exchanges(scene, times, start_s=start_s, asked=asked, rng=rng)
+    return Sample("text", (), exchanges, script=tuple(script))
+
+
+def described(scene: Scene, time_s: float) -> tuple[str, bool]:
+    """Say what is to be seen at a moment, and whether any of it moves."""
+    seen = [one for one in scene.seen(time_s) if one.visible >= 0.1]
+    words = []
+    for one in seen:
+        centre = (one.box[0] + one.box[2]) / 2
+        place = "left" if centre < 103 else "right" if centre > 205 else "middle"
+        manner = f" {one.heading}" if one.is_moving and one.heading else ""
+        words.append(f" {one.colour} {one.kind} {place}{manner}")
+    state = scene.state(time_s)
+    people = sum(one.kind == "person" and one.visible >= 0.3 for one in seen)
+    cars = sum(one.kind == "car" and one.visible >= 0.3 for one in seen)
+    words.append(f" {people} people {cars} cars")
+    words.append(" open" if state.gate_open > 0.5 else " closed")
+    words.append(" light" if state.lights_on else " dark")
+    words += [" smoke"] * (state.smoke > 0.3) + [" fire"] * (state.fire > 0.3)
+    return ",".join(words), any(one.is_moving for one in seen)
+
+
+def picture(scene: Scene, time_s: float) -> NDArray[np.uint8]:
+    """Give what the camera delivers at a moment: (168, 308, 3) uint8 RGB."""
+    return downscaled(scene.frame(time_s, scale=RENDER_SCALE), factor=RENDER_SCALE)
+
+
+def _exchanges(
+    scene: Scene,
+    times: Sequence[float],
+    *,
+    start_s: float,
+    asked: Asked,
+    rng: np.random.Generator,
+) -> tuple[Exchange, ...]:
+    """Ask after the last of these shown frames and after some before it."""
+    others = rng.permutation(np.arange(1, len(times)))[: asked.num_moments - 1]
+    exchanges = []
+    for num_seen in sorted([*others.tolist(), len(times)]):
+        drawn = quizzes(
+            scene,
+            times[num_seen - 1],
+            start_s=start_s,
+            rng=rng,
+            num=asked.num_each,
+            tasks=asked.tasks,
+        )
+        exchanges += [Exchange(num_seen, ((put(quiz, rng=rng), quiz.answer),)) for quiz in drawn]
+    return tuple(exchanges)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.context import Context
+from model.errors import InputError
+from model.patches import patchify
+from model.prompt import question_suffix
+from model.training.loss import answer_loss, answer_rows
+from model.training.packing import IGNORED, pack, write
+from model.training.sample import Exchange, Sample
+from tests.model.training.clips import ASK, clip, network, sample, tokenizer
+
+
+def served_logits(one: Sample, exchange: Exchange) -> Tensor:
+    """The logits of an exchange's answer as a growing context gives them, one forward a frame."""
+    model, words = network(), tokenizer()
+    context = Context(model, words, start_pts_s=one.frames[0].pts_s)
+    for frame in one.frames[: exchange.num_seen]:
+        features = model.encode(patchify(frame.pixels), [(4, 6)])
+        kept = torch.from_numpy(np.flatnonzero(frame.keep_mask))
+        context.append(features[kept], pts_s=frame.pts_s)
+    (question, answer) = exchange.turns[0]
+    answer_ids = [*words.encode(answer), words.im_end_id]
+    with context.fork() as fork:
+        first = fork.extend(words.encode(question_suffix(question)))[None]
+        return torch.cat([first, fork.score(answer_ids[:-1])])
+
+
+@torch.no_grad()
+def test_training_sees_what_service_sees() -> None:
+    samples = [sample(4, moments=(1, 3, 4)), sample(2, seed=5, moments=(2,))]
+    batch = pack(samples, tokenizer(), max_tokens=4096)
+    hidden, labels, _ = answer_rows(network(), batch, mode="full")
+    got = network().language.logits(hidden)
+    expected = torch.cat([served_logits(one, ex) for one in samples for ex in one.exchanges])
+    torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
+    ids = [
+        token
+        for one in samples
+        for ex in one.exchanges
+        for token in [*tokenizer().encode(ex.turns[0][1]), tokenizer().im_end_id]
+    ]
+    assert labels.tolist() == ids
+
+
+@torch.no_grad()
+def test_a_sample_is_not_changed_by_its_company() -> None:
+    one, other = sample(3, seed=1), sample(4, seed=2)
+    alone = answer_rows(network(), pack([one], tokenizer(), max_tokens=4096))[0]
+    together = answer_rows(network(), pack([other, one], tokenizer(), max_tokens=4096))[0]
+    torch.testing.assert_close(together[-len(alone) :], alone, atol=1e-4, rtol=1e-3)
+
+
+def test_only_answers_have_labels() -> None:
+    written = write(sample(2, moments=(1,)), tokenizer())
+    said = tokenizer().encode("yes")
+    labels = written.labels[written.labels != IGNORED]
+    assert labels.tolist() == [*said, tokenizer().im_end_id]
+    assert written.weights[written.labels == IGNORED].sum() == 0
+
+
+def test_a_second_turn_sees_the_first_and_is_labelled_too() -> None:
+    turns = ((ASK, "yes"), ("What colour?", "red"))
+    written = write(Sample("video", clip(1), (Exchange(1, turns),)), tokenizer())
+    text = tokenizer().decode(written.labels[written.labels != IGNORED].tolist())
+    assert text == "yesred"
+    last = len(written.ids) - 1
+    assert written.sees[last].all()
+
+
+def test_positions_of_an_exchange_go_on_where_it_leaves_the_trunk() -> None:
+    written = write(sample(3, moments=(1, 3)), tokenizer())
+    restarts = np.flatnonzero(np.diff(written.positions) != 1) + 1
+    assert len(restarts) >= 1
+    for start in restarts:
+        assert written.sees[start].sum() == written.positions[start] + 1
+
+
+def test_images_and_text_are_written_without_time_stamps() -> None:
+    image = Sample("images", clip(1), (Exchange(1, ((ASK, "no"),)),), merge_size=1)
+    text = Sample("text", (), (Exchange(1, ((ASK, "no"),)),), script=("A red car stands.",))
+    batch = pack([image, text], tokenizer(), max_tokens=512)
+    assert "Time" not in tokenizer().decode(batch.ids.tolist())
+    assert len(batch.visual) == 4 * image.frames[0].num_kept
+    assert torch.isfinite(answer_loss(network(), batch))
+
+
+def test_too_much_and_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match="expected 1 to 10 tokens"):
+        pack([sample(2)], tokenizer(), max_tokens=10)
+    with pytest.raises(InputError, match="begins with a whole frame"):
+        Sample("video", clip(2)[1:], (Exchange(1, ((ASK, "no"),)),))
+    with pytest.raises(InputError, match="a question and its answer"):
+        Sample("video", clip(2), ())
+    with pytest.raises(InputError, match="exchanges within 2 frames"):
+        Sample("video", clip(2), (Exchange(3, ((ASK, "no"),)),))

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.training.memo import ClipMemo
+from model.training.pretrain import HEADS, UNSURE
+from model.training.rendered import Rendered, part_of
+from model.training.sample import Sample
+from model.training.scenes import Scene
+from model.training.stages import NANO, Kind, Stage
+from worker.commands.train import prune
+
+
+def rendered(tmp_path: Path, kind: Kind = "video", *, seed: int = 0) -> Rendered:
+    return Rendered(mix={kind: 1.0}, seed=seed, prune=prune, memo=ClipMemo(tmp_path), num_scenes=3)
+
+
+def asked(sample: Sample) -> list[tuple[int, tuple[tuple[str, str], ...]]]:
+    return [(exchange.num_seen, exchange.turns) for exchange in sample.exchanges]
+
+
+def test_a_sample_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
+    first = rendered(tmp_path / "a").sample(1)
+    again = rendered(tmp_path / "b").sample(1)
+    assert asked(first) == asked(again)
+    for one, other in zip(first.frames, again.frames, strict=True):
+        assert np.array_equal(one.keep_mask, other.keep_mask)
+        assert one.pts_s == other.pts_s
+
+
+def test_a_clip_that_comes_again_is_asked_anew(tmp_path: Path) -> None:
+    row = rendered(tmp_path, "streaming")
+    assert asked(row.sample(0)) != asked(row.sample(3))
+    assert len(list(tmp_path.glob("*.npz"))) == 1
+
+
+def test_a_memo_gives_back_what_the_model_saw(tmp_path: Path) -> None:
+    row = rendered(tmp_path)
+    _, made = row.clip(2)
+    _, kept = row.clip(2)
+    for one, other in zip(made, kept, strict=True):
+        assert np.array_equal(one.keep_mask, other.keep_mask)
+        shown = np.repeat(np.repeat(one.keep_mask, 28, axis=0), 28, axis=1)
+        assert np.array_equal(one.pixels[shown], other.pixels[shown])
+
+
+def test_a_clip_begins_whole_and_shows_no_empty_frame(tmp_path: Path) -> None:
+    _, frames = rendered(tmp_path).clip(0)
+    assert frames[0].keep_mask.all()
+    assert all(frame.num_kept for frame in frames)
+    later = part_of(frames, num_frames=2, rng=np.random.default_rng(3))
+    assert later[0].keep_mask.all()
+    assert len(later) <= 2
+
+
+@pytest.mark.parametrize("stage", NANO, ids=lambda stage: stage.name)
+def test_every_kind_of_a_stage_can_be_made(stage: Stage, tmp_path: Path) -> None:
+    for kind in stage.mix:
+        sample = rendered(tmp_path, kind).sample(0)
+        assert (sample.media == "images") == (kind == "image")
+        assert (sample.media == "text") == (kind == "text")
+        if kind == "streaming":
+            assert len({exchange.num_seen for exchange in sample.exchanges}) > 1
+        if kind == "grounding":
+            answers = [answer for one in sample.exchanges for _, answer in one.turns]
+            assert any(answer.endswith(" s") for answer in answers)
+
+
+def test_labels_are_within_what_a_head_can_say(tmp_path: Path) -> None:
+    clip = rendered(tmp_path).labelled(0)
+    num_kept = sum(frame.num_kept for frame in clip.frames)
+    for name, labels in clip.labels.items():
+        assert labels.shape == (num_kept,)
+        sure = labels[labels != UNSURE]
+        assert sure.size == 0 or (sure.min() >= 0 and sure.max() < HEADS[name])
+    first = clip.frames[0].grid.num_tokens
+    assert np.array_equal(clip.labels["col"][:first], np.arange(first) % 11)
+
+
+def test_scenes_of_another_seed_differ() -> None:
+    assert Scene.from_seed(0).timeline != Scene.from_seed(1).timeline
