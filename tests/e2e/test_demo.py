@@ -1,5 +1,6 @@
 """The demo, as whoever tries Vigil first sees it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from worker.commands.demo_timeline import Timeline
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(150)
 def test_the_demo_shows_captions_an_answer_and_the_kept_ratio(redis_executable: str) -> None:
     assert redis_executable
+    timeline = Timeline.read(ROOT / "deploy" / "camera" / "yard.json")
     done = subprocess.run(
         [sys.executable, "-m", "worker", "demo", "--seconds", "14"],
         cwd=ROOT,
+        env={**os.environ, "COLUMNS": "4000"},  # a line is a line
         capture_output=True,
         text=True,
         timeout=140,
@@ -23,6 +28,18 @@ def test_the_demo_shows_captions_an_answer_and_the_kept_ratio(redis_executable: 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(re.findall(r"vigil:yard:captions  \"", done.stdout)) >= 2
-    assert re.search(r"vigil:yard:answers  Is a person in view\? -> (yes|no|unknown)", done.stdout)
+    assert re.search(r"vigil:yard:answers +Is a person in view\? -> (yes|no|unknown)", done.stdout)
     assert re.search(r"kept ratio \d+\.\d%", done.stdout)
     assert "not trained" in done.stdout, "what the bundled model's words are worth is said"
+    truths = re.findall(r"truth  .*?  ([\d.]+) s to ([\d.]+) s: (.*)", done.stdout)
+    assert len(truths) == len(re.findall(r"vigil:yard:captions", done.stdout))
+    for start_s, end_s, words in truths:
+        there = [
+            timeline.in_clip(stay).in_words(actions)
+            for stay, actions in timeline.seen(float(start_s), float(end_s))
+        ]
+        assert words == ("; ".join(there) or "nothing")
+    (start_s, end_s, _) = truths[-1]
+    assert float(start_s) == 0.0, "play begins with the clip's first picture"
+    assert float(end_s) == pytest.approx(10.0, abs=1.0)
+    assert re.search(r"\ntruth +captions: \d+ of \d+ stated facts right", done.stdout)

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,25 +17,44 @@ from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from pipeline.publishers.subscriber import Subscriber
 from worker import environment
+from worker.commands.demo_timeline import Timeline
+from worker.commands.demo_verdict import Judge, Verdict
 from worker.commands.embedded_redis import embedded_redis, free_port
 from worker.parts import BUNDLED_MODEL
+from worker.settings import PREFIX
 
-SCENE = Path(__file__).resolve().parents[2] / "deploy" / "camera" / "yard.mp4"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+SETTINGS = DEPLOY / "demo.env"
+SCENE = DEPLOY / "camera" / "yard.mp4"
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 20.0
-_COLOURS = {"caption": "36", "answer": "32", "event": "35", "status": "90"}
+_COLOURS = {"caption": "36", "answer": "32", "event": "35", "status": "90", "wrong": "31"}
+_LABEL_CHARS = len("vigil:yard:captions")
+_MARGIN_CHARS = len("00:00:00  ") + _LABEL_CHARS + len("  ")
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What the subscriber has received."""
+    """What the subscriber has received.
 
+    Attributes:
+        messages: how many of each kind.
+        kept_ratio: the newest.
+        shown: each question's answer as last printed, and whether it was right.
+        judge: knows what is true; None where the clip has no timeline.
+    """
+
+    judge: Judge | None
     messages: Counter[str] = field(default_factory=Counter)
     kept_ratio: float | None = None
+    shown: dict[str, tuple[object, bool]] = field(default_factory=dict)
 
 
 def demo(*, seconds: float | None, video: str | None) -> int:
     """Run the main job on embedded defaults and print it as a Redis subscriber sees it.
+
+    Beneath each caption, event and new answer stands what was true, where the clip has a timeline
+    beside it: a file of the clip's name that ends in `.json`.
 
     Args:
         seconds: stop this long after the first message; None runs until Ctrl-C.
@@ -43,11 +64,13 @@ def demo(*, seconds: float | None, video: str | None) -> int:
         0 when captions, answers and the kept ratio were received, else 1.
 
     Raises:
-        ConfigError: there is no such video, or no redis-server.
+        ConfigError: there is no such video, its timeline is none, or there is no redis-server.
     """
     clip = Path(video) if video else SCENE
     if not clip.is_file():
         raise ConfigError(f"expected a video file at {clip}, found none")
+    timeline = clip.with_suffix(".json")
+    seen = _Seen(Judge(Timeline.read(timeline)) if timeline.is_file() else None)
     with embedded_redis() as redis_url:
         port = free_port()
         _introduce(clip, redis_url=redis_url, port=port)
@@ -57,7 +80,6 @@ def demo(*, seconds: float | None, video: str | None) -> int:
             cwd=Path(__file__).resolve().parents[2],
             start_new_session=True,  # Ctrl-C is for us; the worker is told to stop, not struck down
         )
-        seen = _Seen()
         try:
             with Subscriber(redis_url) as subscriber:
                 _listen(subscriber, worker, seconds=seconds, seen=seen)
@@ -71,19 +93,22 @@ def demo(*, seconds: float | None, video: str | None) -> int:
 
 def _environment(clip: Path, *, redis_url: str, port: int) -> dict[str, str]:
     """Return this process's environment with the demo's settings and no other of ours."""
-    return environment.without_settings() | {
-        "VIGIL_CAMERAS__YARD__URL": str(clip),
-        "VIGIL_CAMERAS__YARD__LOOP": "true",
-        "VIGIL_QUESTIONS__PERSON__ASK": "Is a person in view?",
-        "VIGIL_QUESTIONS__CARS__ASK": "How many cars are there?",
-        "VIGIL_QUESTIONS__CARS__KIND": "count",
-        "VIGIL_REDIS__URL": redis_url,
-        "VIGIL_OUTBOX__PATH": "memory",
-        "VIGIL_HEALTH__PORT": str(port),
-        "VIGIL_LOG_LEVEL": "warning",
-        "VIGIL_LOG_FORMAT": "console",
-        "VIGIL_WORKER_ID": "demo",
-    }
+    lines = SETTINGS.read_text(encoding="utf-8").splitlines()
+    settings = dict(line.split("=", 1) for line in lines if line.startswith(PREFIX))
+    return (
+        environment.without_settings()
+        | settings
+        | {
+            "VIGIL_CAMERAS__YARD__URL": str(clip),
+            "VIGIL_CAMERAS__YARD__LOOP": "true",
+            "VIGIL_REDIS__URL": redis_url,
+            "VIGIL_OUTBOX__PATH": "memory",
+            "VIGIL_HEALTH__PORT": str(port),
+            "VIGIL_LOG_LEVEL": "warning",
+            "VIGIL_LOG_FORMAT": "console",
+            "VIGIL_WORKER_ID": "demo",
+        }
+    )
 
 
 def _listen(
@@ -104,16 +129,44 @@ def _show(channel: str, message: dict[str, Any], *, seen: _Seen) -> None:
     said = message["data"]
     kind = message["type"].split(".")[1]
     seen.messages[kind] += 1
-    at = datetime.fromisoformat(said["published_at"]).astimezone()
-    _say(f"{at:%H:%M:%S}  {_coloured(channel, kind)}  {_in_words(kind, said)}")
     if "tokens" in said and said["tokens"]["total"]:
         seen.kept_ratio = said["tokens"]["kept_ratio"]
+    verdict = seen.judge.verdict(kind, said) if seen.judge else None
+    if kind == "answer" and not _is_news(said, verdict, seen=seen):
+        return
+    at = datetime.fromisoformat(said["published_at"]).astimezone()
+    label = _coloured(f"{channel:<{_LABEL_CHARS}}", kind)
+    _say(f"{at:%H:%M:%S}  {label}  {_indented(_in_words(kind, said))}")
+    if verdict is not None:
+        hue = "status" if verdict.is_right else "wrong"
+        _say(_coloured(f"{'truth':>{_MARGIN_CHARS - 2}}  {_indented(_truth(verdict))}", hue))
     if kind == "caption":
         tokens = said["tokens"]
         _say(
-            f"          kept {tokens['kept']} of {tokens['total']} tokens in the window "
-            f"({tokens['kept_ratio']:.0%}), frame {said['frame_age_ms']} ms old when answered"
+            f"{'sent':>{_MARGIN_CHARS - 2}}  {tokens['kept']} of {tokens['total']} tokens in the "
+            f"window ({tokens['kept_ratio']:.0%}), "
+            f"frame {said['frame_age_ms']} ms old when answered"
         )
+
+
+def _is_news(said: dict[str, Any], verdict: Verdict | None, *, seen: _Seen) -> bool:
+    """Say whether an answer, or whether it is right, has changed since it was last printed."""
+    now = said["answer"], verdict is None or verdict.is_right
+    is_news = seen.shown.get(said["question_id"]) != now
+    seen.shown[said["question_id"]] = now
+    return is_news
+
+
+def _truth(verdict: Verdict) -> str:
+    if not verdict.true:
+        return f"{'right' if verdict.is_right else 'WRONG'}  {verdict.truth}"
+    return f"{verdict.right} of {verdict.said} right, {verdict.true} true  {verdict.truth}"
+
+
+def _indented(text: str) -> str:
+    """Wrap to the terminal, under the text of the first line."""
+    width = max(40, shutil.get_terminal_size((160, 24)).columns - _MARGIN_CHARS)
+    return f"\n{'':{_MARGIN_CHARS}}".join(textwrap.wrap(text, width) or [""])
 
 
 def _in_words(kind: str, said: dict[str, Any]) -> str:
@@ -131,6 +184,7 @@ def _introduce(clip: Path, *, redis_url: str, port: int) -> None:
     _say(f"redis     {redis_url}  (try: redis-cli -u {redis_url} psubscribe 'vigil:*')")
     _say(f"status    http://127.0.0.1:{port}/status, /metrics")
     _say(f"model     {_about_model()}")
+    _say("answers   shown when they change; every one counts")
     _say("loading the model ...\n")
 
 
@@ -145,6 +199,8 @@ def _conclude(seen: _Seen) -> int:
     ratio = "none" if seen.kept_ratio is None else f"{seen.kept_ratio:.1%}"
     counts = ", ".join(f"{number} {kind}" for kind, number in sorted(seen.messages.items()))
     _say(f"\nreceived  {counts or 'nothing'}; kept ratio {ratio}")
+    if seen.judge is not None:
+        _say(f"truth     {seen.judge.in_words()}")
     complete = seen.messages["caption"] and seen.messages["answer"] and seen.kept_ratio is not None
     return 0 if complete else 1
 
