@@ -2,10 +2,11 @@
 
 A segment is a run of queries and the run of keys it sees: one frame's patches and themselves; the
 changed patches of a frame and all of it; the last L tokens of a sequence and its whole cache.
-The backend is chosen once, by `choose_backend`, and `prove` compares it with the plain formula.
+Rows that see keys in two places (a shared prefix and their own) attend to each with
+`attention_with_lse`, and `merge` puts the two together, exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 from typing import Protocol, Self
@@ -13,8 +14,6 @@ from typing import Protocol, Self
 import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor
-
-from model.errors import BackendError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +74,29 @@ class Kernel(Protocol):
     ) -> Tensor: ...
 
 
+class LseKernel(Protocol):
+    """The same with the log-sum-exp of every row's scores; see `attention_with_lse`."""
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
+    ) -> tuple[Tensor, Tensor]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A way to compute attention.
 
     Attributes:
-        name: `flash-attn` or `sdpa`.
+        name: `flash-attn`, `varlen` or `sdpa`.
         reason: why it was chosen, for the log.
         kernel: the function.
+        lse_kernel: the function that gives the log-sum-exp too.
     """
 
     name: str
     reason: str
     kernel: Kernel = field(repr=False)
+    lse_kernel: LseKernel = field(repr=False)
 
 
 def attention(
@@ -107,7 +116,7 @@ def attention(
             reads key head i // (num_heads / num_kv_heads).
         v: (M, num_kv_heads, head_dim).
         segments: lengths that sum to N and M; a segment may have no queries.
-        backend: from `choose_backend`.
+        backend: from `backends.choose_backend`.
         is_causal: a segment's L queries are its last L keys, and none sees a later one.
 
     Returns:
@@ -116,54 +125,108 @@ def attention(
     return backend.kernel(q, k, v, segments=segments, is_causal=is_causal)
 
 
-def plain_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
-) -> Tensor:
-    """The formula in float32, one segment at a time: what every backend must equal."""
-    group = q.shape[1] // k.shape[1]
-    outputs = []
-    for q_s, k_s, v_s in _split(q.float(), k.float(), v.float(), segments=segments):
-        keys = k_s.repeat_interleave(group, dim=1)  # (T, num_heads, head_dim)
-        scores = torch.einsum("lhd,thd->hlt", q_s, keys) * q.shape[-1] ** -0.5
-        if is_causal:
-            seen = _lower_right(q_s.shape[0], k_s.shape[0], device=q.device)
-            scores = scores.masked_fill(~seen, float("-inf"))
-        values = v_s.repeat_interleave(group, dim=1)
-        outputs.append(torch.einsum("hlt,thd->lhd", scores.softmax(dim=-1), values))
-    return torch.cat(outputs).to(q.dtype)
+def attention_with_lse(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    segments: Segments,
+    backend: Backend,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Attend as `attention` does, and say how much each row found: what `merge` needs.
+
+    Every segment has keys; the arguments are those of `attention`.
+
+    Returns:
+        (N, num_heads, head_dim), the dtype of q, and the log-sum-exp of each row's scaled scores,
+        (N, num_heads) float32.
+    """
+    return backend.lse_kernel(q, k, v, segments=segments, is_causal=is_causal)
+
+
+def padded_attention_with_lse(
+    q: Tensor, k: Tensor, v: Tensor, *, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attend one query each to short runs of keys, padded to one length.
+
+    Decoding calls it at every step: its shapes do not depend on the lengths, so that a CUDA graph
+    can hold it.
+
+    Args:
+        q: (B, num_heads, head_dim).
+        k: (B, T, num_kv_heads, head_dim); what lies past a row's length is finite and not seen.
+        v: (B, T, num_kv_heads, head_dim).
+        lengths: (B,) integer, at least 1: keys that each row sees.
+
+    Returns:
+        As `attention_with_lse`, N being B.
+    """
+    batch, num_heads, head_dim = q.shape
+    num_keys, num_kv_heads = k.shape[1:3]
+    rows = q.view(batch, num_kv_heads, num_heads // num_kv_heads, head_dim)
+    scores = (rows @ k.permute(0, 2, 3, 1)).float() * head_dim**-0.5  # (B, KV, group, T)
+    is_past = torch.arange(num_keys, device=q.device) >= lengths[:, None]
+    scores = scores.masked_fill(is_past[:, None, None], float("-inf"))
+    lse = scores.logsumexp(dim=-1)
+    out = (scores - lse[..., None]).exp().to(q.dtype) @ v.transpose(1, 2)
+    return out.reshape(batch, num_heads, head_dim), lse.reshape(batch, num_heads)
+
+
+def merge(some: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> Tensor:
+    """Put together what the same rows found among some keys and among others.
+
+    Args:
+        some: an output (N, num_heads, head_dim) and its log-sum-exp (N, num_heads) float32.
+        others: the same rows over keys that are none of the first.
+
+    Returns:
+        (N, num_heads, head_dim): what one pass over all the keys gives, in the outputs' dtype.
+    """
+    (out, lse), (other_out, other_lse) = some, others
+    share = (lse - other_lse).sigmoid().unsqueeze(-1)  # of `some` in the sum of all weights
+    return torch.lerp(other_out.float(), out.float(), share).to(out.dtype)
 
 
 def sdpa_attention(
     q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
 ) -> Tensor:
     """PyTorch's kernels: equal neighbours in one batched call, no mask across segments."""
-    outputs = []
-    start_q = start_k = 0
-    shapes = zip(segments.query_lengths, segments.key_lengths, strict=True)
-    for (num_q, num_k), run in groupby(shapes):
-        count = len(list(run))
-        end_q, end_k = start_q + count * num_q, start_k + count * num_k
-        out = _batched_sdpa(
-            q[start_q:end_q].reshape(count, num_q, *q.shape[1:]),
-            k[start_k:end_k].reshape(count, num_k, *k.shape[1:]),
-            v[start_k:end_k].reshape(count, num_k, *v.shape[1:]),
-            is_causal=is_causal,
-        )
-        outputs.append(out.flatten(0, 1))
-        start_q, start_k = end_q, end_k
+    outputs = [
+        _batched_sdpa(q_s, k_s, v_s, is_causal=is_causal).flatten(0, 1)
+        for _, q_s, k_s, v_s in _runs(q, k, v, segments=segments)
+    ]
+    if not outputs:
+        return torch.empty_like(q)
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def sdpa_attention_with_lse(
+    q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
+) -> tuple[Tensor, Tensor]:
+    """PyTorch's CPU kernel, which gives the log-sum-exp; the formula on any other device."""
+    outputs, lses = [], []
+    for num_q, q_s, k_s, v_s in _runs(q, k, v, segments=segments):
+        out, lse = _batched_with_lse(q_s, k_s, v_s, is_causal=is_causal and num_q > 1)
+        outputs.append(out.flatten(0, 1))
+        lses.append(lse.flatten(0, 1))
+    if not outputs:
+        return torch.empty_like(q), q.new_empty(q.shape[:2], dtype=torch.float32)
+    if len(outputs) == 1:
+        return outputs[0], lses[0]
+    return torch.cat(outputs), torch.cat(lses)
 
 
 def _batched_sdpa(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Tensor:
     """Attend q (B, L, num_heads, D) to k and v (B, T, num_kv_heads, D)."""
-    batch, num_q, num_heads, head_dim = q.shape
+    num_q, num_heads = q.shape[1:3]
     num_k, num_kv_heads = k.shape[1:3]
     group = num_heads // num_kv_heads
     k, v = k.transpose(1, 2), v.transpose(1, 2)
     if group == 1 or (is_causal and num_q == num_k > 1):
         mask = None
         if is_causal and 1 < num_q < num_k:
-            mask = _lower_right(num_q, num_k, device=q.device)
+            mask = lower_right(num_q, num_k, device=q.device)
         out = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             k,
@@ -177,116 +240,81 @@ def _batched_sdpa(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> Tensor
     # groups, and the keys are never repeated in memory.
     mask = None
     if is_causal and num_q > 1:
-        mask = _lower_right(num_q, num_k, device=q.device).repeat(group, 1)
-    rows = (
-        q.reshape(batch, num_q, num_kv_heads, group, head_dim)
-        .permute(0, 2, 3, 1, 4)
-        .reshape(batch, num_kv_heads, group * num_q, head_dim)
-    )
+        mask = lower_right(num_q, num_k, device=q.device).repeat(group, 1)
+    rows = _fold(q, num_kv_heads=num_kv_heads)
     out = F.scaled_dot_product_attention(rows, k, v, attn_mask=mask)
-    return (
-        out.reshape(batch, num_kv_heads, group, num_q, head_dim)
-        .permute(0, 3, 1, 2, 4)
-        .reshape(batch, num_q, num_heads, head_dim)
-    )
+    return _unfold(out, num_q=num_q)
 
 
-def flash_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
-) -> Tensor:
-    """flash-attn's packed kernel; its causal mask is aligned to the lower right, as ours."""
-    from flash_attn import flash_attn_varlen_func  # an optional dependency, CUDA only
-
-    out: Tensor = flash_attn_varlen_func(
-        q,
-        k,
-        v,
-        cu_seqlens_q=segments.cu_seqlens_q,
-        cu_seqlens_k=segments.cu_seqlens_k,
-        max_seqlen_q=max(segments.query_lengths),
-        max_seqlen_k=max(segments.key_lengths),
-        causal=is_causal,
-    )
-    return out
-
-
-SDPA = Backend(name="sdpa", reason="PyTorch's own kernels", kernel=sdpa_attention)
-
-
-def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
-    """Choose flash-attn where it can run, PyTorch's kernels elsewhere."""
-    if device.type != "cuda":
-        reason = f"flash-attn needs CUDA, the device is {device.type}"
-    elif dtype not in (torch.bfloat16, torch.float16):
-        reason = f"flash-attn needs a 16-bit dtype, the model is {dtype}"
-    else:
-        try:
-            import flash_attn  # noqa: F401
-        except ImportError:
-            reason = "flash-attn is not installed"
-        else:
-            return Backend("flash-attn", "flash-attn is installed", flash_attention)
-    return Backend("sdpa", reason, sdpa_attention)
-
-
-def prove(backend: Backend, *, device: torch.device, dtype: torch.dtype) -> float:
-    """Compare a backend with the plain formula on small packed segments.
-
-    Both head layouts of the model, ragged full attention, and causal attention of one and of
-    several queries at the end of a longer cache.
-
-    Returns:
-        The largest absolute difference seen.
-
-    Raises:
-        BackendError: a difference is beyond what the dtype's rounding explains, or the kernel
-            does not run on this device.
-    """
-    generator = torch.Generator().manual_seed(0)
-    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
-    worst = 0.0
-    cases = (
-        (16, 16, 72, (9, 4, 4), (9, 16, 16), False),
-        (12, 2, 128, (7, 1, 5), (7, 12, 33), True),
-    )
-    for num_heads, num_kv_heads, head_dim, query_lengths, key_lengths, is_causal in cases:
-        segments = Segments.of(query_lengths, key_lengths, device=device)
-        q, k, v = (
-            torch.randn(rows, heads, head_dim, generator=generator).to(device, dtype)
-            for rows, heads in (
-                (sum(query_lengths), num_heads),
-                (sum(key_lengths), num_kv_heads),
-                (sum(key_lengths), num_kv_heads),
-            )
+def _batched_with_lse(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Tensor, Tensor]:
+    """Attend q (B, L, num_heads, D) to k and v (B, T, num_kv_heads, D); lse (B, L, num_heads)."""
+    num_q, num_heads = q.shape[1:3]
+    num_k, num_kv_heads = k.shape[1:3]
+    is_square = is_causal and num_q == num_k and q.device.type == "cpu"
+    if is_square:
+        # The kernel's own causal mask leaves half of the work out, but knows no groups.
+        k = k.repeat_interleave(num_heads // num_kv_heads, dim=2)
+        v = v.repeat_interleave(num_heads // num_kv_heads, dim=2)
+    rows = _fold(q, num_kv_heads=k.shape[2])
+    k, v = k.transpose(1, 2), v.transpose(1, 2)
+    mask = None
+    if is_causal and not is_square:
+        seen = lower_right(num_q, num_k, device=q.device).repeat(num_heads // num_kv_heads, 1)
+        mask = torch.zeros(seen.shape, dtype=q.dtype, device=q.device)
+        mask = mask.masked_fill(~seen, float("-inf"))
+    if q.device.type == "cpu":
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
+            rows, k, v, is_causal=is_square, attn_mask=mask
         )
-        try:
-            got = attention(q, k, v, segments=segments, backend=backend, is_causal=is_causal)
-        except RuntimeError as exc:
-            raise BackendError(
-                f"attention backend {backend.name} on {device.type}, {dtype}: {exc}"
-            ) from exc
-        expected = plain_attention(q, k, v, segments=segments, is_causal=is_causal)
-        difference = float((got.float() - expected.float()).abs().max())
-        if not difference <= tolerance:
-            raise BackendError(
-                f"attention backend {backend.name} on {device.type}, {dtype}: expected the plain "
-                f"formula within {tolerance}, got a difference of {difference:.3g}"
-            )
-        worst = max(worst, difference)
-    return worst
+    else:
+        scores = (rows @ k.transpose(2, 3)).float() * q.shape[-1] ** -0.5
+        scores = scores if mask is None else scores + mask
+        lse = scores.logsumexp(dim=-1)
+        out = (scores - lse[..., None]).exp().to(q.dtype) @ v
+    return _unfold(out, num_q=num_q), _unfold(lse[..., None], num_q=num_q)[..., 0]
 
 
-def _split(
+def _fold(q: Tensor, *, num_kv_heads: int) -> Tensor:
+    """Turn (B, L, num_heads, D) into (B, num_kv_heads, group * L, D)."""
+    batch, num_q, num_heads, head_dim = q.shape
+    group = num_heads // num_kv_heads
+    rows = q.reshape(batch, num_q, num_kv_heads, group, head_dim).permute(0, 2, 3, 1, 4)
+    return rows.reshape(batch, num_kv_heads, group * num_q, head_dim)
+
+
+def _unfold(rows: Tensor, *, num_q: int) -> Tensor:
+    """Turn (B, num_kv_heads, group * L, D) back into (B, L, num_heads, D)."""
+    batch, num_kv_heads, num_rows, width = rows.shape
+    group = num_rows // num_q if num_q else 1
+    split = rows.reshape(batch, num_kv_heads, group, num_q, width).permute(0, 3, 1, 2, 4)
+    return split.reshape(batch, num_q, num_kv_heads * group, width)
+
+
+def _runs(
     q: Tensor, k: Tensor, v: Tensor, *, segments: Segments
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    pieces = (
-        torch.split(q, list(segments.query_lengths)),
-        torch.split(k, list(segments.key_lengths)),
-        torch.split(v, list(segments.key_lengths)),
-    )
-    return list(zip(*pieces, strict=True))
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Yield runs of equal neighbours: L, then q (B, L, ...), k and v (B, T, ...).
+
+    Segments without queries, such as the cameras that are not due, cost nothing.
+    """
+    start_q = start_k = 0
+    shapes = zip(segments.query_lengths, segments.key_lengths, strict=True)
+    for (num_q, num_k), run in groupby(shapes):
+        count = len(list(run))
+        end_q, end_k = start_q + count * num_q, start_k + count * num_k
+        if num_q:
+            yield (
+                num_q,
+                q[start_q:end_q].reshape(count, num_q, *q.shape[1:]),
+                k[start_k:end_k].reshape(count, num_k, *k.shape[1:]),
+                v[start_k:end_k].reshape(count, num_k, *v.shape[1:]),
+            )
+        start_q, start_k = end_q, end_k
 
 
-def _lower_right(num_q: int, num_k: int, *, device: torch.device) -> Tensor:
+SDPA = Backend("sdpa", "PyTorch's own kernels", sdpa_attention, sdpa_attention_with_lse)
+
+
+def lower_right(num_q: int, num_k: int, *, device: torch.device) -> Tensor:
     """True where query i of the last num_q keys may see a key, (num_q, num_k) bool."""
     return torch.ones(num_q, num_k, dtype=torch.bool, device=device).tril(num_k - num_q)

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from model.attention import choose_backend
+from model.backends import choose_backend
 from model.config import ModelConfig
 from model.errors import CheckpointError
 from model.network import VideoLlama3

@@ -4,57 +4,40 @@ A context is the prompt's head and then frames in time order, held as keys and v
 grows, so what it holds is the exact causal prefix of the prompt one would write out. Nothing is
 evicted: a younger context takes over instead, so a question sees between half a window and a whole
 one, with positions and time stamps as in training.
+
+Frames are shown first and read later, those of all streams in one pass (`growth.grow`): what is
+shown decides which frames are to be encoded whole.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from model.errors import InputError
-from model.kv_cache import KVCache
-from model.network import VideoLlama3
+from model.kv_cache import KVSequence, PagePool
 from model.prompt import HEAD, frame_stamp
 from model.tokenizer import Tokenizer
 from model.types import Window
 
+SHED_REST = 1 / 4  # of a window: for so long no younger context is begun after one was given up
 
-class Fork:
-    """Words put after a context, gone when the `with` block that made it ends.
 
-    The words go past the end of the context's own cache, so one fork of a context is open at a
-    time, and nothing may be appended to the context meanwhile.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A frame that a context has been shown and not read yet.
+
+    Attributes:
+        stamp_ids: the tokens before its own.
+        frame: which frame of the batch.
+        is_whole: all of its tokens, not those kept alone.
+        num_tokens: how many of them that is.
     """
 
-    def __init__(self, model: VideoLlama3, cache: KVCache) -> None:
-        self._model = model
-        self._cache = cache
-
-    def extend(self, ids: Sequence[int]) -> Tensor:
-        """Put `ids` at the end; give the (V,) float32 logits of what follows the last of them."""
-        return self._model.language.logits(self._forward(ids)[-1])
-
-    def score(self, ids: Sequence[int]) -> Tensor:
-        """Put `ids` at the end; give (L, V) float32 logits, row i for what follows ids[i]."""
-        return self._model.language.logits(self._forward(ids))
-
-    @contextmanager
-    def branch(self) -> Iterator[None]:
-        """Take back, at the end of the block, whatever it puts at the end."""
-        length = self._cache.length
-        try:
-            yield
-        finally:
-            self._cache.truncate(length)
-
-    @torch.inference_mode()
-    def _forward(self, ids: Sequence[int]) -> Tensor:
-        language = self._model.language
-        embeds = language.embed(torch.tensor(ids, device=self._model.device))
-        return language.forward(embeds, self._cache)  # (L, D)
+    stamp_ids: tuple[int, ...]
+    frame: int
+    is_whole: bool
+    num_tokens: int
 
 
 class Mark(NamedTuple):
@@ -65,69 +48,65 @@ class Mark(NamedTuple):
 
 
 class Context:
-    """A prompt that grows frame by frame, held as keys and values."""
+    """A prompt that grows frame by frame, held as keys and values.
 
-    def __init__(self, model: VideoLlama3, tokenizer: Tokenizer, *, start_pts_s: float) -> None:
-        self._model = model
+    Attributes:
+        sequence: the keys and values.
+        unread: what has been shown since the last pass.
+    """
+
+    def __init__(self, pool: PagePool, tokenizer: Tokenizer, *, start_pts_s: float) -> None:
+        self.sequence = KVSequence(pool)
+        self.unread: list[Piece] = []
         self._tokenizer = tokenizer
-        self._cache = KVCache(model.config.text, dtype=model.dtype, device=model.device)
         self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)
 
     @property
     def window(self) -> Window:
-        """The stretch of stream held."""
+        """The stretch of stream shown."""
         return self._window
 
     @property
     def length(self) -> int:
-        """Tokens held, those of the text among them."""
-        return self._cache.length
-
-    @property
-    def num_bytes(self) -> int:
-        """Device memory held."""
-        return self._cache.num_bytes
+        """Tokens shown, those of the text among them."""
+        unread = sum(len(piece.stamp_ids) + piece.num_tokens for piece in self.unread)
+        return self.sequence.length + unread
 
     def length_with(self, num_tokens: int, *, pts_s: float) -> int:
         """Tokens it would hold after a frame of `num_tokens` at `pts_s`."""
         return self.length + len(self._stamp_ids(pts_s)) + num_tokens
 
-    @torch.inference_mode()
-    def append(self, features: Tensor, *, pts_s: float) -> None:
-        """Put a frame at the end: its time stamp and its tokens, in one pass.
+    def show(self, frame: int, *, num_tokens: int, is_whole: bool, pts_s: float) -> None:
+        """Put a frame at the end, to be read in the next pass.
 
         Args:
-            features: (num_kept, D) visual tokens in raster order.
+            frame: which frame of the batch.
+            num_tokens: visual tokens it brings.
+            is_whole: they are all there are.
             pts_s: stream time of the frame, not before the last one's.
-
-        Raises:
-            InputError: the prompt would outgrow the model's positions; nothing has changed.
         """
-        language = self._model.language
-        stamp = language.embed(torch.tensor(self._stamp_ids(pts_s), device=self._model.device))
-        language.forward(torch.cat([stamp, features]), self._cache)
+        self.unread.append(Piece(tuple(self._stamp_ids(pts_s)), frame, is_whole, num_tokens))
         self._window = replace(
             self._window,
             end_pts_s=pts_s,
             num_frames=self._window.num_frames + 1,
-            num_tokens=self._window.num_tokens + len(features),
+            num_tokens=self._window.num_tokens + num_tokens,
         )
 
-    @contextmanager
-    def fork(self) -> Iterator[Fork]:
-        """Open a place for words after the last frame; they are taken back at the end."""
-        fork = Fork(self._model, self._cache)
-        with fork.branch():
-            yield fork
-
     def mark(self) -> Mark:
-        """Remember this moment."""
-        return Mark(self._cache.length, self._window)
+        """Remember this moment; nothing may be unread."""
+        return Mark(self.sequence.length, self._window)
 
     def rewind(self, mark: Mark) -> None:
         """Forget everything after `mark`."""
-        self._cache.truncate(mark.length)
+        self.unread.clear()
+        self.sequence.truncate(mark.length)
         self._window = mark.window
+
+    def release(self) -> None:
+        """Give its memory back; it is not used again."""
+        self.unread.clear()
+        self.sequence.truncate(0)
 
     def _stamp_ids(self, pts_s: float) -> list[int]:
         """Encode what stands before the next frame's tokens."""
@@ -145,18 +124,19 @@ class RollingContext:
 
     def __init__(
         self,
-        model: VideoLlama3,
+        pool: PagePool,
         tokenizer: Tokenizer,
         *,
         window_s: float,
         max_context_tokens: int,
     ) -> None:
-        self._model = model
+        self._pool = pool
         self._tokenizer = tokenizer
         self._window_s = window_s
         self._max_context_tokens = max_context_tokens
         self._elder: Context | None = None
         self._younger: Context | None = None
+        self._younger_from_s = float("-inf")
 
     @property
     def elder(self) -> Context | None:
@@ -169,56 +149,90 @@ class RollingContext:
         return self._elder.window if self._elder else None
 
     @property
+    def contexts(self) -> tuple[Context, ...]:
+        """The elder and the younger, as far as there are such."""
+        return tuple(context for context in (self._elder, self._younger) if context)
+
+    @property
     def num_bytes(self) -> int:
-        """Device memory held."""
-        return sum(context.num_bytes for context in (self._elder, self._younger) if context)
+        """Device memory of the pages held."""
+        return sum(context.sequence.num_bytes for context in self.contexts)
 
     def reset(self) -> None:
         """Forget everything seen."""
-        self._elder = self._younger = None
+        for context in self.contexts:
+            context.release()
+        self._begin_anew()
 
-    def append(self, features: Tensor, kept: Tensor, *, pts_s: float) -> None:
+    def shed(self) -> bool:
+        """Give up the younger context, where there is one, and begin none for a while."""
+        if self._elder is None or self._younger is None:
+            return False
+        self._younger.release()
+        self._younger = None
+        self._younger_from_s = self._elder.window.end_pts_s + self._window_s * SHED_REST
+        return True
+
+    def show(self, frame: int, *, num_kept: int, num_tokens: int, pts_s: float) -> bool:
         """Show a frame: every token to a context it opens, the kept ones to the others.
 
         A frame that keeps nothing is not shown, unless it is the first: the next frame's stamp
         tells of the gap. A jump back in time starts anew, and so does a gap of a window's length,
-        because no context is left that is young enough.
+        because no context is left that is young enough. Only within `all_or_nothing`.
 
         Args:
-            features: (num_tokens, D) the whole frame in raster order, in the model's dtype.
-            kept: (num_kept,) int64, ascending: which of its tokens are to be seen.
+            frame: which frame of the batch.
+            num_kept: its tokens that are to be seen.
+            num_tokens: all its tokens.
             pts_s: stream time of the frame.
+
+        Returns:
+            Whether it opens a context, and so must be encoded whole.
 
         Raises:
             InputError: a whole frame does not fit into max_context_tokens.
         """
         if self._elder and pts_s < self._elder.window.end_pts_s:
-            self.reset()
-        if self._elder and not len(kept):
-            return
-        self._retire(num_kept=len(kept), pts_s=pts_s)
+            self._begin_anew()
+        if self._elder and not num_kept:
+            return False
+        self._retire(num_kept=num_kept, pts_s=pts_s)
         if self._elder is None:
-            self._elder = self._start(features, pts_s=pts_s)
-            return
-        seen = features[kept]  # (num_kept, D)
-        self._elder.append(seen, pts_s=pts_s)
-        if self._younger:
-            self._younger.append(seen, pts_s=pts_s)
-        elif self._is_half_spent(self._elder):
-            self._younger = self._start(features, pts_s=pts_s)
+            self._elder = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
+            return True
+        for context in self.contexts:
+            context.show(frame, num_tokens=num_kept, is_whole=False, pts_s=pts_s)
+        if self._younger or not self._is_half_spent(self._elder) or pts_s < self._younger_from_s:
+            return False
+        self._younger = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
+        return True
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """Take back what the block showed if it fails, so that it can be tried again."""
+        """Take back what the block showed if it fails, so that it can be tried again.
+
+        What the block retires gives its memory back at the end of the block and no sooner.
+        """
         elder, younger = self._elder, self._younger
-        marks = [(context, context.mark()) for context in (elder, younger) if context]
+        before = self.contexts
+        marks = [context.mark() for context in before]
         try:
             yield
         except BaseException:
+            opened = [context for context in self.contexts if context not in before]
             self._elder, self._younger = elder, younger
-            for context, mark in marks:
+            for context, mark in zip(before, marks, strict=True):
                 context.rewind(mark)
+            for context in opened:
+                context.release()
             raise
+        for context in before:
+            if context not in self.contexts:
+                context.release()
+
+    def _begin_anew(self) -> None:
+        self._elder = self._younger = None
+        self._younger_from_s = float("-inf")
 
     def _retire(self, *, num_kept: int, pts_s: float) -> None:
         """Let go of what the next frame would make too old or too long."""
@@ -235,13 +249,13 @@ class RollingContext:
             or context.length >= self._max_context_tokens / 2
         )
 
-    def _start(self, features: Tensor, *, pts_s: float) -> Context:
-        context = Context(self._model, self._tokenizer, start_pts_s=pts_s)
-        length = context.length_with(len(features), pts_s=pts_s)
+    def _start(self, frame: int, *, num_tokens: int, pts_s: float) -> Context:
+        context = Context(self._pool, self._tokenizer, start_pts_s=pts_s)
+        length = context.length_with(num_tokens, pts_s=pts_s)
         if length > self._max_context_tokens:
             raise InputError(
                 f"max_context_tokens: expected room for a whole frame, {length} tokens; "
                 f"got {self._max_context_tokens}"
             )
-        context.append(features, pts_s=pts_s)
+        context.show(frame, num_tokens=num_tokens, is_whole=True, pts_s=pts_s)
         return context

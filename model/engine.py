@@ -1,55 +1,44 @@
 """The engine: frames of many streams in, answers about their windows out.
 
-Every frame is encoded whole, once, in one pass over the streams that are due; the tokens that the
-pruner kept go on to the stream's contexts, as in the reference. Not safe for use by two threads.
+A tick is two calls: `append`, in which what changed goes through the encoder and on to the
+contexts, and `ask`, in which questions are put after them. Each is a packed pass over all streams
+that are due. Not safe for use by two threads.
 """
 
-import math
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from model.answers import Respondent
-from model.attention import prove
+from model.backends import prove
 from model.checkpoint import load_model, locate
 from model.context import Context, RollingContext
-from model.errors import InputError
+from model.delta import FrameTokens, StreamEncoder, VisionMode
+from model.errors import DeviceMemoryError, InputError
+from model.frame_part import check_frame
+from model.growth import Seen, grow
+from model.kv_cache import PagePool
+from model.memory import Budget, bytes_per_stream
 from model.network import VideoLlama3
-from model.patches import patchify
 from model.tokenizer import Tokenizer
-from model.types import MERGE_SIZE, Answer, PatchGrid, PrunedFrame, Question, Window
+from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
-@dataclass(slots=True)
-class Stream:
-    """What is held of one camera.
+DEFAULT_MAX_DRIFT = 0.05
 
-    Attributes:
-        context: what the model has seen of it.
-        grid: the token grid of its frames; None before the first.
-    """
-
-    context: RollingContext
-    grid: PatchGrid | None = None
-
-    def reset(self) -> None:
-        """Forget everything seen."""
-        self.context.reset()
-        self.grid = None
+T = TypeVar("T")
 
 
 class Engine:
     """VideoLLaMA3 over the rolling windows of many streams."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, one knob each
         self,
         model: VideoLlama3,
         tokenizer: Tokenizer,
@@ -59,6 +48,10 @@ class Engine:
         max_context_tokens: int,
         max_caption_tokens: int,
         max_answer_tokens: int,
+        vision: VisionMode = "delta",
+        audit_share: float = 0.0,
+        max_drift: float = DEFAULT_MAX_DRIFT,
+        memory_budget_bytes: int | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -70,6 +63,11 @@ class Engine:
             max_context_tokens: text and visual tokens a window may hold; a busy one is cut short.
             max_caption_tokens: a caption ends here at the latest.
             max_answer_tokens: and a free text here.
+            vision: what of a frame goes through the encoder.
+            audit_share: share of the frames encoded in part that are encoded whole too.
+            max_drift: cosine distance beyond which such a frame replaces its stream's cache.
+            memory_budget_bytes: what weights, caches and contexts may take together; None for no
+                bound.
 
         Raises:
             InputError: a limit is not positive, or the model has too few positions for them.
@@ -99,10 +97,19 @@ class Engine:
             max_caption_tokens=max_caption_tokens,
             max_answer_tokens=max_answer_tokens,
         )
-        self._streams: dict[str, Stream] = {}
+        self._encoder = StreamEncoder(
+            model, mode=vision, audit_share=audit_share, max_drift=max_drift
+        )
+        self._pool = PagePool(model.config.text, dtype=model.dtype, device=model.device)
+        self._weight_bytes = sum(weight.nbytes for weight in model.parameters())
+        self._budget = Budget(memory_budget_bytes, fixed_bytes=self._weight_bytes)
+        self._streams: dict[str, RollingContext] = {}
+        self._grids: dict[str, PatchGrid] = {}
+        self._num_out_of_memory = 0
+        self._num_shed = 0
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913, one knob each
         cls,
         path: str,
         *,
@@ -112,11 +119,15 @@ class Engine:
         max_context_tokens: int,
         max_caption_tokens: int,
         max_answer_tokens: int,
+        vision: VisionMode = "delta",
+        audit_share: float = 0.01,
+        max_drift: float = DEFAULT_MAX_DRIFT,
+        memory_budget_bytes: int | None = None,
     ) -> Self:
         """Load a checkpoint of either family and prove its attention backend.
 
         `path` is a local folder or a repository on the Hugging Face hub; `device` `cpu`, `cuda` or
-        `cuda:1`; `dtype` `bfloat16`, `float16` or `float32`; the limits are the constructor's.
+        `cuda:1`; `dtype` `bfloat16`, `float16` or `float32`; the rest are the constructor's.
 
         Raises:
             CheckpointError: the folder is not a whole VideoLLaMA3 checkpoint.
@@ -138,19 +149,50 @@ class Engine:
             max_context_tokens=max_context_tokens,
             max_caption_tokens=max_caption_tokens,
             max_answer_tokens=max_answer_tokens,
+            vision=vision,
+            audit_share=audit_share,
+            max_drift=max_drift,
+            memory_budget_bytes=memory_budget_bytes,
         )
 
     @property
-    def attention_backend(self) -> str:
-        """The kernels in use, and why."""
+    def stats(self) -> EngineStats:
+        """What is held, and what has become of it."""
         backend = self._model.language.backend
-        return f"{backend.name} ({backend.reason})"
+        drift = self._encoder.drift
+        return EngineStats(
+            num_streams=len(self._streams),
+            weight_bytes=self._weight_bytes,
+            vision_cache_bytes=self._encoder.num_bytes,
+            context_bytes=self._pool.num_bytes,
+            budget_bytes=self._budget.total_bytes,
+            drift=drift.cosine_distance if drift else None,
+            num_audits=self._encoder.num_audits,
+            num_forced_refreshes=self._encoder.num_forced_refreshes,
+            num_out_of_memory=self._num_out_of_memory,
+            num_shed=self._num_shed,
+            attention_backend=f"{backend.name} ({backend.reason})",
+        )
 
-    @property
-    def num_bytes(self) -> int:
-        """Device memory held by weights and contexts."""
-        weights = sum(weight.nbytes for weight in self._model.parameters())
-        return weights + sum(stream.context.num_bytes for stream in self._streams.values())
+    def bytes_of(self, stream_id: str) -> int:
+        """Device memory that one stream holds: its pages and its vision cache."""
+        stream = self._streams.get(stream_id)
+        return (stream.num_bytes if stream else 0) + self._encoder.bytes_of(stream_id)
+
+    def admit(self, stream_id: str, grid: PatchGrid) -> None:
+        """Set memory aside for all that a stream may come to hold; `append` does so by itself.
+
+        Raises:
+            AdmissionError: the budget has too little left; nothing has changed.
+        """
+        num_bytes = bytes_per_stream(
+            self._model.config,
+            grid,
+            max_context_tokens=self._pool.whole_pages(self._max_context_tokens),
+            dtype=self._model.dtype,
+            has_vision_cache=self._encoder.mode == "delta",
+        )
+        self._budget.admit(stream_id, num_bytes)
 
     @torch.inference_mode()
     def append(self, frames: Sequence[PrunedFrame]) -> None:
@@ -161,28 +203,15 @@ class Engine:
 
         Raises:
             InputError: a frame is malformed, or changes its stream's grid without being a refresh.
+            AdmissionError: a stream is new, or on a larger grid, and the budget has no room for it.
+            DeviceMemoryError: the device has no room for the pass, even after younger contexts
+                were given up.
         """
         self._check(frames)
         for frame in frames:
-            self._streams.setdefault(frame.stream_id, Stream(self._new_context()))
-        shown = [frame for frame in frames if self._is_shown(frame)]
-        if not shown:
-            return
-        features_of = self._encode(shown)
-        with ExitStack() as undo:
-            for stream_id in {frame.stream_id for frame in shown}:
-                undo.enter_context(self._streams[stream_id].context.all_or_nothing())
-            for frame, features in zip(shown, features_of, strict=True):
-                # The mask is on the host already: as indices it selects without a wait.
-                seen = np.ones_like(frame.keep_mask) if frame.is_refresh else frame.keep_mask
-                kept = torch.from_numpy(np.flatnonzero(seen))
-                self._streams[frame.stream_id].context.append(
-                    features,
-                    kept.to(self._model.device),
-                    pts_s=frame.pts_s,
-                )
-        for frame in shown:
-            self._streams[frame.stream_id].grid = frame.grid
+            if self._grids.get(frame.stream_id) != frame.grid:
+                self.admit(frame.stream_id, frame.grid)
+        self._sparing(lambda: self._append(frames))
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about the window of its stream; none changes another's answer.
@@ -195,48 +224,121 @@ class Engine:
 
         Raises:
             InputError: a stream has shown no frame, or a question cannot be put; none is answered.
+            DeviceMemoryError: the device has no room for the pass.
         """
-        contexts = [self._context(stream_id) for stream_id, _ in asks]
-        for _, question in asks:
-            self._respondent.check(question)
-        return [
-            self._respondent.answer(question, context)
-            for (_, question), context in zip(asks, contexts, strict=True)
-        ]
+        put = [(question, self._context(stream_id)) for stream_id, question in asks]
+        return self._sparing(lambda: self._respondent.answer(self._pool, put))
 
     def window(self, stream_id: str) -> Window | None:
         """Give the stretch of a stream that a question sees; None where it has shown no frame."""
         stream = self._streams.get(stream_id)
-        return stream.context.window if stream else None
+        return stream.window if stream else None
 
     def reset(self, stream_id: str) -> None:
         """Forget what a stream has shown; its next frame starts anew."""
         if stream_id in self._streams:
             self._streams[stream_id].reset()
+        self._encoder.reset(stream_id)
+        self._grids.pop(stream_id, None)
 
     def remove(self, stream_id: str) -> None:
         """Forget a stream and free what it holds."""
+        self.reset(stream_id)
         self._streams.pop(stream_id, None)
+        self._encoder.remove(stream_id)
+        self._budget.release(stream_id)
 
-    def _encode(self, frames: Sequence[PrunedFrame]) -> Sequence[Tensor]:
-        """Encode whole frames in one packed pass; give each one's tokens, (num_tokens, D)."""
-        device, dtype = self._model.device, self._model.dtype
-        rows = [patchify(torch.tensor(frame.pixels, device=device)) for frame in frames]
-        grids = [(frame.grid.rows * MERGE_SIZE, frame.grid.cols * MERGE_SIZE) for frame in frames]
-        features = self._model.encode(torch.cat(rows).to(dtype), grids)
-        return torch.split(features, [frame.grid.num_tokens for frame in frames])
+    def _append(self, frames: Sequence[PrunedFrame]) -> None:
+        """Encode what changed, and let the contexts read it; all of it or nothing."""
+        with self._all_or_nothing({frame.stream_id for frame in frames}):
+            shown: list[PrunedFrame] = []
+            whole: list[bool] = []
+            for frame in frames:
+                if self._is_shown(frame):
+                    whole.append(self._show(frame, index=len(shown)))
+                    shown.append(frame)
+            encoded = self._encoder.encode(shown, whole)
+            seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
+            streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in shown)]
+            contexts = [context for stream in streams for context in stream.contexts]
+            grow(self._model, self._pool, contexts, seen)
+            self._grids.update({frame.stream_id: frame.grid for frame in shown})
 
-    def _new_context(self) -> RollingContext:
-        return RollingContext(
-            self._model,
-            self._tokenizer,
-            window_s=self._window_s,
-            max_context_tokens=self._max_context_tokens,
+    def _show(self, frame: PrunedFrame, *, index: int) -> bool:
+        """Tell a stream's contexts of a frame; say whether it must be encoded whole."""
+        num_tokens = frame.grid.num_tokens
+        return self._streams[frame.stream_id].show(
+            index,
+            num_kept=num_tokens if frame.is_refresh else frame.num_kept,
+            num_tokens=num_tokens,
+            pts_s=frame.pts_s,
         )
+
+    def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> Seen:
+        """Sort out what of a frame goes to contexts it opens, and what to the others."""
+        if not encoded.is_whole:
+            return Seen(whole=None, kept=encoded.features)
+        if frame.is_refresh:
+            return Seen(whole=encoded.features, kept=encoded.features)
+        # The mask is on the host already: as indices it selects without a wait.
+        kept = torch.from_numpy(np.flatnonzero(frame.keep_mask)).to(self._model.device)
+        return Seen(whole=encoded.features, kept=encoded.features[kept])
+
+    @contextmanager
+    def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:
+        """Take back what the block did to streams if it fails."""
+        new = stream_ids - self._streams.keys()
+        for stream_id in new:
+            self._streams[stream_id] = RollingContext(
+                self._pool,
+                self._tokenizer,
+                window_s=self._window_s,
+                max_context_tokens=self._max_context_tokens,
+            )
+        try:
+            with ExitStack() as undo:
+                undo.enter_context(self._encoder.all_or_nothing())
+                for stream_id in stream_ids:
+                    undo.enter_context(self._streams[stream_id].all_or_nothing())
+                yield
+        except BaseException:
+            for stream_id in new:
+                del self._streams[stream_id]
+            raise
+
+    def _sparing(self, work: Callable[[], T]) -> T:
+        """Do work that leaves no trace when it fails; where memory runs out shed, and do it again.
+
+        Raises:
+            DeviceMemoryError: it ran out again.
+        """
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            self._num_out_of_memory += 1
+        self._shed()
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            self._num_out_of_memory += 1
+            raise DeviceMemoryError(
+                f"{self._model.device}: expected room for a pass over {len(self._streams)} "
+                f"streams, got none with {self._pool.num_bytes} bytes of contexts held"
+            ) from exc
+
+    def _shed(self) -> None:
+        """Give up every younger context; questions see what they saw, for half a window."""
+        self._num_shed += sum(stream.shed() for stream in self._streams.values())
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _context(self, stream_id: str) -> Context:
         stream = self._streams.get(stream_id)
-        context = stream.context.elder if stream else None
+        context = stream.elder if stream else None
         if context is None:
             raise InputError(f"stream {stream_id}: expected a frame before a question, got none")
         return context
@@ -248,14 +350,15 @@ class Engine:
             window is None
             or frame.is_refresh
             or frame.num_kept > 0
+            or (frame.stale_mask is not None and bool(frame.stale_mask.any()))
             or frame.pts_s < window.end_pts_s
         )
 
     def _check(self, frames: Sequence[PrunedFrame]) -> None:
         """Refuse a batch with a frame that cannot be shown."""
-        grids = {stream_id: stream.grid for stream_id, stream in self._streams.items()}
+        grids = dict(self._grids)
         for frame in frames:
-            _check_arrays(frame)
+            check_frame(frame)
             pinned = grids.get(frame.stream_id)
             if pinned and frame.grid != pinned and not frame.is_refresh:
                 raise InputError(
@@ -265,21 +368,10 @@ class Engine:
             grids[frame.stream_id] = frame.grid
 
 
-def _check_arrays(frame: PrunedFrame) -> None:
-    """Refuse a frame whose arrays or time do not fit each other."""
-    name = f"stream {frame.stream_id}"
-    mask, pixels = frame.keep_mask, frame.pixels
-    if mask.ndim != 2 or mask.dtype != np.bool_ or not mask.size:
-        raise InputError(
-            f"{name}: expected a keep mask of bool (rows, cols), got {mask.dtype} {mask.shape}"
-        )
-    expected = (frame.grid.height_px, frame.grid.width_px, 3)
-    if pixels.shape != expected or pixels.dtype != np.uint8:
-        raise InputError(
-            f"{name}: expected pixels of uint8 {expected}, got {pixels.dtype} {pixels.shape}"
-        )
-    if not math.isfinite(frame.pts_s):
-        raise InputError(f"{name}: expected a finite pts_s, got {frame.pts_s}")
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory from other faults; on the CPU PyTorch has no exception of its own."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 
 
 def _device(name: str) -> torch.device:

@@ -1,6 +1,8 @@
-"""The keys and values of one growing sequence, for every decoder layer."""
+"""The keys and values of many growing sequences, in pages of one pool.
 
-from dataclasses import dataclass
+A sequence takes pages as it grows and gives them back when it is released, so that what one camera
+retires the next one uses: after the first window the pool asks the device for nothing more.
+"""
 
 import torch
 from torch import Tensor
@@ -8,31 +10,17 @@ from torch import Tensor
 from model.config import TextConfig
 from model.errors import InputError
 
-
-@dataclass(slots=True)
-class _Slab:
-    """One layer's keys and values, (capacity, num_kv_heads, head_dim) each."""
-
-    keys: Tensor
-    values: Tensor
-
-    @property
-    def capacity(self) -> int:
-        return self.keys.shape[0]
-
-    def grow(self, capacity: int, *, length: int) -> None:
-        for name in ("keys", "values"):
-            old: Tensor = getattr(self, name)
-            new = old.new_empty((capacity, *old.shape[1:]))
-            new[:length] = old[:length]
-            setattr(self, name, new)
+PAGE_TOKENS = 256
 
 
-class KVCache:
-    """Post-RoPE keys and values of one sequence; grows by doubling, shrinks by `truncate`.
+class PagePool:
+    """Post-RoPE keys and values of every decoder layer, in pages that sequences share out.
 
-    A forward pass calls `append` once for each layer and `advance` once at its end: a pass that
-    fails half way leaves the sequence as it was.
+    Attributes:
+        page_tokens: tokens of a page.
+        page_bytes: bytes of a page, all layers.
+        max_positions: tokens of the longest sequence the model takes.
+        device: where the pages lie.
     """
 
     def __init__(
@@ -41,20 +29,102 @@ class KVCache:
         *,
         dtype: torch.dtype,
         device: torch.device | str,
-        capacity: int = 256,
-        max_tokens: int | None = None,
+        page_tokens: int = PAGE_TOKENS,
     ) -> None:
-        """Allocate `capacity` tokens; `max_tokens` defaults to the model's longest sequence."""
-        self.max_tokens = config.max_positions if max_tokens is None else max_tokens
-        self._length = 0
-        shape = (min(capacity, self.max_tokens), config.num_kv_heads, config.head_dim)
-        self._slabs = [
-            _Slab(
-                torch.empty(shape, dtype=dtype, device=device),
-                torch.empty(shape, dtype=dtype, device=device),
-            )
-            for _ in range(config.num_layers)
+        """Begin without memory; pages hold `page_tokens` tokens each."""
+        self.page_tokens = page_tokens
+        self.max_positions = config.max_positions
+        self.device = torch.device(device)
+        shape = (0, config.num_kv_heads, config.head_dim)
+        # (num_pages * page_tokens, num_kv_heads, head_dim) for each layer.
+        self._keys = [
+            torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_layers)
         ]
+        self._values = [torch.empty_like(keys) for keys in self._keys]
+        self._free: list[int] = []
+        self._num_pages = 0
+        row = config.num_kv_heads * config.head_dim * dtype.itemsize
+        self.page_bytes = 2 * row * page_tokens * config.num_layers
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes allocated, all layers."""
+        return sum(slab.nbytes for slab in (*self._keys, *self._values))
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the pages that sequences hold."""
+        return (self._num_pages - len(self._free)) * self.page_bytes
+
+    def whole_pages(self, num_tokens: int) -> int:
+        """Round a number of tokens up to pages."""
+        return -(-num_tokens // self.page_tokens) * self.page_tokens
+
+    def take(self, num_pages: int) -> list[int]:
+        """Give out pages, asking the device for more where none is free.
+
+        Raises:
+            torch.OutOfMemoryError, MemoryError: the device has no more; nothing is given out.
+        """
+        if num_pages > len(self._free):
+            self._grow(self._num_pages + max(num_pages - len(self._free), self._num_pages // 8))
+        taken = self._free[len(self._free) - num_pages :]
+        del self._free[len(self._free) - num_pages :]
+        return taken
+
+    def give_back(self, pages: list[int]) -> None:
+        """Take back pages; what they hold is lost."""
+        self._free.extend(pages)
+
+    def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Put rows (N, num_kv_heads, head_dim) at slots (N,) int64."""
+        self._keys[layer].index_copy_(0, slots, keys)
+        self._values[layer].index_copy_(0, slots, values)
+
+    def read(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Copy out keys and values at slots (N,) int64: (N, num_kv_heads, head_dim) each."""
+        keys, values = self._keys[layer], self._values[layer]
+        return keys.index_select(0, slots), values.index_select(0, slots)
+
+    def new_tails(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
+        """Make keys and values of its kind outside the pool, of zeros, for each layer.
+
+        Returns:
+            (num_branches, num_tokens, num_kv_heads, head_dim) each.
+        """
+        shapes = [(num_branches, num_tokens, *keys.shape[1:]) for keys in self._keys]
+        return [
+            (keys.new_zeros(shape), values.new_zeros(shape))
+            for keys, values, shape in zip(self._keys, self._values, shapes, strict=True)
+        ]
+
+    def _grow(self, num_pages: int) -> None:
+        """Make room for so many pages in all.
+
+        One layer at a time, so that growing needs one spare slab and not a second cache. The
+        pages count once every layer has them; a growth that fails half way is gone on with later.
+        """
+        num_tokens = num_pages * self.page_tokens
+        for slabs in (self._keys, self._values):
+            for layer, old in enumerate(slabs):
+                if old.shape[0] < num_tokens:
+                    slabs[layer] = old.new_empty((num_tokens, *old.shape[1:]))
+                    slabs[layer][: old.shape[0]] = old
+        self._free.extend(range(num_pages - 1, self._num_pages - 1, -1))
+        self._num_pages = num_pages
+
+
+class KVSequence:
+    """One growing run of tokens in a pool: which pages it has, and how many tokens they hold.
+
+    A pass calls `reserve`, writes at the `slots` past `length`, and calls `advance` at its end: a
+    pass that fails half way leaves the sequence as it was.
+    """
+
+    def __init__(self, pool: PagePool) -> None:
+        self._pool = pool
+        self._pages: list[int] = []
+        self._length = 0
 
     @property
     def length(self) -> int:
@@ -63,46 +133,38 @@ class KVCache:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes allocated, all layers."""
-        return sum(slab.keys.nbytes + slab.values.nbytes for slab in self._slabs)
+        """Bytes of its pages, all layers."""
+        return len(self._pages) * self._pool.page_bytes
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write one layer's new rows after `length` and return all its keys and values.
-
-        Args:
-            layer: decoder layer.
-            keys: (L, num_kv_heads, head_dim), rotated.
-            values: (L, num_kv_heads, head_dim).
-
-        Returns:
-            Keys and values, (length + L, num_kv_heads, head_dim) each. They are views of the
-            cache's own memory, good until the next append or truncate.
+    def reserve(self, num_tokens: int) -> None:
+        """Take pages for so many more tokens.
 
         Raises:
-            InputError: the sequence would pass `max_tokens`.
+            InputError: the sequence would pass the model's positions.
+            torch.OutOfMemoryError, MemoryError: the device has no more pages.
         """
-        slab = self._slabs[layer]
-        end = self._length + keys.shape[0]
-        if end > self.max_tokens:
-            raise InputError(f"sequence: expected at most {self.max_tokens} tokens, got {end}")
-        if end > slab.capacity:
-            # One layer at a time, so that growing needs one spare slab and not a second cache.
-            slab.grow(min(max(2 * slab.capacity, end), self.max_tokens), length=self._length)
-        slab.keys[self._length : end] = keys
-        slab.values[self._length : end] = values
-        return slab.keys[:end], slab.values[:end]
+        end = self._length + num_tokens
+        if end > self._pool.max_positions:
+            raise InputError(
+                f"sequence: expected at most {self._pool.max_positions} tokens, got {end}"
+            )
+        num_missing = -(-end // self._pool.page_tokens) - len(self._pages)
+        if num_missing > 0:
+            self._pages += self._pool.take(num_missing)
 
-    def view(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Return one layer's keys and values, (length, num_kv_heads, head_dim), sharing memory."""
-        slab = self._slabs[layer]
-        return slab.keys[: self._length], slab.values[: self._length]
+    def slots(self, start: int, end: int) -> Tensor:
+        """Say where tokens `start` to `end` lie in the pool: (end - start,) int64, on the host."""
+        size = self._pool.page_tokens
+        tokens = torch.arange(start, end)
+        pages = torch.tensor(self._pages, dtype=torch.int64)
+        return pages[tokens // size] * size + tokens % size
 
     def advance(self, num_tokens: int) -> None:
-        """Count the rows that every layer has appended."""
+        """Count the rows that every layer has written."""
         self._length += num_tokens
 
     def truncate(self, length: int) -> None:
-        """Forget every token from `length` on; the memory stays.
+        """Forget every token from `length` on, and give back the pages that empties.
 
         Raises:
             InputError: `length` is not within what is held.
@@ -110,3 +172,6 @@ class KVCache:
         if not 0 <= length <= self._length:
             raise InputError(f"truncate: expected 0 to {self._length} tokens, got {length}")
         self._length = length
+        num_pages = -(-length // self._pool.page_tokens)
+        self._pool.give_back(self._pages[num_pages:])
+        del self._pages[num_pages:]

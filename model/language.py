@@ -1,16 +1,14 @@
-"""The Qwen2.5 decoder over a growing cache.
+"""The Qwen2.5 decoder.
 
-The network (`Decoder.run`) does not know what a token attends to: the caller passes an `Attend`.
-One sequence and its cache is one such caller (`forward`), questions that share a prefix another.
+The network does not know what a token attends to: the caller passes an `Attend`. The passes of
+`packed` are such callers: frames and questions after prefixes that they share, and decoding.
 """
 
-import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor, nn
 
-from model.attention import SDPA, Attend, Backend, Segments, attention
+from model.attention import SDPA, Attend, Backend
 from model.config import TextConfig
-from model.kv_cache import KVCache
 from model.rope import Rotation, rotate, text_rotation
 
 
@@ -80,34 +78,7 @@ class Decoder(nn.Module):
         out: Tensor = self.embed_tokens(ids)
         return out
 
-    def forward(self, embeds: Tensor, cache: KVCache) -> Tensor:
-        """Append one sequence's next rows to its cache.
-
-        Args:
-            embeds: (L, hidden_size), token or visual rows, at positions cache.length and on.
-            cache: the sequence so far; holds L more tokens afterwards.
-
-        Returns:
-            (L, hidden_size), normalised, ready for `logits`.
-
-        Raises:
-            InputError: the sequence would pass the cache's max_tokens; the cache is unchanged.
-        """
-        start, num_new = cache.length, embeds.shape[0]
-        segments = Segments.of([num_new], [start + num_new], device=embeds.device)
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = cache.append(layer, k, v)
-            return attention(
-                q, keys, values, segments=segments, backend=self.backend, is_causal=True
-            )
-
-        positions = torch.arange(start, start + num_new, device=embeds.device)
-        hidden = self.run(embeds, positions, attend=attend)
-        cache.advance(num_new)
-        return hidden
-
-    def run(self, embeds: Tensor, positions: Tensor, *, attend: Attend) -> Tensor:
+    def forward(self, embeds: Tensor, positions: Tensor, *, attend: Attend) -> Tensor:
         """Decode any rows, each layer's attention left to `attend`.
 
         Args:

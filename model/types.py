@@ -125,3 +125,35 @@ class Window:
     end_pts_s: float
     num_frames: int
     num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine holds and what has become of it since it was loaded.
+
+    Attributes:
+        num_streams: streams it holds something of.
+        weight_bytes: device memory of the weights.
+        vision_cache_bytes: of the keys and values the encoder keeps of every stream's last frame.
+        context_bytes: of the streams' contexts.
+        budget_bytes: what all of them may take together; None for no bound.
+        drift: of what the last audits saw, how far tokens encoded in part are from tokens of whole
+            frames, as 1 - cosine in the mean; None before the first audit.
+        num_audits: frames encoded both ways.
+        num_forced_refreshes: of them, those that drifted too far.
+        num_out_of_memory: times the device had no memory left.
+        num_shed: contexts and caches given up for it.
+        attention_backend: the kernels in use, and why.
+    """
+
+    num_streams: int
+    weight_bytes: int
+    vision_cache_bytes: int
+    context_bytes: int
+    budget_bytes: int | None
+    drift: float | None
+    num_audits: int
+    num_forced_refreshes: int
+    num_out_of_memory: int
+    num_shed: int
+    attention_backend: str

@@ -123,10 +123,14 @@ class Adaptive:
         """By how much some 7x7 px block must differ for a token of usual noise to be sent."""
         return self._thresholds(0)[0]
 
-    def changed(self, pixels: NDArray[np.uint8]) -> Mask:
+    def changed(self, pixels: NDArray[np.uint8], *, threshold_ratio: float = 1.0) -> Mask:
         """Return which tokens of a frame changed, (rows, cols), and learn its noise.
 
         The first frame, and the first of another size, changed everywhere.
+
+        Args:
+            pixels: (rows * 28, cols * 28, 3) uint8 RGB.
+            threshold_ratio: what the thresholds, weak and strong, are multiplied with.
         """
         self._now = [block_means(pixels, block_px=scale.block_px) for scale in SCALES]
         if not self._seen or self._seen[0].shape != self._now[0].shape:
@@ -145,9 +149,10 @@ class Adaptive:
             for scale, change, share in zip(SCALES, changes, shares, strict=True)
         ]
         thresholds = [self._thresholds(index) for index in range(len(SCALES))]
+        pairs = list(zip(distances, thresholds, strict=True))
         mask = _grown(
-            [one > strong for one, (strong, _) in zip(distances, thresholds, strict=True)],
-            [one > weak for one, (_, weak) in zip(distances, thresholds, strict=True)],
+            [one > strong * threshold_ratio for one, (strong, _) in pairs],
+            [one > weak * threshold_ratio for one, (_, weak) in pairs],
         )
         self._wander.learn((_unshifted(changes[0]) / shares[0])[~mask] / self._strays[0].levels)
         self._noise.learn(step, unchanged=~mask)

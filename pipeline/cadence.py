@@ -15,12 +15,20 @@ class Cadence:
     and when the stream's time jumps.
     """
 
-    def __init__(self, period_s: float, *, tolerance_s: float | None = None) -> None:
+    def __init__(
+        self,
+        period_s: float,
+        *,
+        tolerance_s: float | None = None,
+        first_gap_s: float | None = None,
+    ) -> None:
         """Start with nothing taken.
 
         Args:
             period_s: seconds of stream time per taken moment, more than 0.
             tolerance_s: how early a moment may come, less than half a period; a tenth by default.
+            first_gap_s: from the first moment to the second; a period by default. Sets the phase of
+                the grid, so that many cadences need not be due together.
 
         Raises:
             ConfigError: a period or tolerance that cannot work.
@@ -34,6 +42,7 @@ class Cadence:
             )
         self.period_s = period_s
         self.tolerance_s = tolerance_s
+        self._first_gap_s = first_gap_s
         self._taken_s: float | None = None
         self._next_s = 0.0
 
@@ -44,7 +53,7 @@ class Cadence:
         starts a new grid there.
         """
         if self._taken_s is None or t_s < self._taken_s - self.period_s:
-            self._take(t_s, next_s=t_s + self.period_s)
+            self._take(t_s, next_s=t_s + (self._first_gap_s or self.period_s))
             return True
         late_s = t_s - self._next_s
         if late_s < -self.tolerance_s:

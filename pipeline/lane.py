@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
 
+from pipeline.clock import Clock
 from pipeline.pruner import Pruner
 from pipeline.types import Frame, Overflow, SentFrame
 
@@ -32,15 +33,20 @@ class Lane:
         pruner: Pruner,
         *,
         overflow: Overflow,
+        clock: Clock,
         arrived: Condition,
         closed: Callable[[], bool],
     ) -> None:
         self.camera_id = camera_id
+        self.is_live = overflow is Overflow.LATEST
         self._pruner = pruner
-        self._overflow = overflow
+        self._clock = clock
         self._arrived = arrived
         self._closed = closed
         self._waiting: SentFrame | None = None
+        self._since_s = (
+            0.0  # when the oldest frame came that was not taken, dropped ones among them
+        )
         self._offered = 0
         self._taken = 0
         self._dropped = 0
@@ -52,17 +58,16 @@ class Lane:
         frame itself is what is dropped.
         """
         with self._arrived:
-            while (
-                self._overflow is Overflow.WAIT and self._waiting is not None and not self._closed()
-            ):
+            while not self.is_live and self._waiting is not None and not self._closed():
                 self._arrived.wait()
             self._offered += 1
             if self._closed():
                 self._dropped += 1
                 return frame
-            dropped = self._waiting
+            dropped, arrived_s = self._waiting, self._clock.monotonic_s()
             self._dropped += dropped is not None
-            self._waiting = SentFrame(frame, self._pruner.prune(frame))
+            self._since_s = self._since_s if dropped else arrived_s
+            self._waiting = self._pruned(frame, arrived_s)
             self._arrived.notify_all()
             return dropped.frame if dropped else None
 
@@ -82,8 +87,22 @@ class Lane:
         with self._arrived:
             self._pruner.reset()
             if self._waiting is not None:
-                frame = self._waiting.frame
-                self._waiting = SentFrame(frame, self._pruner.prune(frame))
+                self._waiting = self._pruned(self._waiting.frame, self._waiting.arrived_s)
+
+    def raise_threshold(self, ratio: float) -> None:
+        """Prune the frames to come with so many times the pruner's own threshold."""
+        with self._arrived:
+            self._pruner.threshold_ratio = ratio
+
+    @property
+    def waiting(self) -> SentFrame | None:
+        """The frame that waits, or None."""
+        return self._waiting
+
+    @property
+    def rank(self) -> tuple[float, str]:
+        """Where this camera stands in the queue: a newer frame does not send it to the end."""
+        return self._since_s, self.camera_id
 
     @property
     def counts(self) -> LaneCounts:
@@ -93,6 +112,9 @@ class Lane:
                 self._offered, self._taken, self._dropped, int(self._waiting is not None)
             )
 
+    def _pruned(self, frame: Frame, arrived_s: float) -> SentFrame:
+        return SentFrame(frame, self._pruner.prune(frame), arrived_s, self.is_live)
+
 
 class Lanes:
     """Every camera's lane, opened on first sight.
@@ -101,42 +123,76 @@ class Lanes:
     takes less than a millisecond, so cameras do not get in each other's way.
     """
 
-    def __init__(self, new_pruner: Callable[[str], Pruner]) -> None:
+    def __init__(self, new_pruner: Callable[[str], Pruner], *, clock: Clock) -> None:
         self._new_pruner = new_pruner
+        self._clock = clock
         self._arrived = Condition()
         self._lanes: dict[str, Lane] = {}
+        self._threshold_ratio = 1.0
         self._is_closed = False
 
     def lane(self, camera_id: str, *, overflow: Overflow) -> Lane:
         """Return the camera's lane; the first call opens it with this overflow policy."""
         with self._arrived:
             if camera_id not in self._lanes:
-                self._lanes[camera_id] = Lane(
+                lane = self._lanes[camera_id] = Lane(
                     camera_id,
                     self._new_pruner(camera_id),
                     overflow=overflow,
+                    clock=self._clock,
                     arrived=self._arrived,
                     closed=lambda: self._is_closed,
                 )
+                lane.raise_threshold(self._threshold_ratio)
             return self._lanes[camera_id]
 
-    def take(self, timeout_s: float) -> list[SentFrame]:
-        """Wait for frames, then take at most one of every camera, in camera order."""
+    def wait(self, timeout_s: float) -> SentFrame | None:
+        """Wait for a frame; return the one that should go first, without taking it, or None.
+
+        A frame whose source is held back goes before all live ones, and an older one before a
+        newer one.
+        """
         with self._arrived:
-            self._arrived.wait_for(lambda: self._is_closed or self._is_waiting(), timeout_s)
-            taken = [self._lanes[camera_id].take() for camera_id in sorted(self._lanes)]
+            self._arrived.wait_for(lambda: self._is_closed or self._queue(), timeout_s)
+            queue = self._queue()
+            return min(queue, key=lambda lane: lane.is_live).waiting if queue else None
+
+    def take(self, max_frames: int | None = None) -> list[SentFrame]:
+        """Take at most one frame of every camera, who waited longest first; all where None."""
+        with self._arrived:
+            taken = [lane.take() for lane in self._queue()[:max_frames]]
         return [sent for sent in taken if sent is not None]
+
+    def reset(self, camera_id: str) -> None:
+        """Make a camera's next frame a refresh."""
+        with self._arrived:
+            if camera_id in self._lanes:
+                self._lanes[camera_id].reset()
+
+    def raise_threshold(self, ratio: float) -> None:
+        """Prune all cameras' frames to come with so many times the threshold."""
+        with self._arrived:
+            self._threshold_ratio = ratio
+            for lane in self._lanes.values():
+                lane.raise_threshold(ratio)
 
     def counts(self) -> dict[str, LaneCounts]:
         """Counts by camera."""
         with self._arrived:
             return {camera_id: lane.counts for camera_id, lane in self._lanes.items()}
 
+    @property
+    def num_dropped(self) -> int:
+        """Live frames that gave way to newer ones, of all cameras."""
+        with self._arrived:
+            return sum(lane.counts.dropped for lane in self._lanes.values() if lane.is_live)
+
     def close(self) -> None:
-        """Let every blocked `offer` and `take` return."""
+        """Let every blocked `offer` and `wait` return."""
         with self._arrived:
             self._is_closed = True
             self._arrived.notify_all()
 
-    def _is_waiting(self) -> bool:
-        return any(lane.counts.waiting for lane in self._lanes.values())
+    def _queue(self) -> list[Lane]:
+        waiting = [lane for lane in self._lanes.values() if lane.waiting is not None]
+        return sorted(waiting, key=lambda lane: lane.rank)

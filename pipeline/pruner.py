@@ -35,6 +35,9 @@ class Pruner:
 
     A frame of which `refresh_ratio` or more of the tokens changed is sent whole, as a refresh: it
     is another picture (lights, a moved camera), and sent in part it would be two pictures in one.
+
+    Attributes:
+        threshold_ratio: 1; more, to send less at the price of what is faint. Not in `paper`.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Pruner:
         self._threshold_levels = threshold_levels
         self._refresh_ratio = refresh_ratio
         self._ignore = tuple(ignore)
+        self.threshold_ratio = 1.0
         self._adaptive = Adaptive()
         self._staleness = Staleness(max_staleness_s)
         self._reference: NDArray[np.uint8] | None = None
@@ -68,9 +72,11 @@ class Pruner:
     @property
     def threshold_levels(self) -> float | None:
         """How far a 7x7 px block may be off before its token is sent; None in `paper`."""
-        if self._mode == "adaptive":
-            return self._adaptive.threshold_levels
-        return self._threshold_levels if self._mode == "last_seen" else None
+        if self._mode == "paper":
+            return None
+        is_adaptive = self._mode == "adaptive"
+        own = self._adaptive.threshold_levels if is_adaptive else self._threshold_levels
+        return own * self.threshold_ratio
 
     def prune(self, frame: Frame) -> PrunedFrame:
         """Return the frame with its keep mask and leave the reference as it is.
@@ -124,7 +130,7 @@ class Pruner:
     def _decide(self, frame: Frame, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
         """Return the changed tokens, and whether the frame is to be sent whole."""
         if self._mode == "adaptive":
-            changed = self._adaptive.changed(pixels)
+            changed = self._adaptive.changed(pixels, threshold_ratio=self.threshold_ratio)
             is_whole = bool(changed.mean() >= self._refresh_ratio)
             return changed, is_whole or self._adaptive.is_exposure_step(changed)
         reference = self._reference
@@ -132,7 +138,8 @@ class Pruner:
             return np.ones((frame.grid.rows, frame.grid.cols), dtype=np.bool_), True
         if self._mode == "paper":
             return paper_mask(pixels, reference), False
-        changed = token_distance_levels(pixels, reference) > self._threshold_levels
+        threshold_levels = self._threshold_levels * self.threshold_ratio
+        changed = token_distance_levels(pixels, reference) > threshold_levels
         return changed, bool(changed.mean() >= self._refresh_ratio)
 
 

@@ -36,21 +36,61 @@ class StandingQuestion:
 class Schedule:
     """When each of one camera's questions is due, by stream time.
 
-    Questions of one period share their ticks, so that one look at the context serves them all.
+    All are due with the first frame. Questions of one period share their ticks, and those of a
+    multiple of it fall on them, so that one look at the context serves them all.
     """
 
-    def __init__(self, camera_id: str, questions: Iterable[StandingQuestion]) -> None:
-        self._cadences = [
-            (standing, Cadence(standing.every_s))
-            for standing in questions
-            if standing.cameras is None or camera_id in standing.cameras
-        ]
+    def __init__(
+        self, camera_id: str, questions: Iterable[StandingQuestion], *, share: float = 0.0
+    ) -> None:
+        """Begin with nothing asked.
 
-    def due(self, pts_s: float) -> list[StandingQuestion]:
-        """Return the questions due at this moment of stream time, and note them as asked."""
-        return [standing for standing, cadence in self._cadences if cadence.due(pts_s)]
+        Args:
+            camera_id: whose questions.
+            questions: of all cameras.
+            share: where in the longest period this camera is asked, in [0, 1): cameras of different
+                shares are not asked in the same second.
+        """
+        mine = [one for one in questions if one.cameras is None or camera_id in one.cameras]
+        delay_s = share * max((one.every_s for one in mine), default=0.0)
+        tolerance_s = min((one.every_s for one in mine), default=0.0) / 10  # one, so as to coincide
+        self._cadences = [
+            (
+                one,
+                Cadence(
+                    one.every_s,
+                    tolerance_s=tolerance_s,
+                    first_gap_s=_first_gap_s(one.every_s, delay_s),
+                ),
+            )
+            for one in mine
+        ]
+        self._num_captions_due = 0
+
+    def due(self, pts_s: float, *, caption_stretch: int = 1) -> list[StandingQuestion]:
+        """Return the questions due at this moment of stream time, and note them as asked.
+
+        Args:
+            pts_s: the moment.
+            caption_stretch: every so many-th caption that would be due is.
+        """
+        due = [standing for standing, cadence in self._cadences if cadence.due(pts_s)]
+        return [
+            one for one in due if one.question.kind != "caption" or self._is_in(caption_stretch)
+        ]
 
     def reset(self) -> None:
         """Make every question due with the next frame."""
+        self._num_captions_due = 0
         for _, cadence in self._cadences:
             cadence.reset()
+
+    def _is_in(self, caption_stretch: int) -> bool:
+        self._num_captions_due += 1
+        return (self._num_captions_due - 1) % caption_stretch == 0
+
+
+def _first_gap_s(every_s: float, delay_s: float) -> float:
+    """Return the gap between half a period and one and a half that ends at the delay's phase."""
+    gap_s = delay_s % every_s
+    return gap_s if gap_s >= every_s / 2 else gap_s + every_s

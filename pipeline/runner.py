@@ -1,25 +1,22 @@
 """The way of a frame, from the lanes to the outbox. The only file that sees every stage."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Protocol, TypeVar
 
-from model.types import Answer, PrunedFrame, Question, Window
+from model.errors import AdmissionError, DeviceMemoryError
+from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
+from pipeline.admission import WaitingRoom
 from pipeline.clock import Clock
 from pipeline.events import EventMachine
 from pipeline.lane import Lanes
-from pipeline.messages import (
-    Circumstances,
-    Message,
-    answer_message,
-    caption_message,
-    event_message,
-)
+from pipeline.load import Load
+from pipeline.messages import Message
 from pipeline.questions import Schedule, StandingQuestion
-from pipeline.types import Frame, SentFrame
+from pipeline.replies import SlotReplies, circumstances_of
+from pipeline.slots import Slots
+from pipeline.types import SentFrame, Settle
+from pipeline.watched import Ask, Watched
 
 T = TypeVar("T")
 
@@ -34,8 +31,20 @@ class Engine(Protocol):
         """Its name, as messages give it."""
         ...
 
+    @property
+    def stats(self) -> EngineStats:
+        """What it holds, and what has become of it."""
+        ...
+
+    def admit(self, stream_id: str, grid: PatchGrid) -> None:
+        """Make room for a camera, or raise AdmissionError."""
+        ...
+
     def append(self, frames: Sequence[PrunedFrame]) -> None:
-        """Encode frames of several cameras and grow their contexts."""
+        """Encode frames of several cameras and grow their contexts.
+
+        After a DeviceMemoryError every camera is as it was.
+        """
         ...
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
@@ -44,6 +53,10 @@ class Engine(Protocol):
 
     def window(self, stream_id: str) -> Window | None:
         """Return what a camera's context covers, or None before its first frame."""
+        ...
+
+    def remove(self, stream_id: str) -> None:
+        """Forget a camera and free what it holds."""
         ...
 
 
@@ -60,45 +73,42 @@ class Observer(Protocol):
 
     def frame_sent(self, sent: SentFrame, *, age_s: float) -> None: ...
 
+    def frame_refused(self, camera_id: str, reason: str) -> None: ...
+
     def stage_done(self, stage: str, seconds: float) -> None: ...
+
+    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
+
+    def answered(self, *, age_s: float, is_late: bool) -> None: ...
 
     def reply_made(self, message: Message) -> None: ...
 
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """A question due on a camera's newest frame; `answer` is filled when the old one stands."""
-
-    sent: SentFrame
-    standing: StandingQuestion
-    answer: Answer | None
-
-
-@dataclass(slots=True)
-class _Camera:
-    """What the runner remembers of one camera."""
-
-    schedule: Schedule
-    machines: dict[str, EventMachine]
-    version: int = 0  # grows with every frame that added a token to the context
-    answered: dict[str, tuple[int, Answer]] = field(default_factory=dict)  # by question: version
-    kept: deque[tuple[float, int, int]] = field(default_factory=deque)  # (pts_s, kept, total)
+    def engine_did(self, stats: EngineStats) -> None: ...
 
 
 class Runner:
-    """Grow contexts by what the cameras sent, answer what is due, hand the replies over."""
+    """Grow contexts by what the cameras sent, answer what is due, hand the replies over.
 
-    def __init__(
+    It goes by slots: one look at all cameras whose frames have come since the last one, one packed
+    append, one packed ask. A frame the model has no memory for counts as not seen, and its camera's
+    next one is a refresh; a question it has none for is owed, and answered with the next frame.
+    """
+
+    def __init__(  # noqa: PLR0913 - the one place where all stages meet
         self,
         lanes: Lanes,
         engine: Engine,
         *,
         questions: Sequence[StandingQuestion],
         replies: Replies,
-        settle: Callable[[Frame], None],
+        settle: Settle,
         clock: Clock,
         observer: Observer,
         new_machine: Callable[[str, StandingQuestion], EventMachine | None],
+        slots: Slots,
+        load: Load,
+        waiting_room: WaitingRoom,
+        forget_after_s: float,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -108,10 +118,15 @@ class Runner:
             questions: standing questions, the caption among them.
             replies: the outbox.
             settle: told of every frame whose replies are in the outbox.
-            clock: for inference times.
+            clock: for inference times and slots.
             observer: metrics.
             new_machine: (camera_id, question) -> its event machine, where it was left by the
                 process before this one; None for a question that makes no events.
+            slots: when to look.
+            load: what to give up when that is too slow; answers that come later than it allows are
+                counted.
+            waiting_room: for cameras the engine has no room for.
+            forget_after_s: a camera without a frame for so long frees what the engine holds of it.
         """
         self._lanes = lanes
         self._engine = engine
@@ -121,179 +136,184 @@ class Runner:
         self._clock = clock
         self._observer = observer
         self._new_machine = new_machine
-        self._cameras: dict[str, _Camera] = {}
+        self._slots = slots
+        self._load = load
+        self._waiting_room = waiting_room
+        self._forget_after_s = forget_after_s
+        self._cameras: dict[str, Watched] = {}
+        self._num_dropped = 0
 
     def run(self, stop: Event, *, beat: Callable[[], None]) -> None:
-        """Step until `stop`; call `beat` after every step."""
+        """Go from slot to slot until `stop`; call `beat` after each."""
         while not stop.is_set():
-            self.step(timeout_s=IDLE_S)
+            first = self._lanes.wait(IDLE_S)
+            if first is not None and first.is_live:  # a source that is held back loses no time
+                due_s = self._slots.due_s(first.arrived_s)
+                self._clock.wait(due_s - self._clock.monotonic_s(), stop)
+            self.step()
             beat()
 
-    def step(self, *, timeout_s: float) -> int:
+    def step(self) -> int:
         """Take the waiting frames through to the outbox; return how many there were."""
+        begun_s = self._now_s()
         # 1. take: from here on the pruner counts these frames as seen by the model
-        sent = self._lanes.take(timeout_s)
-        if not sent:
-            return 0
-        # 2. grow the contexts by what changed
-        changed = [one.pruned for one in sent if one.pruned.num_kept]
-        if changed:
-            self._timed("append", lambda: self._engine.append(changed))
-        for one in sent:
-            self._note(one)
+        sent = self._lanes.take(self._slots.max_frames(begun_s))
+        # 2. grow the contexts by what changed, where there is room
+        seen = self._append([one for one in sent if self._has_room(one)])
         # 3. answer what is due; where no token was added since, the answer stands
-        asks = [ask for one in sent for ask in self._due(one)]
-        answers = self._timed("ask", lambda: self._answer(asks))
+        answers = self._answer([ask for one in seen for ask in self._due(one)])
         # 4. replies and event states into the outbox, together
-        messages: list[Message] = []
-        states: dict[str, str] = {}
-        for ask, answer in zip(asks, answers, strict=True):
-            messages += self._replies_to(ask, answer, states=states)
-        if messages:
-            self._replies.put(messages, states=states)
-        for message in messages:
-            self._observer.reply_made(message)
+        self._reply(answers)
         # 5. only now may a broker forget the records
         for one in sent:
             self._settle(one.frame)
+        # 6. look back: was that fast enough, and who is gone?
+        self._look_back(sent, begun_s=begun_s)
+        self._forget_silent()
         return len(sent)
 
-    def _note(self, sent: SentFrame) -> None:
+    def _has_room(self, sent: SentFrame) -> bool:
+        """Say whether the engine takes a frame; ask for room where its camera is new to it."""
+        frame, camera = sent.frame, self._camera(sent.frame.camera_id)
+        now_s = camera.seen_s = self._now_s()
+        if camera.grid == frame.grid:
+            return True
+        if not self._waiting_room.must_wait(frame.camera_id, now_s=now_s):
+            try:
+                self._engine.admit(frame.camera_id, frame.grid)
+            except AdmissionError as error:
+                self._waiting_room.refuse(frame.camera_id, str(error), now_s=now_s)
+            else:
+                self._waiting_room.leave(frame.camera_id)
+                camera.grid = frame.grid
+                return True
+        self._not_seen(sent, "no_room")
+        return False
+
+    def _append(self, sent: Sequence[SentFrame]) -> Sequence[SentFrame]:
+        """Show frames to the model; return those it has seen: without memory, none with news."""
+        new = [one for one in sent if _has_news(one.pruned)]
+        try:
+            if new:
+                self._timed("append", lambda: self._engine.append([one.pruned for one in new]))
+        except (AdmissionError, DeviceMemoryError):
+            self._slots.narrow(len(new), self._now_s())
+            for one in new:
+                self._not_seen(one, "out_of_memory")
+            sent = [one for one in sent if not _has_news(one.pruned)]
+        for one in sent:
+            camera_id = one.frame.camera_id
+            self._camera(camera_id).note(one, self._engine.window(camera_id))
+            age = self._clock.now() - one.frame.captured_at
+            self._observer.frame_sent(one, age_s=age.total_seconds())
+        return sent
+
+    def _due(self, sent: SentFrame) -> list[Ask]:
         camera = self._camera(sent.frame.camera_id)
-        camera.version += sent.pruned.num_kept > 0
-        pts_s, total = sent.frame.pts_s, sent.frame.grid.num_tokens
-        window = self._engine.window(sent.frame.camera_id)
-        if camera.kept and pts_s < camera.kept[-1][0]:
-            camera.kept.clear()
-        camera.kept.append((pts_s, sent.pruned.num_kept, total))
-        while window and camera.kept[0][0] < window.start_pts_s and len(camera.kept) > 1:
-            camera.kept.popleft()
-        age = self._clock.now() - sent.frame.captured_at
-        self._observer.frame_sent(sent, age_s=age.total_seconds())
+        return camera.due(sent, caption_stretch=self._load.step.caption_stretch)
 
-    def _due(self, sent: SentFrame) -> list[_Ask]:
-        camera = self._camera(sent.frame.camera_id)
-        asks = []
-        for standing in camera.schedule.due(sent.frame.pts_s):
-            version, answer = camera.answered.get(standing.id, (-1, None))
-            stands = answer if version == camera.version else None
-            if stands is None or standing.question.kind != "caption":  # a caption is not repeated
-                asks.append(_Ask(sent, standing, stands))
-        return asks
+    def _answer(self, asks: Sequence[Ask]) -> list[tuple[Ask, Answer]]:
+        """Return the answers that stand and those the model gave; what it could not is owed."""
+        new = [ask for ask in asks if ask.stands is None]
+        questions = [(ask.sent.frame.camera_id, ask.standing.question) for ask in new]
+        try:
+            given = self._timed("ask", lambda: self._engine.ask(questions)) if new else []
+        except DeviceMemoryError:
+            self._slots.narrow(len({camera_id for camera_id, _ in questions}), self._now_s())
+            for ask in new:
+                self._camera(ask.sent.frame.camera_id).owe([ask])
+            asks, given = [ask for ask in asks if ask.stands is not None], []
+        left = iter(given)
+        return [(ask, ask.stands or next(left)) for ask in asks]
 
-    def _answer(self, asks: Iterable[_Ask]) -> list[Answer]:
-        new = [ask for ask in asks if ask.answer is None]
-        answers = iter(
-            self._engine.ask([(ask.sent.frame.camera_id, ask.standing.question) for ask in new])
-            if new
-            else ()
-        )
-        return [ask.answer or next(answers) for ask in asks]
-
-    def _replies_to(self, ask: _Ask, answer: Answer, *, states: dict[str, str]) -> list[Message]:
-        camera = self._camera(ask.sent.frame.camera_id)
-        standing = ask.standing
-        camera.answered[standing.id] = (camera.version, answer)
-        circumstances = self._circumstances(ask.sent)
-        if answer.kind == "caption":
-            return [caption_message(circumstances, text=answer.text)]
-        published = _published(answer, standing)
-        messages = [
-            answer_message(
-                circumstances,
-                question_id=standing.id,
-                question=standing.question.text,
-                kind=answer.kind,
-                answer=published,
-                p=answer.p,
-                reused=ask.answer is not None,
+    def _reply(self, answers: Sequence[tuple[Ask, Answer]]) -> None:
+        """Store what the answers say, and what their events have come to."""
+        replies = SlotReplies()
+        for ask, answer in answers:
+            camera_id = ask.sent.frame.camera_id
+            camera = self._camera(camera_id)
+            camera.answered(ask, answer)
+            circumstances = circumstances_of(
+                ask,
+                camera=camera,
+                window=self._engine.window(camera_id),
+                inferred_at=self._clock.now(),
+                model=self._engine.model_name,
+                degraded=self._load.level > 0,
             )
-        ]
-        machine = camera.machines.get(standing.id)
-        if machine is None:
-            return messages
-        p = None if published == "unknown" else _event_p(answer, standing)
-        transition = machine.step(p, ask.sent.frame.captured_at)
-        if transition is not None:
-            states[state_name(ask.sent.frame.camera_id, standing)] = machine.snapshot()
-            messages.append(
-                event_message(
-                    circumstances,
-                    question_id=standing.id,
-                    question=standing.question.text,
-                    kind=answer.kind,
-                    phase=transition.phase,
-                    event_id=transition.event_id,
-                    answer=published,
-                    p=transition.p,
-                    started_at=transition.started_at,
-                    ended_at=transition.ended_at,
-                )
+            replies.add(ask, answer, camera=camera, circumstances=circumstances)
+            age_s = self._now_s() - ask.sent.arrived_s
+            self._observer.answered(
+                age_s=age_s, is_late=ask.is_owed or age_s > self._load.max_age_s
             )
-        return messages
+        if replies.messages:
+            self._replies.put(replies.messages, states=replies.states)
+        for message in replies.messages:
+            self._observer.reply_made(message)
 
-    def _circumstances(self, sent: SentFrame) -> Circumstances:
-        frame = sent.frame
-        camera = self._camera(frame.camera_id)
-        window = self._engine.window(frame.camera_id)
-        start_pts_s = window.start_pts_s if window else frame.pts_s
-        return Circumstances(
-            camera_id=frame.camera_id,
-            captured_at=frame.captured_at,
-            inferred_at=self._clock.now(),
-            window_start=_earlier(frame.captured_at, frame.pts_s - start_pts_s),
-            window_end=frame.captured_at,
-            window_frames=window.num_frames if window else 0,
-            tokens_kept=sum(kept for _, kept, _ in camera.kept),
-            tokens_total=sum(total for _, _, total in camera.kept),
-            model=self._engine.model_name,
-            degraded=False,
-        )
+    def _look_back(self, sent: Sequence[SentFrame], *, begun_s: float) -> None:
+        """Tell the metrics and the load of a slot; act on what the load makes of it."""
+        ended_s, num_dropped = self._now_s(), self._lanes.num_dropped
+        live = [one.arrived_s for one in sent if one.is_live]
+        if live:
+            self._load.note(
+                begun_s=begun_s,
+                ended_s=ended_s,
+                ages_s=[ended_s - arrived_s for arrived_s in live],
+                num_dropped=num_dropped - self._num_dropped,
+            )
+            self._observer.slot_done(
+                duration_s=ended_s - begun_s,
+                lateness_s=max(0.0, begun_s - self._slots.due_s(min(live))),
+                is_overrun=ended_s - begun_s > self._slots.slot_s,
+            )
+        self._num_dropped = num_dropped
+        if self._load.judge(ended_s):
+            self._lanes.raise_threshold(self._load.step.threshold_ratio)
+        if sent:
+            self._observer.engine_did(self._engine.stats)
 
-    def _camera(self, camera_id: str) -> _Camera:
+    def _forget_silent(self) -> None:
+        """Free what the engine holds of cameras that have sent nothing for long."""
+        limit_s = self._now_s() - self._forget_after_s
+        for camera_id, camera in self._cameras.items():
+            if camera.seen_s < limit_s:
+                self._engine.remove(camera_id)
+                self._slots.remove(camera_id)
+                self._waiting_room.leave(camera_id)
+                self._lanes.reset(camera_id)
+                camera.forget()
+
+    def _not_seen(self, sent: SentFrame, reason: str) -> None:
+        """Take back that the model has seen a frame: its camera's next one is a refresh."""
+        camera_id = sent.frame.camera_id
+        if self._engine.window(camera_id) is None:
+            self._camera(camera_id).grid = None  # room is asked for again
+        self._lanes.reset(camera_id)
+        self._observer.frame_refused(camera_id, reason)
+
+    def _camera(self, camera_id: str) -> Watched:
         if camera_id not in self._cameras:
             machines = {
                 standing.id: machine
                 for standing in self._questions
                 if (machine := self._new_machine(camera_id, standing)) is not None
             }
-            self._cameras[camera_id] = _Camera(Schedule(camera_id, self._questions), machines)
+            share = self._slots.ask_share(camera_id)
+            schedule = Schedule(camera_id, self._questions, share=share)
+            self._cameras[camera_id] = Watched(schedule, machines)
         return self._cameras[camera_id]
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
-        begun_s = self._clock.monotonic_s()
+        begun_s = self._now_s()
         result = work()
-        self._observer.stage_done(stage, self._clock.monotonic_s() - begun_s)
+        self._observer.stage_done(stage, self._now_s() - begun_s)
         return result
 
-
-def _published(answer: Answer, standing: StandingQuestion) -> str | int:
-    """Return the answer as it stands in messages: a yes or no that is in doubt is `unknown`."""
-    if answer.kind == "yes_no" and answer.p is not None:
-        low, high = standing.unknown_band
-        return "unknown" if low <= answer.p < high else answer.text
-    return int(answer.text) if answer.kind == "count" else answer.text
+    def _now_s(self) -> float:
+        return self._clock.monotonic_s()
 
 
-def _event_p(answer: Answer, standing: StandingQuestion) -> float | None:
-    """Return how probable it is that what the event is about holds.
-
-    For a choice or count other than the event's own this is what is left beside the answer given:
-    an upper bound, so that a doubtful answer neither starts nor ends an event.
-    """
-    if answer.p is None:
-        return None
-    if isinstance(standing.event_on, int):
-        return answer.p if int(answer.text) >= standing.event_on else 1.0 - answer.p
-    if isinstance(standing.event_on, str):
-        return answer.p if answer.text == standing.event_on else 1.0 - answer.p
-    return answer.p
-
-
-def state_name(camera_id: str, standing: StandingQuestion) -> str:
-    """Return the name an event machine's snapshot has in the outbox."""
-    return f"{camera_id}/{standing.id}"
-
-
-def _earlier(at: datetime, seconds: float) -> datetime:
-    return at - timedelta(seconds=max(0.0, seconds))
+def _has_news(pruned: PrunedFrame) -> bool:
+    """Say whether a frame holds anything for the context, or for the vision cache alone."""
+    return pruned.num_kept > 0 or (pruned.stale_mask is not None and bool(pruned.stale_mask.any()))

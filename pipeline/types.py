@@ -57,7 +57,20 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class SentFrame:
-    """A frame on its way into the model: what was captured, and what of it is sent."""
+    """A frame on its way into the model.
+
+    Attributes:
+        frame: what was captured.
+        pruned: what of it is sent.
+        arrived_s: when it came from its source, monotonic.
+        is_live: whether a newer frame would have replaced it; else its source is held back.
+    """
 
     frame: Frame
     pruned: PrunedFrame
+    arrived_s: float
+    is_live: bool
+
+
+Settle = Callable[[Frame], None]
+"""Told of a frame that nothing more will come of: its broker may forget the record."""

@@ -1,14 +1,15 @@
 """Real classes in the place of slow or outside parts; each passes the contract of what it fakes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.types import Answer, PatchGrid, PrunedFrame, Question, Window
+from model.errors import AdmissionError, DeviceMemoryError
+from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.errors import SourceError
 from pipeline.messages import Message
 from pipeline.types import Frame, Receipt, SentFrame
@@ -61,26 +62,82 @@ class FakeClock:
 
 @dataclass
 class ScriptedEngine:
-    """Answers from a script instead of a network; keeps what it was shown."""
+    """Answers from a script instead of a network; keeps what it was shown.
+
+    Each append and ask moves `clock`, if there is one, by `cost_s` for a frame or question. More
+    than `max_streams` cameras do not fit; more than `max_batch` frames or questions at once are out
+    of memory.
+    """
 
     answers: Callable[[str, Question], Answer]
     shown: list[PrunedFrame] = field(default_factory=list)
     asked: list[tuple[str, Question]] = field(default_factory=list)
     model_name: str = "scripted"
+    clock: FakeClock | None = None
+    cost_s: float = 0.0
+    max_streams: int | None = None
+    max_batch: int | None = None
+    num_out_of_memory: int = 0
+    held: dict[str, PatchGrid] = field(default_factory=dict)
+    windows: dict[str, Window] = field(default_factory=dict)
+
+    @property
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            num_streams=len(self.held),
+            weight_bytes=1000,
+            vision_cache_bytes=10 * len(self.held),
+            context_bytes=100 * len(self.held),
+            budget_bytes=None,
+            drift=None,
+            num_audits=0,
+            num_forced_refreshes=0,
+            num_out_of_memory=self.num_out_of_memory,
+            num_shed=0,
+            attention_backend="none",
+        )
+
+    def admit(self, stream_id: str, grid: PatchGrid) -> None:
+        if stream_id not in self.held and len(self.held) == self.max_streams:
+            raise AdmissionError(
+                f"stream {stream_id}: needs 110 B, 0 B left", needed_bytes=110, left_bytes=0
+            )
+        self.held[stream_id] = grid
 
     def append(self, frames: Sequence[PrunedFrame]) -> None:
+        for frame in frames:
+            self.admit(frame.stream_id, frame.grid)
+        self._work(len(frames))
         self.shown += frames
+        for one in frames:
+            new = Window(one.pts_s, one.pts_s, 0, 0)
+            seen = self.windows.get(one.stream_id, new)
+            self.windows[one.stream_id] = replace(
+                seen,
+                end_pts_s=one.pts_s,
+                num_frames=seen.num_frames + 1,
+                num_tokens=seen.num_tokens + one.num_kept,
+            )
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
+        self._work(len(asks))
         self.asked += asks
         return [self.answers(stream_id, question) for stream_id, question in asks]
 
     def window(self, stream_id: str) -> Window | None:
-        mine = [frame for frame in self.shown if frame.stream_id == stream_id]
-        if not mine:
-            return None
-        kept = sum(frame.num_kept for frame in mine)
-        return Window(mine[0].pts_s, mine[-1].pts_s, len(mine), kept)
+        return self.windows.get(stream_id)
+
+    def remove(self, stream_id: str) -> None:
+        self.held.pop(stream_id, None)
+        self.windows.pop(stream_id, None)
+        self.shown = [frame for frame in self.shown if frame.stream_id != stream_id]
+
+    def _work(self, number: int) -> None:
+        if self.clock is not None:
+            self.clock.seconds += self.cost_s * number
+        if self.max_batch is not None and number > self.max_batch:
+            self.num_out_of_memory += 1
+            raise DeviceMemoryError(f"no memory for {number} at once")
 
 
 @dataclass
@@ -100,9 +157,17 @@ class NoObserver:
 
     def frame_sent(self, sent: SentFrame, *, age_s: float) -> None: ...
 
+    def frame_refused(self, camera_id: str, reason: str) -> None: ...
+
     def stage_done(self, stage: str, seconds: float) -> None: ...
 
+    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
+
+    def answered(self, *, age_s: float, is_late: bool) -> None: ...
+
     def reply_made(self, message: Message) -> None: ...
+
+    def engine_did(self, stats: EngineStats) -> None: ...
 
 
 class ScriptedSource:

@@ -48,7 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--video", default=None, help="play this file instead of the bundled scene")
     add("healthcheck", "ask a running worker whether it is alive (for containers)", _healthcheck)
     bench = add("bench", "measure", _bench)
-    bench.add_argument("what", choices=["ingest", "prune"], help="what to measure")
+    bench.add_argument(
+        "what",
+        choices=["cameras", "context", "encode", "ingest", "prune", "questions"],
+        help="what to measure",
+    )
     bench.add_argument("--json", action="store_true", help="print one JSON document")
     bench.add_argument("--plot", default=None, metavar="PATH", help="prune: draw a picture too")
     inspect = add("inspect", "show what the pruner sends of a video, as a video", _inspect)

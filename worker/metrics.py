@@ -11,6 +11,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from model.types import EngineStats
 from pipeline.messages import Message
 from pipeline.types import SentFrame
 
@@ -39,7 +40,29 @@ class Metrics:
         self._stages = self._histogram("vigil_stage_seconds", "Time spent by stage", "stage")
         self._replies = self._counter("vigil_replies", "Messages made", "camera", "kind")
         self._events = self._counter("vigil_events", "Events", "camera", "question", "phase")
+        self._refused = self._counter(
+            "vigil_frames_refused", "Frames there was no memory for", "camera", "reason"
+        )
+        self._slots = self._histogram("vigil_slot_seconds", "Time a slot took")
+        self._lateness = self._histogram(
+            "vigil_slot_lateness_seconds", "How late a slot began after it was due"
+        )
+        self._overruns = self._counter("vigil_slot_overruns", "Slots that ran into the next one")
+        self._answer_age = self._histogram(
+            "vigil_answer_age_seconds", "From the arrival of a frame to an answer on it"
+        )
+        self._late = self._counter("vigil_answers_late", "Answers later than the load allows")
+        self._memory = self._gauge("vigil_memory_bytes", "Device memory held", "part")
+        self._budget = self._gauge("vigil_memory_budget_bytes", "Of it allowed; 0 for no bound")
+        self._streams = self._gauge("vigil_streams", "Cameras the engine holds something of")
+        self._drift = self._gauge(
+            "vigil_vision_drift", "1 - cosine of tokens encoded in part to those of whole frames"
+        )
+        self._incidents = self._counter(
+            "vigil_engine_incidents", "What befell the engine: audits, refreshes, memory", "kind"
+        )
         self._publish_failures = self._counter("vigil_publish_failures", "Times Redis was lost")
+        self._counted: dict[str, int] = {}  # engine incidents so far
 
     def frame_sent(self, sent: SentFrame, *, age_s: float) -> None:
         """Count a frame and its tokens."""
@@ -49,6 +72,39 @@ class Metrics:
         self._tokens.labels(camera, "pruned").inc(sent.frame.grid.num_tokens - kept)
         self._refreshes.labels(camera).inc(sent.pruned.is_refresh)
         self._age.observe(max(0.0, age_s))
+
+    def frame_refused(self, camera_id: str, reason: str) -> None:
+        """Count a frame the model had no memory for."""
+        self._refused.labels(camera_id, reason).inc()
+
+    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None:
+        """Note how long a slot took and how late it began."""
+        self._slots.observe(duration_s)
+        self._lateness.observe(lateness_s)
+        self._overruns.inc(is_overrun)
+
+    def answered(self, *, age_s: float, is_late: bool) -> None:
+        """Note how old a frame was when a question was answered on it."""
+        self._answer_age.observe(max(0.0, age_s))
+        self._late.inc(is_late)
+
+    def engine_did(self, stats: EngineStats) -> None:
+        """Note what the engine holds, and count what has befallen it since the last time."""
+        self._memory.labels("weights").set(stats.weight_bytes)
+        self._memory.labels("vision_cache").set(stats.vision_cache_bytes)
+        self._memory.labels("contexts").set(stats.context_bytes)
+        self._budget.set(stats.budget_bytes or 0)
+        self._streams.set(stats.num_streams)
+        self._drift.set(0.0 if stats.drift is None else stats.drift)
+        now = {
+            "audit": stats.num_audits,
+            "forced_refresh": stats.num_forced_refreshes,
+            "out_of_memory": stats.num_out_of_memory,
+            "shed": stats.num_shed,
+        }
+        for kind, number in now.items():
+            self._incidents.labels(kind).inc(number - self._counted.get(kind, 0))
+        self._counted = now
 
     def stage_done(self, stage: str, seconds: float) -> None:
         """Note how long a stage took."""

@@ -8,12 +8,15 @@ from threading import Event
 from typing import Protocol
 
 import model
+from pipeline.admission import WaitingRoom
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
+from pipeline.load import Load
 from pipeline.outbox import Outbox
 from pipeline.runner import Runner
+from pipeline.slots import Slots
 from pipeline.sources.base import FrameSource
-from pipeline.types import Frame, Overflow, Wanted
+from pipeline.types import Overflow, Settle, Wanted
 from worker.metrics import Metrics
 from worker.settings import Settings
 from worker.status import StatusBoard
@@ -58,10 +61,13 @@ class Worker:
     clock: Clock
     feeds: tuple[Feed, ...]
     lanes: Lanes
+    slots: Slots
+    load: Load
+    waiting_room: WaitingRoom
     outbox: Outbox
     status: StatusBoard
     metrics: Metrics
-    new_runner: Callable[[Callable[[Frame], None]], Runner]
+    new_runner: Callable[[Settle], Runner]
     new_publisher: Callable[[], Publisher]
     about: Mapping[str, str]
     rng: random.Random

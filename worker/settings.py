@@ -1,94 +1,25 @@
 """Every setting, with its unit, bounds and default. `worker.environment` fills them in."""
 
-import re
-import socket
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline.errors import ConfigError
-from pipeline.regions import Region
+from worker.values import (
+    Band,
+    Duration,
+    DurationOrZero,
+    NOfM,
+    Probability,
+    Regions,
+    Size,
+    Slug,
+    Words,
+    host_name,
+    scheme,
+)
 
 PREFIX = "VIGIL_"
-SLUG = r"[a-z0-9][a-z0-9_-]{0,63}"
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _duration_s(value: object) -> object:
-    """Read `30s`, `250ms`, `5m`, `1h` as seconds."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError("expected a duration such as 30s, 250ms, 5m or 1h")
-        return float(match[1]) * _UNIT_S[match[2]]
-    return value
-
-
-def _words(value: object) -> object:
-    """Read `a, b` as ("a", "b")."""
-    if isinstance(value, str):
-        return tuple(word.strip() for word in value.split(",") if word.strip())
-    return value
-
-
-def _n_of_m(value: object) -> object:
-    """Read `2/3` as (2, 3)."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+)/(\d+)", value.strip())
-        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 100:
-            raise ValueError("expected N/M with 1 <= N <= M <= 100, such as 2/3")
-        return int(match[1]), int(match[2])
-    return value
-
-
-def _band(value: object) -> object:
-    """Read `0.4-0.6` as (0.4, 0.6)."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(0?\.\d+|[01])-(0?\.\d+|[01])", value.strip())
-        if match is None or float(match[1]) > float(match[2]):
-            raise ValueError("expected LOW-HIGH within 0 and 1, such as 0.4-0.6")
-        return float(match[1]), float(match[2])
-    return value
-
-
-def _host_name() -> str:
-    """Return this host's name as a slug."""
-    return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
-
-
-def _regions(value: object) -> object:
-    """Read `0,0,0.3,0.1; 0.9,0,1,1` as two regions: left, top, right, bottom."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return tuple(
-            Region(*(float(edge) for edge in part.split(",")))
-            for part in value.split(";")
-            if part.strip()
-        )
-    except (TypeError, ValueError, ConfigError):
-        raise ValueError(
-            "expected LEFT,TOP,RIGHT,BOTTOM with edges from 0 to 1, several separated by ;"
-        ) from None
-
-
-def _scheme(url: SecretStr) -> str:
-    """Return an address's scheme in lower case; "" for a path."""
-    scheme, found, _ = url.get_secret_value().partition("://")
-    return scheme.lower() if found else ""
-
-
-Duration = Annotated[float, BeforeValidator(_duration_s), Field(gt=0, le=7 * 24 * 3600)]
-DurationOrZero = Annotated[float, BeforeValidator(_duration_s), Field(ge=0, le=7 * 24 * 3600)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-NOfM = Annotated[tuple[int, int], BeforeValidator(_n_of_m)]
-Band = Annotated[tuple[float, float], BeforeValidator(_band)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Regions = Annotated[tuple[Region, ...], BeforeValidator(_regions)]
-Slug = Annotated[str, Field(pattern=rf"^{SLUG}$")]
 
 
 class Part(BaseModel):
@@ -231,6 +162,25 @@ class ModelSettings(Part):
     max_caption_tokens: int = Field(default=64, ge=1, le=1024, description="longest caption")
     max_answer_tokens: int = Field(default=32, ge=1, le=1024, description="longest text answer")
     threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 leaves it to torch")
+    vision: Literal["delta", "full", "isolated"] = Field(
+        default="delta",
+        description="delta encodes what changed against cached keys and values; full encodes whole "
+        "frames; isolated lets changed patches see each other alone, for comparison",
+    )
+    audit_share: float = Field(
+        default=0.01, ge=0, le=1, description="delta: share of frames encoded whole too, to compare"
+    )
+    max_drift: float = Field(
+        default=0.05,
+        gt=0,
+        le=2,
+        description="delta: 1 - cosine to tokens of whole frames that forces a refresh",
+    )
+    memory_budget: Size = Field(
+        default=0,
+        description="device memory for weights, caches and contexts, such as 20GiB; a camera that "
+        "does not fit waits; 0 for no bound",
+    )
 
 
 class PrunerSettings(Part):
@@ -255,6 +205,15 @@ class PrunerSettings(Part):
     frozen_after: Duration = Field(
         default=60.0, description="a camera whose frames are identical for so long is frozen"
     )
+
+
+class LoadSettings(Part):
+    """When less is done than was asked for: captions first, then detail, then frame rate."""
+
+    max_age: Duration = Field(
+        default=2.0, description="a step down where more than 5 % of frames are answered later"
+    )
+    recover_after: Duration = Field(default=30.0, description="calm before a step up")
 
 
 class OutboxSettings(Part):
@@ -308,8 +267,14 @@ class Settings(BaseSettings):
     )
     window: Duration = Field(default=180.0, description="a camera's longest context")
     sample_fps: float = Field(default=1.0, gt=0, le=30, description="frames taken per second")
+    slots: int = Field(
+        default=4, ge=1, le=100, description="looks at the cameras between two frames of one"
+    )
+    forget_after: Duration = Field(
+        default=600.0, description="a camera without frames for so long frees its memory"
+    )
     worker_id: Slug = Field(
-        default_factory=_host_name,
+        default_factory=host_name,
         description="names this worker in messages and to Kafka, one of its own for each; "
         "empty for the host's name",
     )
@@ -321,6 +286,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     model: ModelSettings = ModelSettings()
     pruner: PrunerSettings = PrunerSettings()
+    load: LoadSettings = LoadSettings()
     outbox: OutboxSettings = OutboxSettings()
     rtsp: RtspSettings = RtspSettings()
     health: HealthSettings = HealthSettings()
@@ -338,7 +304,7 @@ class Settings(BaseSettings):
                         f"cameras ({known})"
                     )
         for camera_id, camera in self.cameras.items():
-            if camera.url and _scheme(camera.url) not in ("", "rtsp", "rtsps"):
+            if camera.url and scheme(camera.url) not in ("", "rtsp", "rtsps"):
                 raise ValueError(
                     f"CAMERAS__{camera_id.upper()}__URL: expected rtsp://, rtsps:// "
                     "or a file's path"
@@ -348,7 +314,7 @@ class Settings(BaseSettings):
                     f"CAMERAS__{camera_id.upper()}__URL: expected an address, since "
                     "VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either"
                 )
-        if _scheme(self.redis.url) not in ("redis", "rediss", "unix"):
+        if scheme(self.redis.url) not in ("redis", "rediss", "unix"):
             raise ValueError("REDIS__URL: expected redis://, rediss:// or unix://")
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")

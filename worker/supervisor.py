@@ -16,7 +16,7 @@ from pipeline.frozen import FrozenWatch
 from pipeline.regions import blacked_out
 from pipeline.retry import backoff_s
 from pipeline.sources.base import FrameSource
-from pipeline.types import Frame
+from pipeline.types import CameraState, Frame, Overflow
 from worker.health import HealthServer
 from worker.parts import Feed, Worker
 
@@ -176,6 +176,7 @@ class Supervisor:
             "live": self._is_live(),
             **self._worker.about,
             "outbox_depth": self._worker.outbox.num_waiting,
+            "load": {"level": self._worker.load.level, "reason": self._worker.load.reason},
             "cameras": self._worker.status.snapshot(),
         }
 
@@ -236,10 +237,11 @@ class Supervisor:
             if self._worker.status.state(camera_id) is None:
                 self._worker.status.set(camera_id, "connecting")
         cadences: dict[str, Cadence] = {}
-        period_s = 1.0 / self._worker.settings.sample_fps
 
         def wanted(camera_id: str, pts_s: float) -> bool:
-            return cadences.setdefault(camera_id, Cadence(period_s)).due(pts_s)
+            if camera_id not in cadences:
+                cadences[camera_id] = self._sampling(camera_id, camera.feed)
+            return self._paced(cadences[camera_id], camera.feed).due(pts_s)
 
         while not camera.stop.is_set():
             cadences.clear()
@@ -266,6 +268,21 @@ class Supervisor:
             self._failed(camera, reason, detail)
             self._pause(camera, reason)
 
+    def _sampling(self, camera_id: str, feed: Feed) -> Cadence:
+        """Return when a camera is sampled whose first frame is there now."""
+        period_s = 1.0 / self._worker.settings.sample_fps
+        if feed.overflow is not Overflow.LATEST:
+            return Cadence(period_s)
+        gap_s = self._worker.slots.first_gap_s(camera_id, self._clock.monotonic_s())
+        return Cadence(period_s, first_gap_s=gap_s)
+
+    def _paced(self, cadence: Cadence, feed: Feed) -> Cadence:
+        """Slow a live camera's sampling down as the load asks for it."""
+        if feed.overflow is Overflow.LATEST:
+            period_s = 1.0 / self._worker.settings.sample_fps
+            cadence.period_s = period_s * self._worker.load.step.period_ratio
+        return cadence
+
     def _play(self, camera: _Camera, source: FrameSource) -> None:
         worker = self._worker
         camera.waiting_since_s = self._clock.monotonic_s()
@@ -290,7 +307,7 @@ class Supervisor:
         return replace(frame, pixels=blacked_out(frame.pixels, settings.private))
 
     def _note_arrival(self, camera: _Camera, frame: Frame) -> None:
-        """Publish that frames arrive, or that it is always the same one."""
+        """Publish that frames arrive, and what becomes of them if that is less than was asked."""
         worker, camera_id = self._worker, frame.camera_id
         if camera_id not in camera.watches:
             camera.watches[camera_id] = FrozenWatch(worker.settings.pruner.frozen_after)
@@ -298,9 +315,23 @@ class Supervisor:
             if worker.status.set(camera_id, "frozen", reason="identical_frames"):
                 log.warning("camera_frozen", camera=camera_id)
             return
-        if worker.status.set(camera_id, "online"):
-            log.info("camera_online", camera=camera_id)
+        state, reason, detail = self._how_it_goes(camera_id)
+        if worker.status.set(camera_id, state, reason=reason, detail=detail):
+            if state == "degraded":
+                log.warning("camera_degraded", camera=camera_id, reason=reason, detail=detail)
+            else:
+                log.info("camera_online", camera=camera_id)
             worker.metrics.camera_up(camera_id)
+
+    def _how_it_goes(self, camera_id: str) -> tuple[CameraState, str, str]:
+        """Return state, reason and detail of a camera whose frames arrive."""
+        why = self._worker.waiting_room.why(camera_id)
+        if why is not None:
+            return "degraded", "no_memory", why
+        load = self._worker.load
+        if load.level:
+            return "degraded", f"load_{load.step.name}", f"level {load.level}: {load.reason}"
+        return "online", "", ""
 
     def _failed(self, camera: _Camera, reason: str, detail: str) -> None:
         camera.failures += 1

@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,20 +12,24 @@ import torch
 from model.engine import Engine
 from model.patches import pin_grid
 from model.types import Question
+from pipeline.admission import WaitingRoom
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
 from pipeline.events import EventMachine, EventRule
 from pipeline.lane import Lanes
+from pipeline.load import Load
 from pipeline.messages import KINDS, MessageKind
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
-from pipeline.runner import Runner, state_name
+from pipeline.replies import state_name
+from pipeline.runner import Runner
+from pipeline.slots import Slots
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
-from pipeline.types import Frame, Overflow
+from pipeline.types import Overflow, Settle
 from worker.metrics import Metrics
 from worker.parts import BUNDLED_MODEL, Feed, Worker
 from worker.settings import CameraSettings, QuestionSettings, Settings
@@ -47,8 +51,16 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     path = settings.outbox.path
     outbox = Outbox(None if path == "memory" else Path(path), max_bytes=settings.outbox.max_bytes)
     metrics = Metrics()
-    lanes = Lanes(partial(new_pruner, settings))
-    about = {"model": engine.model_name, "attention": engine.attention_backend}
+    lanes = Lanes(partial(new_pruner, settings), clock=clock)
+    period_s = 1.0 / settings.sample_fps
+    slots = Slots(period_s=period_s, per_period=settings.slots)
+    load = Load(
+        max_age_s=settings.load.max_age,
+        period_s=period_s,
+        recover_after_s=settings.load.recover_after,
+    )
+    waiting_room = WaitingRoom()
+    about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
     metrics.describe(about)
     if outbox.moved_aside is not None:
         log.error("outbox_was_corrupt", moved_to=str(outbox.moved_aside))
@@ -60,7 +72,9 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         values={kind: partial(_dropped, outbox, kind) for kind in KINDS},
     )
 
-    def new_runner(settle: Callable[[Frame], None]) -> Runner:
+    metrics.read("vigil_load_level", "Steps of the ladder taken down", lambda: load.level)
+
+    def new_runner(settle: Settle) -> Runner:
         return Runner(
             lanes,
             engine,
@@ -70,6 +84,10 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
             clock=clock,
             observer=metrics,
             new_machine=partial(_machine, outbox.load_states()),
+            slots=slots,
+            load=load,
+            waiting_room=waiting_room,
+            forget_after_s=settings.forget_after,
         )
 
     new_publisher = partial(
@@ -88,6 +106,9 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         clock=clock,
         feeds=feeds,
         lanes=lanes,
+        slots=slots,
+        load=load,
+        waiting_room=waiting_room,
         outbox=outbox,
         status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
         metrics=metrics,
@@ -117,6 +138,10 @@ def load_engine(settings: Settings) -> Engine:
         max_context_tokens=chosen.max_context_tokens,
         max_caption_tokens=chosen.max_caption_tokens,
         max_answer_tokens=chosen.max_answer_tokens,
+        vision=chosen.vision,
+        audit_share=chosen.audit_share,
+        max_drift=chosen.max_drift,
+        memory_budget_bytes=chosen.memory_budget or None,
     )
 
 

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.answers import digit_ids, yes_no_ids
 from model.network import VideoLlama3
 from model.patch_diff import paper_mask
 from model.prompt import wording
+from model.readers import digit_ids, yes_no_ids
 from model.tokenizer import Tokenizer
 from model.training.clip_encoder import VisionMode
 from model.training.evaluate import Moment, served

@@ -42,7 +42,7 @@ def answer_rows(
             outputs.append(_attention(q_s, k_s, v_s, mask))
         return torch.cat(outputs)
 
-    hidden = model.language.run(embeds, batch.positions.to(device), attend=attend)
+    hidden = model.language.forward(embeds, batch.positions.to(device), attend=attend)
     labelled = (batch.labels != IGNORED).nonzero()[:, 0]
     return (
         hidden[labelled.to(device)],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
 from model.checkpoint import load_model
+from model.delta import VisionMode
 from model.engine import Engine
 from model.network import VideoLlama3
 from model.tokenizer import Tokenizer
@@ -44,7 +45,13 @@ def reference_processor() -> Any:
     return VideoLlama3Processor.from_pretrained(NANO)
 
 
-def nano_engine(*, window_s: float = 180.0, max_context_tokens: int = 16384) -> Engine:
+def nano_engine(
+    *,
+    window_s: float = 180.0,
+    max_context_tokens: int = 16384,
+    vision: VisionMode = "delta",
+    memory_budget_bytes: int | None = None,
+) -> Engine:
     return Engine(
         nano(),
         nano_tokenizer(),
@@ -53,6 +60,8 @@ def nano_engine(*, window_s: float = 180.0, max_context_tokens: int = 16384) -> 
         max_context_tokens=max_context_tokens,
         max_caption_tokens=24,
         max_answer_tokens=16,
+        vision=vision,
+        memory_budget_bytes=memory_budget_bytes,
     )
 
 

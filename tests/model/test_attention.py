@@ -10,12 +10,14 @@ from torch import Tensor
 from model.attention import (
     SDPA,
     Backend,
+    Kernel,
     Segments,
     attention,
-    choose_backend,
-    plain_attention,
-    prove,
+    attention_with_lse,
+    merge,
+    padded_attention_with_lse,
 )
+from model.backends import choose_backend, plain_attention, plain_attention_with_lse, prove
 from model.errors import BackendError
 
 CPU = torch.device("cpu")
@@ -53,6 +55,57 @@ def test_sdpa_equals_the_plain_formula(
     torch.testing.assert_close(
         got, plain_attention(q, k, v, segments=segments, is_causal=is_causal), atol=1e-5, rtol=1e-5
     )
+    both = attention_with_lse(q, k, v, segments=segments, backend=SDPA, is_causal=is_causal)
+    expected = plain_attention_with_lse(q, k, v, segments=segments, is_causal=is_causal)
+    for one, other in zip(both, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6), st.integers(1, 6)), min_size=1),
+    st.integers(0, 99),
+)
+def test_parts_merged_equal_one_pass_over_all_keys(
+    lengths: list[tuple[int, int, int]], seed: int
+) -> None:
+    num_q, some, others = (list(part) for part in zip(*lengths, strict=True))
+    both = [one + other for one, other in zip(some, others, strict=True)]
+    segments = Segments.of(num_q, both, device=CPU)
+    q, k, v = packed(segments, num_heads=6, num_kv_heads=2, seed=seed)
+    of_some = torch.cat(
+        [torch.arange(total) < part for total, part in zip(both, some, strict=True)]
+    )
+    parts = [
+        attention_with_lse(
+            q, k[at], v[at], segments=Segments.of(num_q, num_k, device=CPU), backend=SDPA
+        )
+        for at, num_k in ((of_some, some), (~of_some, others))
+    ]
+    expected = attention(q, k, v, segments=segments, backend=SDPA)
+    torch.testing.assert_close(merge(*parts), expected, atol=1e-5, rtol=1e-5)
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
+def test_padded_attention_equals_the_plain_formula(lengths: list[int], seed: int) -> None:
+    segments = Segments.of([1] * len(lengths), lengths, device=CPU)
+    q, k, v = packed(segments, num_heads=6, num_kv_heads=2, seed=seed)
+    keys, values = torch.zeros(2, len(lengths), 9, 2, 8).unbind()
+    for row, (one_k, one_v) in enumerate(
+        zip(torch.split(k, lengths), torch.split(v, lengths), strict=True)
+    ):
+        keys[row, : len(one_k)], values[row, : len(one_v)] = one_k, one_v
+    got = padded_attention_with_lse(q, keys, values, lengths=torch.tensor(lengths))
+    expected = plain_attention_with_lse(q, k, v, segments=segments, is_causal=False)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_segments_without_queries_cost_nothing_and_give_nothing() -> None:
+    segments = Segments.of([0, 0], [3, 4], device=CPU)
+    q, k, v = packed(segments, num_heads=2, num_kv_heads=1, seed=0)
+    assert attention(q, k, v, segments=segments, backend=SDPA).shape == (0, 2, 8)
+    out, lse = attention_with_lse(q, k, v, segments=segments, backend=SDPA)
+    assert (out.shape, lse.shape) == ((0, 2, 8), (0, 2))
 
 
 @pytest.mark.parametrize("lengths", [(5, 5, 5), (3, 7, 2)])
@@ -110,11 +163,14 @@ class FakeFlashAttention(ModuleType):
         max_seqlen_q: int,
         max_seqlen_k: int,
         causal: bool,
-    ) -> Tensor:
+        return_attn_probs: bool,
+    ) -> tuple[Tensor, Tensor, None]:
+        assert return_attn_probs
         lengths_q, lengths_k = cu_seqlens_q.diff().tolist(), cu_seqlens_k.diff().tolist()
         assert (max(lengths_q), max(lengths_k)) == (max_seqlen_q, max_seqlen_k)
         segments = Segments.of(lengths_q, lengths_k, device=q.device)
-        return plain_attention(q, k, v, segments=segments, is_causal=causal)
+        out, lse = plain_attention_with_lse(q, k, v, segments=segments, is_causal=causal)
+        return out, lse.transpose(0, 1), None
 
 
 def test_flash_attention_is_chosen_where_it_can_run_and_is_called_as_it_expects(
@@ -129,7 +185,28 @@ def test_flash_attention_is_chosen_where_it_can_run_and_is_called_as_it_expects(
 
     monkeypatch.setitem(sys.modules, "flash_attn", None)
     backend = choose_backend(cuda, torch.bfloat16)
-    assert (backend.name, backend.reason) == ("sdpa", "flash-attn is not installed")
+    assert (backend.name, backend.reason) == ("varlen", "flash-attn is not installed")
+
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", None)
+    backend = choose_backend(cuda, torch.bfloat16)
+    assert backend.name == "sdpa"
+    assert backend.reason == "flash-attn is not installed, and this PyTorch has no varlen kernel"
+
+
+def broken(name: str, kernel: Kernel) -> Backend:
+    """A backend whose outputs alone are wrong."""
+    return Backend(name, "a test", kernel, SDPA.lse_kernel)
+
+
+def test_a_backend_with_a_wrong_log_sum_exp_fails_its_proof() -> None:
+    def lse_kernel(
+        q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
+    ) -> tuple[Tensor, Tensor]:
+        out, lse = plain_attention_with_lse(q, k, v, segments=segments, is_causal=is_causal)
+        return out, lse * 0.7  # as if in base 2
+
+    with pytest.raises(BackendError, match="binary on cpu"):
+        prove(Backend("binary", "a test", SDPA.kernel, lse_kernel), device=CPU, dtype=torch.float32)
 
 
 def test_a_backend_that_ignores_the_causal_mask_fails_its_proof() -> None:
@@ -138,7 +215,7 @@ def test_a_backend_that_ignores_the_causal_mask_fails_its_proof() -> None:
         return plain_attention(q, k, v, segments=segments, is_causal=False)
 
     with pytest.raises(BackendError, match="forgetful on cpu"):
-        prove(Backend("forgetful", "a test", kernel), device=CPU, dtype=torch.float32)
+        prove(broken("forgetful", kernel), device=CPU, dtype=torch.float32)
 
 
 def test_a_backend_that_returns_nan_fails_its_proof() -> None:
@@ -146,7 +223,7 @@ def test_a_backend_that_returns_nan_fails_its_proof() -> None:
         return plain_attention(q, k, v, segments=segments, is_causal=is_causal) * float("nan")
 
     with pytest.raises(BackendError, match="nan"):
-        prove(Backend("broken", "a test", kernel), device=CPU, dtype=torch.float32)
+        prove(broken("broken", kernel), device=CPU, dtype=torch.float32)
 
 
 def test_a_kernel_that_does_not_run_fails_its_proof() -> None:
@@ -155,7 +232,7 @@ def test_a_kernel_that_does_not_run_fails_its_proof() -> None:
         raise RuntimeError("no kernel image is available for this device")
 
     with pytest.raises(BackendError, match=r"absent on cpu.*no kernel image"):
-        prove(Backend("absent", "a test", kernel), device=CPU, dtype=torch.float32)
+        prove(broken("absent", kernel), device=CPU, dtype=torch.float32)
 
 
 @pytest.mark.gpu

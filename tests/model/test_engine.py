@@ -1,19 +1,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from model.answers import looped_tail
-from model.context import RollingContext
+from model import growth
+from model.attention import Attend
 from model.engine import Engine
-from model.errors import CheckpointError, InputError
+from model.errors import AdmissionError, CheckpointError, DeviceMemoryError, InputError
 from model.patches import patchify
 from model.prompt import HEAD, frame_stamp, question_suffix
+from model.readers import looped_tail
 from model.types import PatchGrid, PrunedFrame, Question, Window
+from tests.model.growing import logits_after
 from tests.model.nano_model import (
     GRID,
     NANO,
@@ -55,8 +58,8 @@ def assert_answers_like_reference(engine: Engine, frames: Sequence[PrunedFrame])
     inputs = reference_inputs(frames, WHAT.text)
     with torch.inference_mode():
         expected = reference_nano()(**inputs).logits[0, -1]
-    with engine._context("gate").fork() as fork:
-        got = fork.extend(nano_tokenizer().encode(question_suffix(WHAT.text)))
+    suffix = nano_tokenizer().encode(question_suffix(WHAT.text))
+    got = logits_after(nano(), engine._pool, engine._context("gate"), suffix)
     torch.testing.assert_close(got, expected, atol=1e-3, rtol=0)
     [answer] = engine.ask([("gate", WHAT)])
     generated = reference_nano().generate(
@@ -76,14 +79,14 @@ def clip(num_frames: int) -> list[PrunedFrame]:
 
 
 def test_grown_frame_by_frame_equals_transformers() -> None:
-    engine, frames = nano_engine(), clip(9)
+    engine, frames = nano_engine(vision="full"), clip(9)
     for frame in frames:
         engine.append([frame])
     assert_answers_like_reference(engine, frames)
 
 
 def test_the_younger_context_equals_transformers_on_its_own_window() -> None:
-    engine, frames = nano_engine(window_s=8.0), clip(8)
+    engine, frames = nano_engine(window_s=8.0, vision="full"), clip(8)
     for frame in frames:
         engine.append([frame])
     window = engine.window("gate")
@@ -121,44 +124,147 @@ def test_a_frame_that_keeps_nothing_is_not_encoded(monkeypatch: pytest.MonkeyPat
     engine = nano_engine()
     engine.append(clip(2))
     window = engine.window("gate")
-    monkeypatch.setattr(nano(), "encode", None)
+    monkeypatch.setattr(nano().vision, "run", None)
     engine.append([pruned(picture(9), pts_s=50.0, keep=NOTHING)])
     assert engine.window("gate") == window
 
 
-def test_each_frame_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, encoded = nano_engine(window_s=4.0), list[tuple[int, int]]()
-    encode = nano().encode
+def test_what_did_not_change_is_not_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, encoded = nano_engine(window_s=4.0), list[int]()
+    run = nano().vision.run
 
-    def counted(rows: Tensor, patch_grids: Sequence[tuple[int, int]]) -> Tensor:
-        encoded.extend(patch_grids)
-        return encode(rows, patch_grids)
+    def counted(rows: Tensor, positions: Tensor, *, attend: Attend) -> Tensor:
+        encoded.append(len(rows) // 4)
+        return run(rows, positions, attend=attend)
 
-    monkeypatch.setattr(nano(), "encode", counted)
-    for frame in clip(10):
+    monkeypatch.setattr(nano().vision, "run", counted)
+    frames = clip(10)
+    for frame in frames:
         engine.append([frame])
         engine.ask([("gate", FIRE)])
-    assert encoded == [(2 * GRID.rows, 2 * GRID.cols)] * 10
+    # A context opens on a whole frame every half window: 2 s, and so every second frame of 1.2 s.
+    assert encoded == [
+        GRID.num_tokens if index % 2 == 0 else frame.num_kept for index, frame in enumerate(frames)
+    ]
+
+
+def late(yard: PrunedFrame) -> list[PrunedFrame]:
+    return [
+        pruned(picture(5), pts_s=60.0, is_refresh=True),
+        replace(yard, pts_s=62.0),
+        pruned(picture(6), pts_s=0.0, stream_id="new"),
+    ]
 
 
 def test_a_failed_append_changes_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, append = nano_engine(), RollingContext.append
+    engine, grow = nano_engine(window_s=20.0), growth.grow
     yard = replace(clip(1)[0], stream_id="yard")
     engine.append([*clip(3), yard])
-    before = engine.ask([("gate", FIRE), ("yard", FIRE)])
+    asks = [("gate", FIRE), ("yard", FIRE)]
+    before, held = engine.ask(asks), engine.stats
 
-    def out_of_memory(
-        self: RollingContext, features: Tensor, kept: Tensor, *, pts_s: float
-    ) -> None:
-        append(self, features, kept, pts_s=pts_s)
-        if pts_s == 62.0:
-            raise torch.OutOfMemoryError
+    def interrupted(*args: Any) -> None:
+        grow(*args)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(RollingContext, "append", out_of_memory)
-    late = [pruned(picture(5), pts_s=60.0, is_refresh=True), replace(yard, pts_s=62.0)]
-    with pytest.raises(torch.OutOfMemoryError):
-        engine.append(late)
-    assert engine.ask([("gate", FIRE), ("yard", FIRE)]) == before
+    monkeypatch.setattr("model.engine.grow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.append(late(yard))
+    assert engine.ask(asks) == before
+    assert engine.stats.num_streams == held.num_streams
+    assert engine._pool.used_bytes == sum(s.num_bytes for s in engine._streams.values())
+    monkeypatch.undo()
+    engine.append(late(yard))
+    other = nano_engine(window_s=20.0)
+    other.append([*clip(3), yard])
+    other.append(late(yard))
+    [got], [expected] = engine.ask([("gate", FIRE)]), other.ask([("gate", FIRE)])
+    assert got.p == pytest.approx(expected.p, abs=1e-5)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_out_of_memory_sheds_the_younger_contexts_and_tries_again(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    engine, grow, failures = nano_engine(window_s=8.0), growth.grow, [error]
+    for frame in clip(5):
+        engine.append([frame])
+    assert len(engine._streams["gate"].contexts) == 2
+
+    def short_of_memory(*args: Any) -> None:
+        grow(*args)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr("model.engine.grow", short_of_memory)
+    frames = clip(10)
+    engine.append([frames[5]])
+    assert (engine.stats.num_out_of_memory, engine.stats.num_shed) == (1, 1)
+    assert len(engine._streams["gate"].contexts) == 1
+    assert engine.window("gate") == Window(
+        40.0, frames[5].pts_s, num_frames=6, num_tokens=20 + sum(f.num_kept for f in frames[1:6])
+    )
+    # It rests for a quarter of the window, begins a younger one again, and that takes over.
+    for frame in frames[6:]:
+        engine.append([frame])
+    window = engine.window("gate")
+    assert window is not None
+    assert window.start_pts_s == frames[6].pts_s
+
+    failures += [error, error]
+    before = engine.ask([("gate", FIRE)])
+    with pytest.raises(DeviceMemoryError, match="expected room for a pass over 1 streams"):
+        engine.append([pruned(picture(3), pts_s=53.0)])
+    assert engine.stats.num_out_of_memory == 3
+    assert engine.ask([("gate", FIRE)]) == before
+
+
+NANO_BUDGET_BYTES = 3_000_000  # room for one camera of 512-token contexts, and not for two
+
+
+def test_a_camera_that_does_not_fit_is_refused_and_the_others_go_on() -> None:
+    weights = nano_engine().stats.weight_bytes
+    engine = nano_engine(max_context_tokens=512, memory_budget_bytes=weights + NANO_BUDGET_BYTES)
+    engine.append(clip(2))
+    needed = engine._budget.granted_bytes
+    yard = replace(clip(1)[0], stream_id="yard")
+    with pytest.raises(AdmissionError, match="stream yard: expected at most") as refused:
+        engine.append([yard])
+    assert refused.value.needed_bytes == needed
+    assert refused.value.left_bytes == NANO_BUDGET_BYTES - needed
+    assert engine.window("yard") is None
+    engine.append([clip(3)[2]])
+    engine.remove("gate")
+    engine.append([yard])
+    assert engine.stats.budget_bytes == weights + NANO_BUDGET_BYTES
+
+
+def test_stats_count_what_is_held() -> None:
+    engine = nano_engine()
+    engine.append(clip(3))
+    stats = engine.stats
+    assert stats.num_streams == 1
+    assert stats.context_bytes == engine._pool.num_bytes > 0
+    assert stats.weight_bytes == sum(weight.nbytes for weight in nano().parameters())
+    assert engine.bytes_of("gate") == engine._pool.used_bytes + stats.vision_cache_bytes
+    assert engine.bytes_of("yard") == 0
+
+
+def test_a_clock_set_back_starts_anew() -> None:
+    engine = nano_engine()
+    engine.append(clip(3))
+    engine.append([pruned(picture(4), pts_s=3.0, keep=some_tokens(4))])
+    assert engine.window("gate") == Window(3.0, 3.0, num_frames=1, num_tokens=GRID.num_tokens)
+
+
+def test_what_is_stale_goes_to_the_vision_cache_and_not_to_the_context() -> None:
+    engine = nano_engine()
+    engine.append(clip(2))
+    window, before = engine.window("gate"), engine._encoder.num_bytes
+    stale = np.ones_like(NOTHING)
+    engine.append([replace(pruned(picture(8), pts_s=50.0, keep=NOTHING), stale_mask=stale)])
+    assert engine.window("gate") == window
+    assert engine._encoder.num_bytes == before
 
 
 def test_window_of_a_stream_that_showed_nothing_is_none() -> None:
@@ -192,12 +298,11 @@ def test_reset_starts_a_stream_anew() -> None:
 
 def test_remove_frees_what_a_stream_held() -> None:
     engine = nano_engine()
-    weights_only = engine.num_bytes
     engine.append(clip(3))
-    assert engine.num_bytes > weights_only
+    assert engine.bytes_of("gate") > 0
     engine.remove("gate")
     engine.remove("gate")
-    assert engine.num_bytes == weights_only
+    assert engine.bytes_of("gate") == engine._pool.used_bytes == engine._encoder.num_bytes == 0
     with pytest.raises(InputError, match="stream gate"):
         engine.ask([("gate", FIRE)])
 
@@ -285,7 +390,7 @@ def test_loads_the_bundled_model() -> None:
     engine = load()
     assert_answers(engine)
     assert engine.model_name == "nano"
-    assert engine.attention_backend.startswith("sdpa")
+    assert engine.stats.attention_backend.startswith("sdpa")
 
 
 def test_answers_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.errors import InputError
-from model.kv_cache import KVCache
+from model.kv_cache import KVSequence
 from model.network import VideoLlama3
 from model.patch_diff import paper_mask
 from model.patches import patchify
 from model.rope import text_rotation
+from tests.model.growing import extend, logits_of, new_pool
 from tests.model.tiny import IMAGE_TOKEN_ID, VIDEO_TOKEN_ID, VOCAB_SIZE, clip, oracle, ours
 
 
@@ -26,29 +26,9 @@ def network(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> VideoLl
     return ours(reference, folder)
 
 
-def new_cache(network: VideoLlama3, *, max_tokens: int | None = None) -> KVCache:
-    return KVCache(
-        network.config.text,
-        dtype=network.dtype,
-        device=network.device,
-        capacity=8,
-        max_tokens=max_tokens,
-    )
-
-
 def words(num_words: int, *, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(4, IMAGE_TOKEN_ID, (num_words,), generator=generator)
-
-
-def logits(network: VideoLlama3, *parts: Tensor) -> Tensor:
-    """Each part, ids (L,) or rows (L, D), appended to one cache in a pass of its own."""
-    cache = new_cache(network)
-    hidden = [
-        network.language(part if part.is_floating_point() else network.language.embed(part), cache)
-        for part in parts
-    ]
-    return network.language.logits(torch.cat(hidden))
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(4, 4), (3, 7), (5, 2)])
@@ -78,7 +58,7 @@ def test_logits_of_a_pruned_video_prompt_equal_the_oracles(
     for frame, stamp, mask in zip(frames, stamps, keep, strict=True):
         tokens = network.encode(patchify(frame), [(2 * rows, 2 * cols)])
         grown += [stamp, tokens[mask.flatten()]]
-    got = logits(network, *grown, tail)
+    got = logits_of(network, *grown, tail)
     assert got.shape == (*expected.shape[:-1], VOCAB_SIZE)
     assert (got - expected).abs().max() <= 1e-3
     assert torch.equal(got.argmax(dim=-1), expected.argmax(dim=-1))
@@ -86,7 +66,7 @@ def test_logits_of_a_pruned_video_prompt_equal_the_oracles(
     in_one_pass = torch.cat(
         [part if part.is_floating_point() else network.language.embed(part) for part in grown]
     )
-    assert (logits(network, in_one_pass, tail) - expected).abs().max() <= 1e-3
+    assert (logits_of(network, in_one_pass, tail) - expected).abs().max() <= 1e-3
 
 
 @pytest.mark.parametrize("merge_size", [1, 2])
@@ -104,37 +84,28 @@ def test_logits_of_an_image_prompt_equal_the_oracles(
         image_grid_thw=torch.tensor([(1, 6, 8)]),
         image_merge_sizes=torch.tensor([merge_size]),
     ).logits[0]
-    assert (logits(network, head, tokens, tail) - expected).abs().max() <= 1e-3
+    assert (logits_of(network, head, tokens, tail) - expected).abs().max() <= 1e-3
 
 
 def test_decoding_one_by_one_equals_one_pass(network: VideoLlama3) -> None:
     ids = words(40, seed=5)
-    whole = logits(network, ids)
+    whole = logits_of(network, ids)
     assert whole.dtype == torch.float32
     for size in (1, 7, 25):
         parts = torch.split(ids, size)
-        torch.testing.assert_close(logits(network, *parts), whole, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits_of(network, *parts), whole, atol=1e-4, rtol=1e-4)
 
 
-def test_a_truncated_cache_goes_on_as_if_the_tail_had_never_been(network: VideoLlama3) -> None:
+def test_a_truncated_sequence_goes_on_as_if_the_tail_had_never_been(network: VideoLlama3) -> None:
     prefix, wrong, right = words(12, seed=6), words(9, seed=7), words(4, seed=8)
-    cache = new_cache(network)
-    network.language(network.language.embed(prefix), cache)
-    network.language(network.language.embed(wrong), cache)
-    cache.truncate(len(prefix))
-    hidden = network.language(network.language.embed(right), cache)
-    expected = logits(network, torch.cat([prefix, right]))[len(prefix) :]
+    embed, pool = network.language.embed, new_pool(network)
+    sequence = KVSequence(pool)
+    extend(network, pool, sequence, embed(prefix))
+    extend(network, pool, sequence, embed(wrong))
+    sequence.truncate(len(prefix))
+    hidden = extend(network, pool, sequence, embed(right))
+    expected = logits_of(network, torch.cat([prefix, right]))[len(prefix) :]
     torch.testing.assert_close(network.language.logits(hidden), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_a_full_cache_refuses_the_pass_and_stays_as_it_was(network: VideoLlama3) -> None:
-    cache = new_cache(network, max_tokens=10)
-    network.language(network.language.embed(words(8, seed=9)), cache)
-    with pytest.raises(InputError, match="expected at most 10 tokens, got 11"):
-        network.language(network.language.embed(words(3, seed=9)), cache)
-    assert cache.length == 8
-    network.language(network.language.embed(words(2, seed=9)), cache)
-    assert cache.length == 10
 
 
 def test_angles_are_exact_far_into_a_stream() -> None:

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoProcessor, AutoTokenizer, Qwen2Tokenizer, VideoLlama3Processor
 
-from model.answers import digit_ids, yes_no_ids
 from model.errors import CheckpointError
 from model.patches import patchify
+from model.readers import digit_ids, yes_no_ids
 from model.tokenizer import Tokenizer
 from tests.model.nano_model import NANO, nano, nano_tokenizer, picture, reference_nano
 

@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from pipeline.lane import Lanes
 from pipeline.pruner import Pruner
 from pipeline.types import Overflow
-from tests.fakes import frame_at, picture
+from tests.fakes import FakeClock, frame_at, picture
 
 
 def new_lanes() -> Lanes:
-    return Lanes(lambda _camera_id: Pruner())
+    return Lanes(lambda _camera_id: Pruner(), clock=FakeClock())
 
 
 def test_the_newest_frame_wins_and_carries_the_changes_of_the_dropped_one() -> None:
     lanes = new_lanes()
     lane = lanes.lane("yard", overflow=Overflow.LATEST)
     lane.offer(frame_at(0.0))
-    lanes.take(0.0)
+    lanes.take()
     first, second = picture(), picture()
     first[:28, :28] = 200
     second[:28, :28] = 200
@@ -27,7 +27,7 @@ def test_the_newest_frame_wins_and_carries_the_changes_of_the_dropped_one() -> N
     dropped = lane.offer(frame_at(2.0, second))
     assert dropped is not None
     assert dropped.pts_s == 1.0
-    (taken,) = lanes.take(0.0)
+    (taken,) = lanes.take()
     assert taken.frame.pts_s == 2.0
     assert np.argwhere(taken.pruned.keep_mask).tolist() == [[0, 0], [1, 0]]
     assert lane.counts.dropped == 1
@@ -42,7 +42,7 @@ def test_offered_is_taken_plus_dropped_plus_waiting(steps: list[str]) -> None:
         if step == "offer":
             lane.offer(frame_at(float(index)))
         else:
-            times += [sent.frame.pts_s for sent in lanes.take(0.0)]
+            times += [sent.frame.pts_s for sent in lanes.take()]
     counts = lane.counts
     assert counts.offered == steps.count("offer")
     assert counts.offered == counts.taken + counts.dropped + counts.waiting
@@ -58,7 +58,8 @@ def test_under_wait_no_frame_is_lost() -> None:
     feeding.start()
     taken: list[float] = []
     while len(taken) < len(offered):
-        taken += [sent.frame.pts_s for sent in lanes.take(1.0)]
+        lanes.wait(1.0)
+        taken += [sent.frame.pts_s for sent in lanes.take()]
     feeding.join(timeout=5)
     assert taken == offered
     assert lane.counts.dropped == 0
@@ -80,16 +81,56 @@ def test_one_take_brings_one_frame_of_every_camera() -> None:
     lanes = new_lanes()
     for camera_id in ("b", "a", "c"):
         lanes.lane(camera_id, overflow=Overflow.LATEST).offer(frame_at(0.0, camera_id=camera_id))
-    assert [sent.frame.camera_id for sent in lanes.take(0.0)] == ["a", "b", "c"]
-    assert lanes.take(0.0) == []
+    assert [sent.frame.camera_id for sent in lanes.take()] == ["a", "b", "c"]
+    assert lanes.take() == []
 
 
 def test_reset_makes_a_waiting_frame_a_refresh() -> None:
     lanes = new_lanes()
     lane = lanes.lane("yard", overflow=Overflow.LATEST)
     lane.offer(frame_at(0.0))
-    lanes.take(0.0)
+    lanes.take()
     lane.offer(frame_at(1.0))
     lane.reset()
-    (taken,) = lanes.take(0.0)
+    (taken,) = lanes.take()
     assert taken.pruned.is_refresh
+
+
+def test_a_camera_whose_frame_is_replaced_keeps_its_place() -> None:
+    clock = FakeClock()
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    for second in range(3):
+        clock.seconds = float(second)
+        for camera_id in ("a", "b", "c"):
+            lane = lanes.lane(camera_id, overflow=Overflow.LATEST)
+            lane.offer(frame_at(float(second), camera_id=camera_id))
+        (taken,) = lanes.take(1)
+        assert taken.frame.camera_id == "abc"[second]
+
+
+def test_a_source_that_is_held_back_goes_first() -> None:
+    clock = FakeClock()
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    lanes.lane("a", overflow=Overflow.LATEST).offer(frame_at(0.0, camera_id="a"))
+    clock.seconds = 1.0
+    lanes.lane("b", overflow=Overflow.WAIT).offer(frame_at(0.0, camera_id="b"))
+    first = lanes.wait(0.0)
+    assert first is not None
+    assert (first.frame.camera_id, first.is_live) == ("b", False)
+
+
+def test_the_threshold_is_raised_for_cameras_that_are_here_and_for_those_to_come() -> None:
+    lanes = Lanes(lambda _camera_id: Pruner(mode="last_seen"), clock=FakeClock())
+    lanes.lane("a", overflow=Overflow.LATEST)
+    lanes.raise_threshold(1.5)
+    faint = picture(level=100 + 8)  # more than 6 levels, less than 9
+    for camera_id in ("a", "b"):
+        lane = lanes.lane(camera_id, overflow=Overflow.LATEST)
+        lane.offer(frame_at(0.0, camera_id=camera_id))
+        lanes.take()
+        lane.offer(frame_at(1.0, faint, camera_id=camera_id))
+        assert [sent.pruned.num_kept for sent in lanes.take()] == [0]
+    lanes.raise_threshold(1.0)
+    lane = lanes.lane("a", overflow=Overflow.LATEST)
+    lane.offer(frame_at(2.0, faint, camera_id="a"))
+    assert [sent.pruned.num_kept for sent in lanes.take()] == [12]

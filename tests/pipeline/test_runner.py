@@ -1,17 +1,25 @@
 import json
+from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
-from itertools import count
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count, pairwise
+from threading import Event
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.types import Answer, Question
+from pipeline.admission import WaitingRoom
 from pipeline.events import EventMachine, EventRule
 from pipeline.lane import Lanes
+from pipeline.load import Load
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
+from pipeline.slots import Slots
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import EPOCH, FakeClock, ListReplies, NoObserver, ScriptedEngine, frame_at, picture
 
@@ -38,7 +46,10 @@ class Bench:
         restored: EventMachine | None = None,
     ) -> None:
         self.clock = FakeClock()
-        self.lanes = Lanes(lambda _camera_id: Pruner())
+        self.lanes = Lanes(lambda _camera_id: Pruner(mode="last_seen"), clock=self.clock)
+        self.slots = Slots(period_s=1.0, per_period=4)
+        self.load = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
+        self.waiting_room = WaitingRoom()
         self.engine = ScriptedEngine(answers)
         self.replies = ListReplies()
         self.settled: list[Frame] = []
@@ -58,13 +69,17 @@ class Bench:
             clock=self.clock,
             observer=NoObserver(),
             new_machine=new_machine,
+            slots=self.slots,
+            load=self.load,
+            waiting_room=self.waiting_room,
+            forget_after_s=600.0,
         )
 
     def show(self, *frames: Frame) -> None:
         for frame in frames:
             self.lanes.lane(frame.camera_id, overflow=Overflow.WAIT).offer(frame)
             self.clock.seconds = frame.pts_s + 0.25
-            self.runner.step(timeout_s=0.0)
+            self.runner.step()
 
     def data(self, kind: str) -> list[dict[str, object]]:
         return [message.body["data"] for message in self.replies.messages if message.kind == kind]
@@ -199,3 +214,167 @@ def test_stream_time_that_jumps_back_keeps_the_ratio_sane() -> None:
     assert isinstance(tokens, dict)
     assert 0 < tokens["kept"] <= tokens["total"]
     assert np.isfinite(tokens["kept_ratio"])
+
+
+# ---------------------------------------------------------------- load, memory, cameras that go
+
+
+def crowd(bench: Bench, pts_s: float, number: int) -> None:
+    """Offer a frame of each of so many cameras, live, and step."""
+    for n in range(number):
+        lane = bench.lanes.lane(f"c{n}", overflow=Overflow.LATEST)
+        lane.offer(replace(changing(pts_s), camera_id=f"c{n}"))
+    bench.runner.step()
+
+
+def live(bench: Bench, seconds: int, number: int) -> None:
+    """Let cameras send a frame every second while the runner goes by its slots."""
+    end_s = bench.clock.seconds + seconds
+    offered_s = dict.fromkeys(range(number), bench.clock.seconds)
+    while bench.clock.seconds < end_s:
+        for n, at_s in offered_s.items():
+            while at_s <= bench.clock.seconds:
+                lane = bench.lanes.lane(f"c{n}", overflow=Overflow.LATEST)
+                lane.offer(replace(changing(at_s), camera_id=f"c{n}"))
+                offered_s[n] = at_s = at_s + bench.load.step.period_ratio
+        bench.runner.step()
+        bench.clock.seconds += 0.25
+
+
+def test_overload_is_announced_answered_with_less_and_recovered_from() -> None:
+    bench = Bench(CAPTION, FIRE, answers=scripted(0.1))
+    bench.engine.clock, bench.engine.cost_s = bench.clock, 0.6
+    live(bench, 60, number=4)  # 2.4 s of frames every second
+    assert bench.load.level == 3
+    assert bench.lanes.lane("c0", overflow=Overflow.LATEST)._pruner.threshold_ratio > 1
+    assert bench.data("answer")[0]["degraded"] is False
+    assert bench.data("answer")[-1]["degraded"] is True
+    bench.engine.cost_s = 0.0
+    live(bench, 130, number=4)
+    assert bench.load.level == 0
+    assert bench.data("answer")[-1]["degraded"] is False
+    assert bench.lanes.lane("c0", overflow=Overflow.LATEST)._pruner.threshold_ratio == 1
+
+
+def test_under_overload_no_camera_goes_without_answers_and_ages_stay_bounded() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    bench.engine.clock, bench.engine.cost_s = bench.clock, 0.4
+    live(bench, 100, number=5)
+    answers = bench.data("answer")
+    for n in range(5):
+        times = sorted(
+            datetime.fromisoformat(str(one["captured_at"]))
+            for one in answers
+            if one["camera_id"] == f"c{n}"
+        )
+        gaps_s = [(b - a).total_seconds() for a, b in pairwise(times)]
+        assert max(gaps_s) <= 10.0  # asked every 5 s, of frames that come late
+    assert max(int(str(one["frame_age_ms"])) for one in answers) < 8000
+
+
+def test_a_camera_that_does_not_fit_waits_and_the_others_do_not_feel_it() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    bench.engine.max_streams = 2
+    for second in range(6):
+        crowd(bench, float(second), 3)
+    assert {one["camera_id"] for one in bench.data("answer")} == {"c0", "c1"}
+    assert bench.waiting_room.why("c2") == "stream c2: needs 110 B, 0 B left"
+    assert len(bench.settled) == 18  # a broker need not keep what is not looked at
+    bench.engine.remove("c0")
+    bench.clock.seconds += 31.0
+    crowd(bench, 40.0, 3)
+    assert bench.waiting_room.why("c2") is None
+    refresh = [frame for frame in bench.engine.shown if frame.stream_id == "c2"]
+    assert [frame.is_refresh for frame in refresh] == [True]
+
+
+def test_frames_there_is_no_memory_for_count_as_not_seen() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    crowd(bench, 0.0, 4)
+    bench.engine.max_batch = 2
+    crowd(bench, 1.0, 4)
+    assert len(bench.engine.shown) == 4
+    bench.clock.seconds += 1.0
+    crowd(bench, 2.0, 4)  # two at a time from now on
+    bench.runner.step()
+    again = bench.engine.shown[4:]
+    assert sorted(frame.stream_id for frame in again) == ["c0", "c1", "c2", "c3"]
+    assert all(frame.is_refresh for frame in again)
+
+
+def test_questions_there_is_no_memory_for_are_owed() -> None:
+    rich, poor = (Bench(CAPTION, FIRE, answers=scripted(0.1)) for _ in range(2))
+    for bench in (rich, poor):
+        crowd(bench, 0.0, 4)
+        bench.engine.asked.clear()
+        bench.engine.max_batch = 4 if bench is poor else None  # frames, and fewer questions
+        crowd(bench, 11.0, 4)
+    due = Counter(rich.engine.asked)
+    assert sum(due.values()) > 4
+    assert poor.engine.asked == []
+    for second in (12.0, 13.0):  # half of the cameras at a time
+        poor.clock.seconds = second
+        crowd(poor, second, 4)
+    assert due <= Counter(poor.engine.asked)
+
+
+def test_a_camera_silent_for_long_frees_its_memory_and_comes_back_whole() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    crowd(bench, 0.0, 2)
+    bench.clock.seconds = 601.0
+    bench.show(replace(changing(601.0), camera_id="c0"))
+    assert set(bench.engine.held) == {"c0"}
+    crowd(bench, 602.0, 2)
+    assert set(bench.engine.held) == {"c0", "c1"}
+    assert [f.is_refresh for f in bench.engine.shown if f.stream_id == "c1"] == [True]
+
+
+def test_the_loop_takes_a_frame_at_the_slot_after_its_arrival() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    lane = bench.lanes.lane("yard", overflow=Overflow.LATEST)
+    bench.clock.seconds = 10.1
+    lane.offer(changing(10.0))
+    stop = Event()
+    bench.runner.run(stop, beat=stop.set)
+    assert bench.clock.seconds == pytest.approx(10.25)
+    assert len(bench.engine.shown) == 1
+
+
+def test_a_source_that_is_held_back_waits_for_no_slot() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    lane = bench.lanes.lane("yard", overflow=Overflow.WAIT)
+    bench.clock.seconds = 10.1
+    lane.offer(changing(10.0))
+    stop = Event()
+    bench.runner.run(stop, beat=stop.set)
+    assert bench.clock.seconds == pytest.approx(10.1)
+    assert len(bench.engine.shown) == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_cameras_killed_at_random_disturb_no_other(data: st.DataObject) -> None:
+    bench = Bench(CAPTION, FIRE, answers=scripted(0.1))
+    bench.engine.max_batch = data.draw(st.sampled_from([None, 2, 5]))
+    offered = 0
+    for second in range(16):
+        here = data.draw(st.sets(st.integers(0, 5)), label=f"cameras at {second} s") | {9}
+        for n in here:
+            lane = bench.lanes.lane(f"c{n}", overflow=Overflow.LATEST)
+            lane.offer(replace(changing(float(second)), camera_id=f"c{n}"))
+            offered += 1
+        if data.draw(st.booleans()):
+            bench.lanes.reset(f"c{data.draw(st.integers(0, 5))}")
+        bench.clock.seconds = second + 0.25
+        bench.runner.step()
+    bench.engine.max_batch = None
+    bench.clock.seconds += 1000.0  # all widths are back
+    for _ in range(10):
+        bench.runner.step()
+    counts = bench.lanes.counts().values()
+    assert offered == sum(one.taken + one.dropped + one.waiting for one in counts)
+    assert sum(one.waiting for one in counts) == 0
+    assert len(bench.settled) == sum(one.taken for one in counts)
+    if bench.engine.num_out_of_memory == 0:
+        mine = [one for one in bench.data("answer") if one["camera_id"] == "c9"]
+        assert len(mine) in (3, 4)

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from model.types import Answer, Question
+from pipeline.admission import WaitingRoom
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, PublishError, SourceError
 from pipeline.lane import Lanes
+from pipeline.load import Load
 from pipeline.messages import Message
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.questions import StandingQuestion
 from pipeline.runner import Runner
+from pipeline.slots import Slots
 from pipeline.sources.base import FrameSource
 from pipeline.types import Frame, Overflow, Receipt, Wanted
 from tests.fakes import NoObserver, ScriptedEngine, ScriptedSource, frame_at
@@ -79,7 +82,10 @@ def make(
 ) -> Supervisor:
     settings = load({"VIGIL_CAMERAS__YARD__URL": "x.mp4", **QUICK, **variables})
     clock = SystemClock()
-    lanes = Lanes(lambda _camera_id: Pruner())
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    slots = Slots(period_s=1.0, per_period=4)
+    ladder = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
+    waiting_room = WaitingRoom()
     outbox = Outbox(None, max_bytes=10_000_000)
     engine = ScriptedEngine(answers or (lambda _c, q: Answer(q.kind, "no", 0.1, 0)))
     worker = Worker(
@@ -87,6 +93,9 @@ def make(
         clock=clock,
         feeds=feeds,
         lanes=lanes,
+        slots=slots,
+        load=ladder,
+        waiting_room=waiting_room,
         outbox=outbox,
         status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
         metrics=Metrics(),
@@ -99,6 +108,10 @@ def make(
             clock=clock,
             observer=NoObserver(),
             new_machine=lambda _camera_id, _standing: None,
+            slots=slots,
+            load=ladder,
+            waiting_room=waiting_room,
+            forget_after_s=600.0,
         ),
         new_publisher=lambda: publisher,
         about={"model": "scripted", "attention": "none"},

@@ -15,8 +15,12 @@ from pipeline.errors import ConfigError
 Progress = Callable[[str], None]
 
 MEASUREMENTS = {
+    "cameras": "worker.commands.bench_cameras",
+    "context": "worker.commands.bench_context",
+    "encode": "worker.commands.bench_encode",
     "ingest": "worker.commands.bench_ingest",
     "prune": "worker.commands.bench_prune",
+    "questions": "worker.commands.bench_questions",
 }
 """What can be measured -> the module whose `measure(progress) -> list[Row]` does it."""
 

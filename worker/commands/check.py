@@ -30,7 +30,7 @@ def check(*, with_model: bool, as_example: bool) -> int:
         from worker.wiring import load_engine  # torch takes seconds to load
 
         engine = load_engine(settings)
-        _say(f"# model {engine.model_name}, attention: {engine.attention_backend}")
+        _say(f"# model {engine.model_name}, attention: {engine.stats.attention_backend}")
     cameras, questions = len(settings.cameras), len(settings.questions)
     _say(f"# {cameras} camera(s), {questions} question(s): the settings are fine")
     return 0

@@ -3,29 +3,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.context import Context
 from model.errors import InputError
 from model.patches import patchify
-from model.prompt import question_suffix
+from model.prompt import HEAD, frame_stamp, question_suffix
 from model.training.loss import answer_loss, answer_rows
 from model.training.packing import IGNORED, pack, write
 from model.training.sample import Exchange, Sample
+from tests.model.growing import logits_of
 from tests.model.training.clips import ASK, clip, network, sample, tokenizer
 
 
 def served_logits(one: Sample, exchange: Exchange) -> Tensor:
-    """The logits of an exchange's answer as a growing context gives them, one forward a frame."""
+    """The logits of an exchange's answer after a sequence that grew frame by frame."""
     model, words = network(), tokenizer()
-    context = Context(model, words, start_pts_s=one.frames[0].pts_s)
-    for frame in one.frames[: exchange.num_seen]:
+    parts = []
+    for index, frame in enumerate(one.frames[: exchange.num_seen]):
+        time_s = frame.pts_s - one.frames[0].pts_s
+        stamp = frame_stamp(time_s, is_first=not index)
+        parts.append(torch.tensor(words.encode(stamp if index else HEAD + stamp)))
         features = model.encode(patchify(frame.pixels), [(4, 6)])
-        kept = torch.from_numpy(np.flatnonzero(frame.keep_mask))
-        context.append(features[kept], pts_s=frame.pts_s)
+        parts.append(features[torch.from_numpy(np.flatnonzero(frame.keep_mask))])
     (question, answer) = exchange.turns[0]
-    answer_ids = [*words.encode(answer), words.im_end_id]
-    with context.fork() as fork:
-        first = fork.extend(words.encode(question_suffix(question)))[None]
-        return torch.cat([first, fork.score(answer_ids[:-1])])
+    asked, said = words.encode(question_suffix(question)), words.encode(answer)
+    parts.append(torch.tensor([*asked, *said]))
+    return logits_of(model, *[part for part in parts if len(part)])[-len(said) - 1 :]
 
 
 @torch.no_grad()

@@ -1,0 +1,139 @@
+"""Words put after contexts, many at once, and thrown away: questions, options, answers.
+
+All branches of all cameras go through the decoder in one packed pass; those that are to be decoded
+go on one token at a time, each step one pass again. A context is read and never written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+
+import torch
+from torch import Tensor
+
+from model.errors import InputError
+from model.kv_cache import KVSequence, PagePool
+from model.network import VideoLlama3
+from model.packed import Prefill, Prefixes, Step, Tails
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Words after a context.
+
+    Attributes:
+        ids: the tokens, one at least.
+        num_scored: of so many of the last ones it is wanted what follows them.
+        max_new_tokens: it may be decoded so far; 0 where nothing is.
+    """
+
+    ids: tuple[int, ...]
+    num_scored: int = 1
+    max_new_tokens: int = 0
+
+
+class Forks:
+    """Branches of any number of contexts; the contexts must stay as they are meanwhile."""
+
+    def __init__(
+        self,
+        model: VideoLlama3,
+        pool: PagePool,
+        branches: Sequence[tuple[KVSequence, Branch]],
+    ) -> None:
+        """Take the branches, each with the context it goes on from; neither is empty.
+
+        Raises:
+            InputError: a branch would pass the model's positions.
+        """
+        for sequence, branch in branches:
+            length = sequence.length + len(branch.ids) + branch.max_new_tokens
+            if length > pool.max_positions:
+                raise InputError(
+                    f"fork: expected at most {pool.max_positions} tokens with its context, "
+                    f"got {length}"
+                )
+        self._model = model
+        self._pool = pool
+        self._branches = [branch for _, branch in branches]
+        # The branches of one context lie side by side, in the order they came.
+        sequences = {id(sequence): sequence for sequence, _ in branches}
+        family_of = {key: family for family, key in enumerate(sequences)}
+        self._families = [family_of[id(sequence)] for sequence, _ in branches]
+        self._order = sorted(range(len(branches)), key=self._families.__getitem__)
+        self._going = [n for n in self._order if branches[n][1].max_new_tokens]
+        self._prefixes = Prefixes(pool, list(sequences.values()), is_kept=bool(self._going))
+        self._tails: Tails | None = None
+
+    @torch.inference_mode()
+    def prefill(self) -> list[Tensor]:
+        """Put every branch's words, in one pass.
+
+        Returns:
+            For each branch, in the order given, (num_scored, V) float32 logits of what follows its
+            last tokens.
+        """
+        language, device = self._model.language, self._model.device
+        laid_out = [self._branches[n] for n in self._order]
+        ends = accumulate(len(branch.ids) for branch in laid_out)
+        rows = {
+            n: range(end - len(self._branches[n].ids), end)
+            for n, end in zip(self._order, ends, strict=True)
+        }
+        self._tails = self._new_tails(rows)
+        attend = Prefill(
+            self._prefixes,
+            [
+                [len(self._branches[n].ids) for n in members]
+                for _, members in groupby(self._order, key=self._families.__getitem__)
+            ],
+            backend=language.backend,
+            store=self._tails.store if self._tails else _forget,
+        )
+        ids = torch.tensor([token for branch in laid_out for token in branch.ids], device=device)
+        hidden = language.forward(language.embed(ids), attend.positions, attend=attend)
+        counts = [branch.num_scored for branch in self._branches]
+        scored = [row for n, count in enumerate(counts) for row in rows[n][-count:]]
+        logits = language.logits(hidden[torch.tensor(scored, device=device)])
+        return list(torch.split(logits, counts))
+
+    @torch.inference_mode()
+    def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:
+        """Put one more token at the end of some branches, in one pass; the others are over.
+
+        Args:
+            tokens: branch, by its place in the order given -> token. Each was in the last step.
+
+        Returns:
+            For each of them the likeliest token that follows and the (V,) float32 logits.
+        """
+        if self._tails is None:
+            raise RuntimeError("expected a prefill before a step")
+        if len(tokens) < len(self._going):
+            self._tails.keep([at for at, n in enumerate(self._going) if n in tokens])
+            self._going = [n for n in self._going if n in tokens]
+        language = self._model.language
+        attend = Step(
+            self._prefixes,
+            [self._families[n] for n in self._going],
+            self._tails,
+            backend=language.backend,
+        )
+        ids = torch.tensor([tokens[n] for n in self._going], device=self._model.device)
+        hidden = language.forward(language.embed(ids), attend.positions, attend=attend)
+        self._tails.advance()
+        logits = language.logits(hidden)
+        likeliest = logits.argmax(dim=-1).tolist()  # waits for the device, once a step
+        return {n: (likeliest[at], logits[at]) for at, n in enumerate(self._going)}
+
+    def _new_tails(self, rows: Mapping[int, range]) -> Tails | None:
+        """Make room for the branches that are to be decoded."""
+        if not self._going:
+            return None
+        going = [self._branches[n] for n in self._going]
+        max_tokens = max(len(branch.ids) + branch.max_new_tokens for branch in going)
+        return Tails(self._pool, [rows[n] for n in self._going], max_tokens=max_tokens)
+
+
+def _forget(layer: int, keys: Tensor, values: Tensor) -> None:
+    """Keep nothing: no branch goes on."""

@@ -1,0 +1,109 @@
+"""A part of a frame on its way through the encoder: which tokens, their pixels, their places."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import InputError
+from model.types import MERGE_SIZE, TOKEN_PX, PrunedFrame
+
+PATCHES = MERGE_SIZE**2
+"""Patches of a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class FramePart:
+    """What a pass does with one frame.
+
+    Attributes:
+        frame: the frame.
+        run: (t,) int64, ascending: tokens that go through the encoder.
+        sent: (n,) int64, ascending: which of those, counted from 0, come out.
+    """
+
+    frame: PrunedFrame
+    run: NDArray[np.int64]
+    sent: NDArray[np.int64]
+
+    @classmethod
+    def whole(cls, frame: PrunedFrame) -> Self:
+        """Every token goes through and comes out."""
+        every = np.arange(frame.grid.num_tokens)
+        return cls(frame, every, every)
+
+    @classmethod
+    def kept_of_whole(cls, frame: PrunedFrame) -> Self:
+        """Every token goes through, for the kept ones; none where none is kept."""
+        kept = np.flatnonzero(frame.keep_mask)
+        return cls(frame, np.arange(frame.grid.num_tokens) if len(kept) else kept, kept)
+
+    @classmethod
+    def kept(cls, frame: PrunedFrame) -> Self:
+        """The kept tokens go through and come out."""
+        kept = np.flatnonzero(frame.keep_mask)
+        return cls(frame, kept, np.arange(len(kept)))
+
+    @classmethod
+    def changed(cls, frame: PrunedFrame) -> Self:
+        """Kept and stale tokens go through, the kept ones come out."""
+        if frame.stale_mask is None:
+            return cls.kept(frame)
+        run = np.flatnonzero(frame.keep_mask | frame.stale_mask)
+        return cls(frame, run, np.searchsorted(run, np.flatnonzero(frame.keep_mask)))
+
+    @property
+    def num_patches(self) -> int:
+        """Patches that go through."""
+        return len(self.run) * PATCHES
+
+    @property
+    def patches(self) -> NDArray[np.int64]:
+        """Those patches, (num_patches,), as rows of the whole frame in the encoder's order."""
+        return (self.run[:, None] * PATCHES + np.arange(PATCHES)).ravel()
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """The (row, column) of each, (num_patches, 2)."""
+        cols = self.frame.grid.cols
+        corners = np.stack((self.run // cols, self.run % cols), axis=-1) * MERGE_SIZE
+        inside = np.indices((MERGE_SIZE, MERGE_SIZE)).reshape(2, -1).T  # (4, 2)
+        return (corners[:, None] + inside).reshape(-1, 2)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The tokens' pixels, (t, 28, 28, 3) uint8: pictures of one token for `patchify`."""
+        rows, cols = self.frame.keep_mask.shape
+        tiles = self.frame.pixels.reshape(rows, TOKEN_PX, cols, TOKEN_PX, 3)
+        return np.ascontiguousarray(tiles[self.run // cols, :, self.run % cols])
+
+
+def check_frame(frame: PrunedFrame) -> None:
+    """Refuse a frame whose arrays or time do not fit each other.
+
+    Raises:
+        InputError: with what was expected of which stream, and what came.
+    """
+    name, mask, stale, pixels = (
+        f"stream {frame.stream_id}",
+        frame.keep_mask,
+        frame.stale_mask,
+        frame.pixels,
+    )
+    if mask.ndim != 2 or mask.dtype != np.bool_ or not mask.size:
+        raise InputError(
+            f"{name}: expected a keep mask of bool (rows, cols), got {mask.dtype} {mask.shape}"
+        )
+    if stale is not None and (stale.dtype != np.bool_ or stale.shape != mask.shape):
+        raise InputError(
+            f"{name}: expected a stale mask of bool {mask.shape}, got {stale.dtype} {stale.shape}"
+        )
+    expected = (frame.grid.height_px, frame.grid.width_px, 3)
+    if pixels.shape != expected or pixels.dtype != np.uint8:
+        raise InputError(
+            f"{name}: expected pixels of uint8 {expected}, got {pixels.dtype} {pixels.shape}"
+        )
+    if not math.isfinite(frame.pts_s):
+        raise InputError(f"{name}: expected a finite pts_s, got {frame.pts_s}")

@@ -1,0 +1,218 @@
+"""One packed pass of the decoder: branches of many prefixes, each prefix attended once.
+
+A branch is a run of rows that goes on where its prefix ends: the words of a question after what a
+camera has shown, or the next frame itself. Its rows see the whole prefix and, causally, their own
+branch. The branches of one prefix are one run of queries to it, whatever their number; the two
+parts are merged by log-sum-exp, which is exact.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model.attention import (
+    Backend,
+    Segments,
+    attention_with_lse,
+    merge,
+    padded_attention_with_lse,
+)
+from model.kv_cache import KVSequence, PagePool
+
+
+class Store(Protocol):
+    """Where a pass leaves a layer's new keys and values, (N, num_kv_heads, head_dim) each."""
+
+    def __call__(self, layer: int, keys: Tensor, values: Tensor) -> None: ...
+
+
+class Prefixes:
+    """The keys and values of sequences, laid end to end for a pass, or for as long as one decodes.
+
+    Attributes:
+        lengths: tokens of each.
+        device: where they lie.
+    """
+
+    def __init__(self, pool: PagePool, sequences: Sequence[KVSequence], *, is_kept: bool) -> None:
+        """Take the sequences as they are now.
+
+        Args:
+            pool: where they lie.
+            sequences: those with tokens first: the empty ones have no segment.
+            is_kept: every layer is laid out once and kept, since more passes follow.
+        """
+        self.lengths = tuple(sequence.length for sequence in sequences)
+        slots = torch.cat([sequence.slots(0, sequence.length) for sequence in sequences])
+        self.device = pool.device
+        self._pool = pool
+        self._slots = slots.to(pool.device)
+        self._kept: dict[int, tuple[Tensor, Tensor]] | None = {} if is_kept else None
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Give one layer's keys and values, (sum of lengths, num_kv_heads, head_dim) each."""
+        if self._kept is None:
+            return self._pool.read(layer, self._slots)
+        if layer not in self._kept:
+            self._kept[layer] = self._pool.read(layer, self._slots)
+        return self._kept[layer]
+
+    def segments(self, num_queries: Sequence[int]) -> Segments:
+        """Say what so many queries of each prefix see; the empty prefixes are left out."""
+        num_seen = sum(length > 0 for length in self.lengths)
+        return Segments.of(num_queries[:num_seen], self.lengths[:num_seen], device=self.device)
+
+
+class Prefill:
+    """What the rows of new branches see: an `Attend` for one pass of the decoder.
+
+    Attributes:
+        positions: (N,) int64, each row's place in its own sequence.
+    """
+
+    def __init__(
+        self,
+        prefixes: Prefixes,
+        branch_lengths: Sequence[Sequence[int]],
+        *,
+        backend: Backend,
+        store: Store,
+    ) -> None:
+        """Lay out the rows.
+
+        Args:
+            prefixes: the sequences that are gone on with.
+            branch_lengths: for each, the rows of its branches, which lie end to end in this order.
+            backend: attention kernels.
+            store: told of each layer's keys and values.
+        """
+        device = prefixes.device
+        own = [length for lengths in branch_lengths for length in lengths]
+        num_rows = [sum(lengths) for lengths in branch_lengths]
+        self._prefixes = prefixes
+        self._own = Segments.of(own, device=device)
+        self._seen = prefixes.segments(num_rows)
+        self._num_seeing = sum(self._seen.query_lengths)
+        self._backend = backend
+        self._store = store
+        starts = [
+            start
+            for start, lengths in zip(prefixes.lengths, branch_lengths, strict=True)
+            for _ in lengths
+        ]
+        positions = [
+            torch.arange(start, start + length) for start, length in zip(starts, own, strict=True)
+        ]
+        self.positions = torch.cat(positions).to(device)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend each row to its prefix and its branch."""
+        self._store(layer, k, v)
+        out, lse = attention_with_lse(
+            q, k, v, segments=self._own, backend=self._backend, is_causal=True
+        )
+        seeing = slice(self._num_seeing)
+        if not self._num_seeing:
+            return out
+        keys, values = self._prefixes.read(layer)
+        found = attention_with_lse(
+            q[seeing], keys, values, segments=self._seen, backend=self._backend
+        )
+        merged = merge(found, (out[seeing], lse[seeing]))
+        return merged if len(merged) == len(q) else torch.cat([merged, out[self._num_seeing :]])
+
+
+class Tails:
+    """The keys and values of branches that are decoded, padded to one length.
+
+    Attributes:
+        lengths: (B,) int64 on the device, tokens of each branch so far.
+        max_tokens: what each has room for.
+    """
+
+    def __init__(
+        self,
+        pool: PagePool,
+        rows: Sequence[range],
+        *,
+        max_tokens: int,
+    ) -> None:
+        """Make room.
+
+        Args:
+            pool: whose keys these continue.
+            rows: where each branch's first tokens lie in the pass that brings them.
+            max_tokens: of the longest branch with all that it may come to say.
+        """
+        self.max_tokens = max_tokens
+        self.lengths = torch.tensor([len(one) for one in rows], device=pool.device)
+        self._layers = pool.new_tails(len(rows), max_tokens)
+        self._rows = torch.tensor([row for one in rows for row in one], device=pool.device)
+        places = [n * max_tokens + at for n, one in enumerate(rows) for at in range(len(one))]
+        self._places = torch.tensor(places, device=pool.device)
+
+    def store(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Pick the branches' rows out of a prefill."""
+        for slab, rows in zip(self._layers[layer], (keys, values), strict=True):
+            slab.flatten(0, 1).index_copy_(0, self._places, rows.index_select(0, self._rows))
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put one token at each branch's end; give (B, max_tokens, num_kv_heads, head_dim) each."""
+        keys_so_far, values_so_far = self._layers[layer]
+        branches = torch.arange(len(keys), device=keys.device)
+        keys_so_far[branches, self.lengths] = keys
+        values_so_far[branches, self.lengths] = values
+        return keys_so_far, values_so_far
+
+    def advance(self) -> None:
+        """Count the token that every layer has appended."""
+        self.lengths = self.lengths + 1
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Let go of every branch but these."""
+        at = torch.tensor(indices, device=self.lengths.device)
+        self.lengths = self.lengths[at]
+        self._layers = [(keys[at], values[at]) for keys, values in self._layers]
+
+
+class Step:
+    """What the newest token of every decoded branch sees: an `Attend` for one pass."""
+
+    def __init__(
+        self,
+        prefixes: Prefixes,
+        families: Sequence[int],
+        tails: Tails,
+        *,
+        backend: Backend,
+    ) -> None:
+        """Lay out one token of each branch.
+
+        Args:
+            prefixes: what the branches go on from, none of them empty.
+            families: for each branch the index of its prefix, ascending.
+            tails: the branches so far.
+            backend: attention kernels.
+        """
+        counts = [families.count(index) for index in range(len(prefixes.lengths))]
+        starts = torch.tensor([prefixes.lengths[index] for index in families])
+        self._prefixes = prefixes
+        self._seen = prefixes.segments(counts)
+        self._starts = starts.to(tails.lengths.device)
+        self._tails = tails
+        self._backend = backend
+
+    @property
+    def positions(self) -> Tensor:
+        """Each token's place in its own sequence, (B,) int64."""
+        return self._starts + self._tails.lengths
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend each token to its prefix and to its branch, itself among it."""
+        keys, values = self._tails.append(layer, k, v)
+        said = padded_attention_with_lse(q, keys, values, lengths=self._tails.lengths + 1)
+        keys, values = self._prefixes.read(layer)
+        seen = attention_with_lse(q, keys, values, segments=self._seen, backend=self._backend)
+        return merge(seen, said)

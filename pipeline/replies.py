@@ -1,0 +1,130 @@
+"""From an answer to the messages it makes, and to the state of its event."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from model.types import Answer, Window
+from pipeline.messages import (
+    Circumstances,
+    Message,
+    answer_message,
+    caption_message,
+    event_message,
+)
+from pipeline.questions import StandingQuestion
+from pipeline.watched import Ask, Watched
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReplies:
+    """What one slot has to say, to be stored together.
+
+    Attributes:
+        messages: in the order they were made.
+        states: snapshots of the event machines that moved, by `state_name`.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+
+    def add(
+        self, ask: Ask, answer: Answer, *, camera: Watched, circumstances: Circumstances
+    ) -> None:
+        """Make the messages of one answer, and step its event machine."""
+        standing = ask.standing
+        if answer.kind == "caption":
+            self.messages.append(caption_message(circumstances, text=answer.text))
+            return
+        published = _published(answer, standing)
+        self.messages.append(
+            answer_message(
+                circumstances,
+                question_id=standing.id,
+                question=standing.question.text,
+                kind=answer.kind,
+                answer=published,
+                p=answer.p,
+                reused=ask.stands is not None,
+            )
+        )
+        machine = camera.machines.get(standing.id)
+        if machine is None:
+            return
+        p = None if published == "unknown" else _event_p(answer, standing)
+        transition = machine.step(p, ask.sent.frame.captured_at)
+        if transition is None:
+            return
+        self.states[state_name(circumstances.camera_id, standing)] = machine.snapshot()
+        self.messages.append(
+            event_message(
+                circumstances,
+                question_id=standing.id,
+                question=standing.question.text,
+                kind=answer.kind,
+                phase=transition.phase,
+                event_id=transition.event_id,
+                answer=published,
+                p=transition.p,
+                started_at=transition.started_at,
+                ended_at=transition.ended_at,
+            )
+        )
+
+
+def circumstances_of(
+    ask: Ask,
+    *,
+    camera: Watched,
+    window: Window | None,
+    inferred_at: datetime,
+    model: str,
+    degraded: bool,
+) -> Circumstances:
+    """Return what the model had seen of a camera when it answered."""
+    frame = ask.sent.frame
+    start_pts_s = window.start_pts_s if window else frame.pts_s
+    tokens_kept, tokens_total = camera.tokens
+    return Circumstances(
+        camera_id=frame.camera_id,
+        captured_at=frame.captured_at,
+        inferred_at=inferred_at,
+        window_start=_earlier(frame.captured_at, frame.pts_s - start_pts_s),
+        window_end=frame.captured_at,
+        window_frames=window.num_frames if window else 0,
+        tokens_kept=tokens_kept,
+        tokens_total=tokens_total,
+        model=model,
+        degraded=degraded,
+    )
+
+
+def state_name(camera_id: str, standing: StandingQuestion) -> str:
+    """Return the name an event machine's snapshot has in the outbox."""
+    return f"{camera_id}/{standing.id}"
+
+
+def _published(answer: Answer, standing: StandingQuestion) -> str | int:
+    """Return the answer as it stands in messages: a yes or no that is in doubt is `unknown`."""
+    if answer.kind == "yes_no" and answer.p is not None:
+        low, high = standing.unknown_band
+        return "unknown" if low <= answer.p < high else answer.text
+    return int(answer.text) if answer.kind == "count" else answer.text
+
+
+def _event_p(answer: Answer, standing: StandingQuestion) -> float | None:
+    """Return how probable it is that what the event is about holds.
+
+    For a choice or count other than the event's own this is what is left beside the answer given:
+    an upper bound, so that a doubtful answer neither starts nor ends an event.
+    """
+    if answer.p is None:
+        return None
+    if isinstance(standing.event_on, int):
+        return answer.p if int(answer.text) >= standing.event_on else 1.0 - answer.p
+    if isinstance(standing.event_on, str):
+        return answer.p if answer.text == standing.event_on else 1.0 - answer.p
+    return answer.p
+
+
+def _earlier(at: datetime, seconds: float) -> datetime:
+    return at - timedelta(seconds=max(0.0, seconds))

@@ -1,0 +1,107 @@
+"""The second cut into slots: when the inference thread looks, and when each camera is sampled.
+
+A frame is due at the first slot that begins after it has arrived. Cameras that are sampled at one
+moment would fill one slot and leave the others empty, so their moments are spread: the n-th camera
+samples at the n-th point of a Halton sequence (0, 1/2, 1/4, 3/4, 1/8 ... of the period), of which
+any beginning is spread evenly. A camera keeps its number for as long as it is here, so another one
+that comes or goes moves nobody.
+"""
+
+from itertools import count
+from math import floor
+from threading import Lock
+
+from pipeline.errors import ConfigError
+
+WIDEN_AFTER_S = 60.0
+
+
+def halton(number: int, base: int) -> float:
+    """Return point `number`, from 0, of the Halton sequence of a prime base, in [0, 1)."""
+    share, place = 0.0, 1.0
+    while number:
+        number, digit = divmod(number, base)
+        place /= base
+        share += digit * place
+    return share
+
+
+class Slots:
+    """Slots of equal length, the cameras spread over them. Safe from any thread.
+
+    Not guaranteed: that a camera's frames come when they are wanted. A late frame goes with the
+    slot it is in time for; no slot waits for it.
+    """
+
+    def __init__(self, *, period_s: float, per_period: int) -> None:
+        """Begin with no camera.
+
+        Args:
+            period_s: between two frames of a camera.
+            per_period: slots in it.
+
+        Raises:
+            ConfigError: either is not positive.
+        """
+        if not (period_s > 0 and per_period > 0):
+            raise ConfigError(
+                f"slots: expected a positive period and number, got {period_s} s, {per_period}"
+            )
+        self.period_s = period_s
+        self.slot_s = period_s / per_period
+        self._lock = Lock()
+        self._numbers: dict[str, int] = {}
+        self._max_frames: int | None = None
+        self._widen_at_s = 0.0
+
+    def due_s(self, arrived_s: float) -> float:
+        """Return when the slot begins that takes a frame of this arrival; both monotonic."""
+        return (floor(arrived_s / self.slot_s) + 1) * self.slot_s
+
+    def number(self, camera_id: str) -> int:
+        """Return a camera's number; one that is new gets the lowest that is free."""
+        with self._lock:
+            if camera_id not in self._numbers:
+                taken = set(self._numbers.values())
+                self._numbers[camera_id] = next(n for n in count() if n not in taken)
+            return self._numbers[camera_id]
+
+    def first_gap_s(self, camera_id: str, now_s: float) -> float:
+        """Return how long after its first frame, now, a camera is sampled again.
+
+        Between half a period and one and a half, so that from then on its frames arrive in the
+        middle of its slot, ready for the next one.
+        """
+        phase_s = halton(self.number(camera_id), 2) * self.period_s
+        at_s = floor(phase_s / self.slot_s) * self.slot_s + self.slot_s / 2
+        gap_s = (at_s - now_s) % self.period_s
+        return gap_s if gap_s >= self.period_s / 2 else gap_s + self.period_s
+
+    def ask_share(self, camera_id: str) -> float:
+        """Return where between two askings a camera's questions are due, in [0, 1).
+
+        Of another base than the moments of sampling: one slot would else get all the questions of
+        its second.
+        """
+        return halton(self.number(camera_id), 3)
+
+    def remove(self, camera_id: str) -> None:
+        """Give a camera's number back."""
+        with self._lock:
+            self._numbers.pop(camera_id, None)
+
+    # -- how many frames a slot may take ---------------------------------------------------------
+
+    def narrow(self, num_frames: int, now_s: float) -> None:
+        """Note that the device had no memory for so many frames at once: half of them next time."""
+        self._max_frames = max(1, num_frames // 2)
+        self._widen_at_s = now_s + WIDEN_AFTER_S
+
+    def max_frames(self, now_s: float) -> int | None:
+        """Return how many frames a slot may take; None for any number. Doubles with time."""
+        if self._max_frames is not None and now_s >= self._widen_at_s:
+            self._max_frames *= 2
+            self._widen_at_s = now_s + WIDEN_AFTER_S
+            if self._max_frames > len(self._numbers):
+                self._max_frames = None
+        return self._max_frames

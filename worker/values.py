@@ -1,0 +1,109 @@
+"""How the values of settings are written: durations, sizes, lists, shares, regions."""
+
+import re
+import socket
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from pipeline.errors import ConfigError
+from pipeline.regions import Region
+
+SLUG = r"[a-z0-9][a-z0-9_-]{0,63}"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?B|B|)")
+_UNIT_BYTES = {
+    "": 1,
+    "B": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", start=1)},
+    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", start=1)},
+}
+
+
+def _size_bytes(value: object) -> object:
+    """Read `20GiB`, `512MiB`, `2GB` and a plain number of bytes."""
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("expected a size such as 20GiB or 512MiB")
+        return int(float(match[1]) * _UNIT_BYTES[match[2]])
+    return value
+
+
+def _duration_s(value: object) -> object:
+    """Read `30s`, `250ms`, `5m`, `1h` as seconds."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("expected a duration such as 30s, 250ms, 5m or 1h")
+        return float(match[1]) * _UNIT_S[match[2]]
+    return value
+
+
+def _words(value: object) -> object:
+    """Read `a, b` as ("a", "b")."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return value
+
+
+def _n_of_m(value: object) -> object:
+    """Read `2/3` as (2, 3)."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)/(\d+)", value.strip())
+        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 100:
+            raise ValueError("expected N/M with 1 <= N <= M <= 100, such as 2/3")
+        return int(match[1]), int(match[2])
+    return value
+
+
+def _band(value: object) -> object:
+    """Read `0.4-0.6` as (0.4, 0.6)."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(0?\.\d+|[01])-(0?\.\d+|[01])", value.strip())
+        if match is None or float(match[1]) > float(match[2]):
+            raise ValueError("expected LOW-HIGH within 0 and 1, such as 0.4-0.6")
+        return float(match[1]), float(match[2])
+    return value
+
+
+def host_name() -> str:
+    """Return this host's name as a slug."""
+    return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
+
+
+def _regions(value: object) -> object:
+    """Read `0,0,0.3,0.1; 0.9,0,1,1` as two regions: left, top, right, bottom."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(
+            Region(*(float(edge) for edge in part.split(",")))
+            for part in value.split(";")
+            if part.strip()
+        )
+    except (TypeError, ValueError, ConfigError):
+        raise ValueError(
+            "expected LEFT,TOP,RIGHT,BOTTOM with edges from 0 to 1, several separated by ;"
+        ) from None
+
+
+def scheme(url: SecretStr) -> str:
+    """Return an address's scheme in lower case; "" for a path."""
+    scheme, found, _ = url.get_secret_value().partition("://")
+    return scheme.lower() if found else ""
+
+
+Duration = Annotated[float, BeforeValidator(_duration_s), Field(gt=0, le=7 * 24 * 3600)]
+DurationOrZero = Annotated[float, BeforeValidator(_duration_s), Field(ge=0, le=7 * 24 * 3600)]
+Size = Annotated[int, BeforeValidator(_size_bytes), Field(ge=0, le=1024**5)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+NOfM = Annotated[tuple[int, int], BeforeValidator(_n_of_m)]
+Band = Annotated[tuple[float, float], BeforeValidator(_band)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Regions = Annotated[tuple[Region, ...], BeforeValidator(_regions)]
+Slug = Annotated[str, Field(pattern=rf"^{SLUG}$")]
