@@ -13,12 +13,13 @@ from model.training.folder import write_folder, write_tokenizer
 from model.training.loop import Progress
 from model.training.nano import fresh, nano_config
 from model.training.pretrain import Namer
-from model.training.recipe import Plan, run_naming, run_stage
+from model.training.recipe import Plan, run_naming, run_saying, run_stage
 from model.training.rendered import Rendered
 from model.training.samples import Asked, script_sample
 from model.training.scenes import Scene
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
+from model.training.words import Speaker
 from model.types import MERGE_SIZE
 
 VOCAB_SIZE = 1024
@@ -38,7 +39,8 @@ CARD = """\
 # beginning
 
 Where vigil-nano's recipe starts: an encoder that was trained to name what tokens show and a
-decoder that was trained on scenes in words. The projector is as it was drawn.
+decoder that was trained on scenes in words, with a projector that brings the one's tokens close
+to the other's words.
 """
 
 
@@ -49,8 +51,8 @@ def begin(rendered: Rendered, *, plan: Plan, seed: int, out: Path) -> Iterator[P
         rendered: the scenes.
         plan: of the encoder's training; the decoder's takes as many steps of half the size.
         seed: of the weights.
-        out: the folder to make; `words` in it holds the tokenizer, `naming` and `reading` the
-            states of the two trainings.
+        out: the folder to make; `words` in it holds the tokenizer, `naming`, `reading` and
+            `saying` the states of the three trainings.
     """
     words = out / "words"
     if not (words / "tokenizer.json").is_file():
@@ -73,6 +75,10 @@ def begin(rendered: Rendered, *, plan: Plan, seed: int, out: Path) -> Iterator[P
     yield from run_stage(
         model, tokenizer, READING, sample=scripts.sample, plan=half, out=out / "reading"
     )
+    model.vision.requires_grad_(requires_grad=True)
+    model.projector.requires_grad_(requires_grad=True)
+    speaker = Speaker(model, tokenizer)
+    yield from run_saying(speaker, clip=rendered.labelled, plan=plan, out=out / "saying")
     write_folder(model, out, tokenizer_source=words, card=CARD, image_merge_size=MERGE_SIZE)
 
 

@@ -19,8 +19,10 @@ from model.training.packing import Packed, pack
 from model.training.pretrain import Labelled, Namer
 from model.training.sample import Sample
 from model.training.stages import Stage, parameter_groups
+from model.training.words import Speaker
 
 MAX_TOKENS = 65_536
+SAYING_RATES = {"vision": 6e-4, "projector": 2e-3, "scale": 1e-2}
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 
@@ -98,6 +100,26 @@ def run_naming(
         [{"params": parameters, "lr": rate}],
         loss=namer.loss,
         schedule=Schedule(plan.num_steps, save_every=plan.save_every, warmup_share=0.05),
+        out=out,
+        compute_dtype=plan.compute_dtype,
+    )
+    yield from loop.run(_feed(clip, list, plan))
+
+
+def run_saying(
+    speaker: Speaker, *, clip: Callable[[int], Labelled], plan: Plan, out: Path
+) -> Iterator[Progress]:
+    """Train a projector, and its encoder a little, to say what tokens show: see `words`."""
+    groups = [
+        {"params": list(speaker.model.vision.parameters()), "lr": SAYING_RATES["vision"]},
+        {"params": list(speaker.model.projector.parameters()), "lr": SAYING_RATES["projector"]},
+        {"params": [speaker.scale, speaker.bias], "lr": SAYING_RATES["scale"]},
+    ]
+    loop: Loop[list[Labelled]] = Loop(
+        speaker,
+        groups,
+        loss=speaker.loss,
+        schedule=Schedule(plan.num_steps, save_every=plan.save_every),
         out=out,
         compute_dtype=plan.compute_dtype,
     )

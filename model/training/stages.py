@@ -110,7 +110,7 @@ NANO: tuple[Stage, ...] = (
     Stage(
         2,
         PAPER[1].name,
-        rates={"vision": 8e-4, "projector": 1e-3, "language": 8e-4},
+        rates={"vision": 3e-4, "projector": 6e-4, "language": 1e-3},
         has_token_compression=False,
         image_merge=2,
         video_merge=2,
@@ -119,7 +119,7 @@ NANO: tuple[Stage, ...] = (
     Stage(
         3,
         PAPER[2].name,
-        rates={"vision": 8e-4, "projector": 8e-4, "language": 8e-4},
+        rates={"vision": 3e-4, "projector": 6e-4, "language": 1e-3},
         has_token_compression=True,
         image_merge=2,
         video_merge=2,
@@ -128,7 +128,7 @@ NANO: tuple[Stage, ...] = (
     Stage(
         4,
         PAPER[3].name,
-        rates={"vision": 8e-4, "projector": 8e-4, "language": 8e-4},
+        rates={"vision": 3e-4, "projector": 6e-4, "language": 1e-3},
         has_token_compression=True,
         image_merge=2,
         video_merge=2,

@@ -69,7 +69,9 @@ def held(engine: Engine) -> tuple[int, int, int]:
     """Bytes on the device and contexts alive."""
     gc.collect()
     stats = engine.stats
-    alive = sum(type(one) is Context for one in gc.get_objects())
+    alive = sum(
+        type(one) is Context and one.sequence._pool is engine._pool for one in gc.get_objects()
+    )
     return stats.context_bytes, stats.vision_cache_bytes, alive
 
 

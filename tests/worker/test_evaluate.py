@@ -21,8 +21,7 @@ WAYS = ("full_paper", "full_adaptive", "delta_adaptive", "isolated_adaptive")
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eval_clips, "SHORTEST_FRAMES", 3)
-    monkeypatch.setattr(eval_clips, "LONGEST_FRAMES", 4)
+    monkeypatch.setattr(eval_clips, "stretch", lambda _rng: (0.0, 4))
     monkeypatch.setattr(eval_clips, "NUM_COMPARED", 1)
 
 

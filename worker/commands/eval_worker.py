@@ -114,16 +114,23 @@ def measure(folder: str, *, first_seed: int, minutes: float, progress: Progress)
         for index, scene in enumerate(scenes):
             progress(f"rendering scene {index + 1} of {number}, {scene.duration_s:.0f} s")
             filmed.append(film(scene, Path(made), camera_id=f"scene-{index}"))
-        settings = settings_for(folder, filmed, redis_url=redis_url)
         clock = SystemClock()
         begun_s = clock.monotonic_s()
-        play(settings, num_frames=sum(len(one.pictures) for one in filmed), progress=progress)
+        # One after the other: the first camera of a worker is sampled on the whole second, and
+        # the others between, at moments that no message tells.
+        for one in filmed:
+            settings = settings_for(folder, [one], redis_url=redis_url)
+            play(settings, num_frames=len(one.pictures), progress=progress)
         spent_s = clock.monotonic_s() - begun_s
         answers = {one.camera_id: replies(redis_url, one.camera_id, "answer") for one in filmed}
         events = {one.camera_id: replies(redis_url, one.camera_id, "event") for one in filmed}
     told = [x for one in filmed for x in judged_answers(one.scene, answers[one.camera_id])]
     progress("asking the engine about the same moments without codec and worker")
-    direct = [answer for one in filmed for answer in judged_directly(settings, one)]
+    direct = [
+        answer
+        for one in filmed
+        for answer in judged_directly(settings_for(folder, [one], redis_url=redis_url), one)
+    ]
     streamed_s = sum(one.scene.duration_s for one in filmed)
     return [
         _read_row(filmed, num_read=sum(map(len, answers.values()))),
