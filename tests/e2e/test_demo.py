@@ -39,7 +39,7 @@ def test_the_demo_shows_captions_an_answer_and_the_kept_ratio(redis_executable: 
             for stay, actions in timeline.seen(float(start_s), float(end_s))
         ]
         assert words == ("; ".join(there) or "nothing")
-    (start_s, end_s, _) = truths[-1]
-    assert float(start_s) == 0.0, "play begins with the clip's first picture"
-    assert float(end_s) == pytest.approx(10.0, abs=1.0)
+    begins_s = [float(start_s) for start_s, _, _ in truths]
+    assert begins_s == [0.0] * len(truths), "play begins with the clip's first picture"
+    assert 8.0 < float(truths[1][1]) < 16.0, "and goes on at its own pace"
     assert re.search(r"\ntruth +captions: \d+ of \d+ stated facts right", done.stdout)
