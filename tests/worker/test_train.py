@@ -13,9 +13,9 @@ NANO = Path(__file__).resolve().parents[2] / "model" / "nano"
 
 
 def train(out: Path, *more: str, stage: int = 3, steps: int = 2) -> int:
-    return main(
-        ["train", "--stage", str(stage), "--from", str(NANO), "--out", str(out), *more, "--steps", str(steps), "--batch", "1", "--scenes", "1", "--workers", "0", "--memo", str(out.parent / "clips"), "--max-tokens-per-frame", "16"]
-    )
+    given = f"--batch 1 --scenes 1 --workers 0 --max-tokens-per-frame 16 --steps {steps}"
+    folders = ["--from", str(NANO), "--out", str(out), "--memo", str(out.parent / "clips")]
+    return main(["train", "--stage", str(stage), *folders, *given.split(), *more])
 
 
 def losses(out: Path) -> list[float]:
