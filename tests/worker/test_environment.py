@@ -40,6 +40,20 @@ def test_regions_are_rectangles_in_fractions_of_the_picture() -> None:
     assert settings.cameras["gate"].ignore == (Region(0, 0, 0.3, 0.1), Region(0.9, 0, 1, 1))
 
 
+@pytest.mark.parametrize(
+    ("written", "num_bytes"),
+    [("20GiB", 20 * 1024**3), ("512MiB", 512 * 1024**2), ("2.5GB", 2_500_000_000), ("0", 0)],
+)
+def test_sizes_have_units(written: str, num_bytes: int) -> None:
+    settings = load(GATE | {"VIGIL_MODEL__MEMORY_BUDGET": written})
+    assert settings.model.memory_budget == num_bytes
+
+
+def test_a_size_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="VIGIL_MODEL__MEMORY_BUDGET: expected a size such as"):
+        load(GATE | {"VIGIL_MODEL__MEMORY_BUDGET": "20 apples"})
+
+
 def test_ids_with_underscores_and_digits_are_read() -> None:
     settings = load({"VIGIL_CAMERAS__FRONT_DOOR_2__URL": "a.mp4"})
     assert list(settings.cameras) == ["front_door_2"]

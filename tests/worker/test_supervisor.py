@@ -232,6 +232,50 @@ def test_a_picture_that_never_changes_is_reported_frozen(
     until(lambda: [one["state"] for one in publisher.data("status")][-1:] == ["frozen"])
 
 
+def test_a_camera_says_when_it_waits_for_memory_and_when_less_is_done(
+    running: Callable[[Supervisor], Thread],
+) -> None:
+    def drip() -> Iterator[Frame]:
+        for index in range(200):
+            time.sleep(0.02)
+            yield frame_at(float(index))
+
+    source = ScriptedSource([])
+    source.frames = drip  # type: ignore[method-assign]  # a slow script
+    publisher = Delivered()
+    supervisor = make(feed(lambda: source), publisher=publisher)
+    worker = supervisor._worker
+
+    def last() -> tuple[str, str | None, str | None]:
+        told = publisher.data("status")[-1] if publisher.data("status") else {}
+        return told.get("state", ""), told.get("reason"), told.get("detail")
+
+    running(supervisor)
+    until(lambda: last()[0] == "online")
+    worker.load.level, worker.load.reason = 2, "frame_age"
+    until(lambda: last() == ("degraded", "load_threshold", "level 2: frame_age"))
+    worker.waiting_room.refuse("yard", "needs 12 MiB, 3 MiB left", now_s=0.0)
+    until(lambda: last() == ("degraded", "no_memory", "needs 12 MiB, 3 MiB left"))
+    worker.waiting_room.leave("yard")
+    worker.load.level = 0
+    until(lambda: last()[0] == "online")
+
+
+def test_live_cameras_are_sampled_in_turns_and_slower_under_load() -> None:
+    supervisor = make(feed(lambda: ScriptedSource([])), publisher=Delivered())
+    live = replace(feed(lambda: ScriptedSource([])), overflow=Overflow.LATEST)
+    load = supervisor._worker.load
+    cadence = supervisor._paced(supervisor._sampling("yard", live), live)
+    taken = [tick / 10 for tick in range(300) if cadence.due(tick / 10)]
+    assert 29 <= len(taken) <= 31
+    load.level = 3
+    slow = supervisor._paced(supervisor._sampling("yard", live), live)
+    assert 14 <= sum(slow.due(tick / 10) for tick in range(300)) <= 16
+    held = feed(lambda: ScriptedSource([]))
+    whole = supervisor._paced(supervisor._sampling("yard", held), held)
+    assert sum(whole.due(tick / 10) for tick in range(300)) == 30
+
+
 def test_private_regions_are_black_before_anything_sees_them(
     running: Callable[[Supervisor], Thread],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from threading import Event, Thread
 
 import numpy as np
@@ -155,11 +156,11 @@ class Seen:
         self, num_cameras: int, *, num_dropped: int, level: int, context_tokens: float
     ) -> Trial:
         """Return what it comes to."""
-        ages_s = np.array(self._ages_s or [float("inf")])
+        p50_s, p95_s = np.percentile(self._ages_s, (50, 95)) if self._ages_s else (inf, inf)
         return Trial(
             num_cameras=num_cameras,
-            age_p50_s=float(np.percentile(ages_s, 50)),
-            age_p95_s=float(np.percentile(ages_s, 95)),
+            age_p50_s=float(p50_s),
+            age_p95_s=float(p95_s),
             num_answers=len(self._ages_s),
             num_dropped=num_dropped,
             num_late=self._num_late,
