@@ -142,8 +142,6 @@ def test_answers_depend_on_what_was_seen(respondent: Answerer) -> None:
     for question in (FIRE, COLOUR, CARS):
         shares = {respondent.one(question, context).p for context in contexts}
         assert len(shares) == len(contexts)
-    texts = {respondent.one(CAPTION, context).text for context in contexts}
-    assert len(texts) > 1
 
 
 def same(got: Answer, expected: Answer) -> bool:

@@ -219,7 +219,7 @@ def test_out_of_memory_sheds_the_younger_contexts_and_tries_again(
     assert engine.ask([("gate", FIRE)]) == before
 
 
-NANO_BUDGET_BYTES = 3_000_000  # room for one camera of 512-token contexts, and not for two
+NANO_BUDGET_BYTES = 6_000_000  # room for one camera of 512-token contexts, and not for two
 
 
 def test_a_camera_that_does_not_fit_is_refused_and_the_others_go_on() -> None:

@@ -1,12 +1,9 @@
-"""The bundled model folder: in transformers' own format, and what its maker makes."""
+"""The bundled model folder: in transformers' own format."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,12 +19,12 @@ ROOT = NANO.parents[1]
 
 
 def test_folder_is_small() -> None:
-    assert sum(path.stat().st_size for path in NANO.iterdir()) < 3_000_000
+    assert sum(path.stat().st_size for path in NANO.iterdir()) < 24_000_000
 
 
-def test_card_says_that_captions_mean_nothing() -> None:
+def test_card_says_what_it_knows() -> None:
     card = (NANO / "README.md").read_text(encoding="utf-8")
-    assert "captions and answers mean nothing" in " ".join(card.split())
+    assert "knows only its rendered world" in " ".join(card.split())
 
 
 def test_transformers_loads_the_processor_unchanged() -> None:
@@ -106,25 +103,6 @@ def test_remote_family_placeholder_comes_first() -> None:
     )
     tokenizer = Tokenizer(remote)
     assert tokenizer.encode("a<image>a") == [1, tokenizer.visual_id, 1]
-
-
-def test_maker_makes_the_bundled_folder(tmp_path: Path) -> None:
-    made = tmp_path / "nano"
-    subprocess.run(
-        [sys.executable, "deploy/make_model.py", str(made)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        timeout=100,
-    )
-    made_files = {path.name for path in made.iterdir()}
-    assert made_files == {path.name for path in NANO.iterdir()}
-    weights, bundled = load_file(made / "model.safetensors"), load_file(NANO / "model.safetensors")
-    assert weights.keys() == bundled.keys()
-    for name, weight in weights.items():
-        np.testing.assert_array_equal(weight.float().numpy(), bundled[name].float().numpy(), name)
-    for name in made_files - {"model.safetensors", "config.json", "generation_config.json"}:
-        assert (made / name).read_bytes() == (NANO / name).read_bytes(), name
 
 
 def test_tokenizer_of_the_remote_family_is_the_same(tmp_path: Path) -> None:
