@@ -7,7 +7,7 @@ together, every row attending to the latest rows of its frame's patches.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.attention import Attend
+from model.delta import VisionMode
 from model.errors import InputError
 from model.network import VideoLlama3
 from model.rope import patch_positions
 from model.types import PATCH_PX, PrunedFrame
 from model.vision import merge
 
-VisionMode = Literal["full", "delta", "isolated"]
 MAX_GROUP_FRAMES = 24
 
 

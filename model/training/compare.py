@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.delta import VisionMode
 from model.network import VideoLlama3
 from model.patch_diff import paper_mask
 from model.prompt import wording
 from model.readers import digit_ids, yes_no_ids
 from model.tokenizer import Tokenizer
-from model.training.clip_encoder import VisionMode
 from model.training.evaluate import Moment, served
 from model.training.loss import answer_rows
 from model.training.packing import pack

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor
 
+from model.delta import VisionMode
 from model.network import VideoLlama3
-from model.training.clip_encoder import VisionMode, encode_clips
+from model.training.clip_encoder import encode_clips
 from model.training.packing import IGNORED, Packed
 from model.training.sample import Media
 from model.types import PrunedFrame

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import torch
 
+from model.delta import VisionMode
 from model.errors import InputError
 from model.network import VideoLlama3
 from model.tokenizer import Tokenizer
-from model.training.clip_encoder import VisionMode
 from model.training.feed import batches
 from model.training.loop import Loop, Progress, Schedule
 from model.training.loss import answer_loss

@@ -1,6 +1,5 @@
 """What one training example is: frames, and conversations that begin after some of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,8 +58,3 @@ class Sample:
             raise InputError(f"sample: expected exchanges within {moments} frames, got {worst}")
         if self.media == "video" and not (self.frames and self.frames[0].keep_mask.all()):
             raise InputError("sample: expected a video that begins with a whole frame")
-
-
-def num_patches(samples: Sequence[Sample]) -> int:
-    """Count the patches that the encoder reads of these samples where it reads kept ones alone."""
-    return 4 * sum(frame.num_kept for sample in samples for frame in sample.frames)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from model.config import PRESETS, ModelConfig, TextConfig, VisionConfig
+from model.training.rendered import FIRST_HELD_OUT_SEED
 from model.types import PatchGrid
 from worker.commands import bench_encode, vision_drift
 from worker.commands.bench_encode import Cost, cost_rows, encode_costs, token_flop
@@ -78,8 +79,7 @@ def test_drift_is_summed_up_by_token_and_laid_out_by_age_and_share() -> None:
 
 
 def test_a_scene_is_looked_at_both_ways() -> None:
-    pytest.importorskip("model.training.scenes")
     tally = Tally()
-    vision_drift.compare(vision_drift.FIRST_SEED, tally, duration_s=11)
+    vision_drift.compare(FIRST_HELD_OUT_SEED, tally, duration_s=11)
     assert tally.num_questions > 0
     assert len(tally.cosines) == len(tally.ages_s) == len(tally.shares)

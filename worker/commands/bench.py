@@ -50,6 +50,30 @@ class Row:
     terms: Mapping[str, float] = field(default_factory=dict)
 
 
+def at_least(
+    name: str,
+    value: float,
+    target: float,
+    *,
+    unit: str = "ratio",
+    terms: Mapping[str, float] | None = None,
+) -> Row:
+    """Return a figure that is to reach a target."""
+    return Row(name, value, unit, target, value >= target, terms or {})
+
+
+def at_most(
+    name: str,
+    value: float,
+    target: float,
+    *,
+    unit: str = "ratio",
+    terms: Mapping[str, float] | None = None,
+) -> Row:
+    """Return a figure that is not to pass a target."""
+    return Row(name, value, unit, target, value <= target, terms or {})
+
+
 def bench(what: str, *, as_json: bool, plot: str | None = None) -> int:
     """Measure and print; progress goes to standard error. Return 1 when a target is missed.
 

@@ -19,8 +19,7 @@ from model.config import PRESETS, ModelConfig, TextConfig, VisionConfig
 from model.delta import StreamEncoder
 from model.network import VideoLlama3
 from model.types import PatchGrid, PrunedFrame
-from worker.commands.bench import Progress, Row
-from worker.commands.bench_prune import at_least, at_most
+from worker.commands.bench import Progress, Row, at_least, at_most
 from worker.commands.vision_drift import drift_rows
 
 GRID = PatchGrid(rows=9, cols=16)  # 448x252

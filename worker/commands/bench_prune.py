@@ -14,7 +14,7 @@ channel. The first frame, which every rule sends whole, counts nowhere.
 import pickle
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ import numpy as np
 from model.patches import pin_grid
 from pipeline.pruner import Pruner
 from pipeline.types import Frame
-from worker.commands.bench import Progress, Row, as_table
+from worker.commands.bench import Progress, Row, as_table, at_least, at_most
 from worker.commands.prune_fidelity import (
     PAPER_THRESHOLD,
     Fidelity,
@@ -270,30 +270,6 @@ def _frame_times_s(frames: Sequence[Frame]) -> list[float]:
 
 
 # ---------------------------------------------------------------- rows with targets
-
-
-def at_least(
-    name: str,
-    value: float,
-    target: float,
-    *,
-    unit: str = "ratio",
-    terms: Mapping[str, float] | None = None,
-) -> Row:
-    """Return a figure that is to reach a target."""
-    return Row(name, value, unit, target, value >= target, terms or {})
-
-
-def at_most(
-    name: str,
-    value: float,
-    target: float,
-    *,
-    unit: str = "ratio",
-    terms: Mapping[str, float] | None = None,
-) -> Row:
-    """Return a figure that is not to pass a target."""
-    return Row(name, value, unit, target, value <= target, terms or {})
 
 
 def _print_some() -> None:

@@ -29,8 +29,7 @@ from model.training.scores import (
 )
 from model.types import PrunedFrame
 from pipeline.clock import SystemClock
-from worker.commands.bench import Progress, Row
-from worker.commands.bench_prune import at_least
+from worker.commands.bench import Progress, Row, at_least
 from worker.commands.train import prune
 
 TARGETS = {"yes_no": 0.97, "choice": 0.92, "count": 0.92, "caption": 0.90, "grounding": 0.65}

@@ -28,8 +28,7 @@ from pipeline.clock import SystemClock
 from pipeline.publishers.stream import replies
 from pipeline.sources.encoder import encode_clip
 from worker import environment
-from worker.commands.bench import Progress, Row
-from worker.commands.bench_prune import at_least, at_most
+from worker.commands.bench import Progress, Row, at_least, at_most
 from worker.commands.embedded_redis import embedded_redis
 from worker.commands.eval_events import Matched, Start, joined, match, total
 from worker.commands.train import prune

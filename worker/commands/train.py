@@ -28,7 +28,7 @@ from model.training.rendered import Rendered
 from model.training.sample import Sample
 from model.training.shown import sample_of
 from model.training.stages import NANO, PAPER, Kind, Stage
-from model.types import PatchGrid, PrunedFrame
+from model.types import TOKEN_PX, PatchGrid, PrunedFrame
 from pipeline.clock import SystemClock
 from pipeline.pruner import Pruner
 from pipeline.types import Frame
@@ -143,7 +143,7 @@ def prune(pictures: Iterable[tuple[NDArray[np.uint8], float]]) -> list[PrunedFra
     pruner = Pruner()
     pruned = []
     for pixels, pts_s in pictures:
-        grid = PatchGrid(pixels.shape[0] // 28, pixels.shape[1] // 28)
+        grid = PatchGrid(pixels.shape[0] // TOKEN_PX, pixels.shape[1] // TOKEN_PX)
         captured_at = datetime.fromtimestamp(pts_s, UTC)
         one = pruner.prune(Frame("clip", pixels, grid, pts_s, captured_at))
         pruner.sent(one)

@@ -7,7 +7,6 @@ pruner as it is by default. Tokens of frames that are encoded whole are exact an
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
@@ -17,15 +16,15 @@ from torch import Tensor
 from model.checkpoint import load_model
 from model.delta import StreamEncoder, VisionMode
 from model.engine import Engine
+from model.training.rendered import FIRST_HELD_OUT_SEED
+from model.training.scenes import Scene, downscaled
+from model.training.scenes.quiz import quizzes
 from model.types import PatchGrid, PrunedFrame, Question
 from pipeline.pruner import Pruner
 from pipeline.types import Frame
-from worker.commands.bench import Progress, Row
-from worker.commands.bench_prune import at_least
+from worker.commands.bench import Progress, Row, at_least
 from worker.parts import BUNDLED_MODEL
 
-SCENES = "model.training.scenes"
-FIRST_SEED = 7_000_000  # far from any that is trained on
 NUM_SCENES = 24
 DURATION_S = 90
 GRID = PatchGrid(rows=6, cols=11)  # 308x168, what the scenes are drawn on
@@ -51,17 +50,11 @@ class Tally:
 
 
 def drift_rows(progress: Progress) -> list[Row]:
-    """Compare `delta` with `full` on the bundled model; rows that say so without scenes."""
-    if find_spec("model.training") is None or find_spec(SCENES) is None:
-        why = "not measured: no rendered scenes"
-        return [
-            Row("delta_cosine_of_sent_tokens", None, why, MIN_COSINE),
-            Row("delta_yes_no_answers_that_agree", None, why, MIN_AGREEMENT),
-        ]
+    """Compare `delta` with `full` on the bundled model, over held-out scenes."""
     tally = Tally()
     for index in range(NUM_SCENES):
         progress(f"drift: scene {index + 1} of {NUM_SCENES}")
-        compare(FIRST_SEED + index, tally)
+        compare(FIRST_HELD_OUT_SEED + index, tally)
     return tally_rows(tally)
 
 
@@ -93,9 +86,6 @@ def compare(seed: int, tally: Tally, *, duration_s: int = DURATION_S) -> None:
 
 def scene_frames(seed: int, *, duration_s: int) -> Iterator[tuple[PrunedFrame, list[Question]]]:
     """Render a scene, prune it, and say what is to be asked after each frame."""
-    from model.training.scenes import Scene, downscaled
-    from model.training.scenes.quiz import quizzes
-
     scene = Scene.from_seed(seed, duration_s=float(duration_s))
     rng = np.random.default_rng(seed)
     pruner = Pruner()

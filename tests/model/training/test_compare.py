@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from model.delta import VisionMode
 from model.patch_diff import paper_mask
-from model.training.clip_encoder import VisionMode
 from model.training.compare import judge, paper_frames
 from model.training.evaluate import Moment, ask_clip
 from model.training.scenes import Scene
