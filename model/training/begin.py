@@ -1,4 +1,9 @@
-"""What nano starts from: its own words, an encoder that can name, a decoder that can read."""
+"""What nano starts from: its own words, and a network that has seen its world.
+
+The paper begins with a vision tower and a language model that others trained, SigLIP and Qwen2.5.
+Nano has nobody's, so both are made here, together and from nothing: clips as they are served,
+questions of every kind, and lessons at every token (see `teaching`).
+"""
 
 import functools
 from collections.abc import Iterator
@@ -12,47 +17,44 @@ from model.tokenizer import Tokenizer
 from model.training.folder import write_folder, write_tokenizer
 from model.training.loop import Progress
 from model.training.nano import fresh, nano_config
-from model.training.pretrain import Namer
-from model.training.recipe import Plan, run_naming, run_saying, run_stage
+from model.training.recipe import Plan, run_stage
 from model.training.rendered import Rendered
 from model.training.samples import Asked, script_sample
 from model.training.scenes import Scene
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
-from model.training.words import Speaker
 from model.types import MERGE_SIZE
 
 VOCAB_SIZE = 1024
 NUM_READ = 2500
 FIRST_READ_SEED = 9_000_000
-NAMING_RATE, READING_RATE = 2e-3, 2e-3
-READING = Stage(
+FLOOR = 0.25  # the four stages go on from here
+BEGINNING = Stage(
     number=0,
-    name="reading",
-    rates={"language": READING_RATE},
-    has_token_compression=False,
+    name="beginning",
+    rates={"vision": 2e-3, "projector": 2e-3, "language": 2e-3},
+    has_token_compression=True,
     image_merge=MERGE_SIZE,
     video_merge=MERGE_SIZE,
-    mix={"text": 1.0},
+    mix={"image": 0.1, "video": 0.15, "streaming": 0.6, "grounding": 0.15},
+    rule="muon",
 )
 CARD = """\
 # beginning
 
-Where vigil-nano's recipe starts: an encoder that was trained to name what tokens show and a
-decoder that was trained on scenes in words, with a projector that brings the one's tokens close
-to the other's words.
+Where vigil-nano's recipe starts: an encoder and a decoder that were trained together on rendered
+scenes, in the place of those that others trained.
 """
 
 
 def begin(rendered: Rendered, *, plan: Plan, seed: int, out: Path) -> Iterator[Progress]:
-    """Make the folder that stage 1 starts from; see `pretrain` for what it stands in for.
+    """Make the folder that stage 1 starts from.
 
     Args:
         rendered: the scenes.
-        plan: of the encoder's training; the decoder's takes as many steps of half the size.
+        plan: how long, and how.
         seed: of the weights.
-        out: the folder to make; `words` in it holds the tokenizer, `naming`, `reading` and
-            `saying` the states of the three trainings.
+        out: the folder to make; `words` in it holds the tokenizer.
     """
     words = out / "words"
     if not (words / "tokenizer.json").is_file():
@@ -66,19 +68,15 @@ def begin(rendered: Rendered, *, plan: Plan, seed: int, out: Path) -> Iterator[P
         eos_token_ids=(tokenizer.im_end_id,),
     )
     model = fresh(config, seed=seed)
-    namer = Namer(model)
-    yield from run_naming(
-        namer, clip=rendered.labelled, rate=NAMING_RATE, plan=plan, out=out / "naming"
-    )
-    scripts = replace(rendered, mix={"text": 1.0})
-    half = replace(plan, batch_size=max(1, plan.batch_size // 2))
     yield from run_stage(
-        model, tokenizer, READING, sample=scripts.sample, plan=half, out=out / "reading"
+        model,
+        tokenizer,
+        BEGINNING,
+        sample=replace(rendered, mix=BEGINNING.mix).sample,
+        plan=replace(plan, floor=FLOOR),
+        start=None,
+        out=out,
     )
-    model.vision.requires_grad_(requires_grad=True)
-    model.projector.requires_grad_(requires_grad=True)
-    speaker = Speaker(model, tokenizer)
-    yield from run_saying(speaker, clip=rendered.labelled, plan=plan, out=out / "saying")
     write_folder(model, out, tokenizer_source=words, card=CARD, image_merge_size=MERGE_SIZE)
 
 

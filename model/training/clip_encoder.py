@@ -123,10 +123,11 @@ def _attend_by(groups: Sequence[_Group], *, num_rows: int, device: torch.device)
     back[order] = torch.arange(num_rows, device=device)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG001
+        q = q * q.shape[-1] ** -0.5
         outputs = []
         for group in groups:
             keys, values = _take(k, group.keys), _take(v, group.keys)
-            scores = (_take(q, group.queries) @ keys.transpose(-1, -2)) * q.shape[-1] ** -0.5
+            scores = _take(q, group.queries) @ keys.transpose(-1, -2)
             out = scores.softmax(-1).to(v.dtype) @ values  # (F, heads, n, head_dim)
             flat = out.transpose(1, 2).flatten(0, 1)
             outputs.append(flat if bool(group.is_real.all()) else flat[group.is_real])

@@ -8,6 +8,7 @@ exchange's go on where it leaves the trunk, exactly as a fork's in service.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,44 @@ IGNORED = -100
 NEXT_TURN = "\n<|im_start|>user\n"
 
 
+class Fork(NamedTuple):
+    """An exchange's rows, and how much of the trunk they see.
+
+    Attributes:
+        begin: its first row in the sample.
+        end: one past its last.
+        num_seen: rows of the trunk that come before it.
+    """
+
+    begin: int
+    end: int
+    num_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Who sees whom in a sample: the trunk and each fork are causal, forks see no other fork.
+
+    Attributes:
+        length: rows in all.
+        num_trunk: rows of the trunk, the first ones.
+        forks: the exchanges, in order.
+    """
+
+    length: int
+    num_trunk: int
+    forks: tuple[Fork, ...]
+
+    def sees(self) -> Tensor:
+        """Write it out: (length, length) bool, row i may attend to column j."""
+        seen = torch.zeros(self.length, self.length, dtype=torch.bool)
+        seen[: self.num_trunk, : self.num_trunk] = _lower(self.num_trunk)
+        for begin, end, num_seen in self.forks:
+            seen[begin:end, :num_seen] = True
+            seen[begin:end, begin:end] = _lower(end - begin)
+        return seen
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """One sample as token ids.
@@ -33,7 +72,7 @@ class Written:
         labels: (L,) int64, what follows each id where that is an answer's, else IGNORED.
         weights: (L,) float32, what each label counts.
         visual: (num_visual,) int64, where the visual tokens stand.
-        sees: (L, L) bool, row i may attend to column j.
+        layout: who sees whom.
     """
 
     ids: NDArray[np.int64]
@@ -41,7 +80,7 @@ class Written:
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
     visual: NDArray[np.int64]
-    sees: NDArray[np.bool_]
+    layout: Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +94,7 @@ class Packed:
         labels: (L,) int64, IGNORED but for answers.
         weights: (L,) float32.
         visual: (num_visual,) int64, rows that visual features take.
-        sees: for each sample, (L_i, L_i) bool.
+        layouts: for each sample, who sees whom.
     """
 
     samples: tuple[Sample, ...]
@@ -64,7 +103,7 @@ class Packed:
     labels: Tensor
     weights: Tensor
     visual: Tensor
-    sees: tuple[Tensor, ...]
+    layouts: tuple[Layout, ...]
 
 
 def write(sample: Sample, tokenizer: Tokenizer) -> Written:
@@ -78,28 +117,23 @@ def write(sample: Sample, tokenizer: Tokenizer) -> Written:
     positions = list(range(len(trunk)))
     labels = [IGNORED] * len(trunk)
     weights = [0.0] * len(trunk)
-    spans = []
+    forks = []
     for exchange in sample.exchanges:
         start = ends[exchange.num_seen]
         words, is_answer = _words(exchange, tokenizer)
-        spans.append((len(ids), len(ids) + len(words), start))
+        forks.append(Fork(len(ids), len(ids) + len(words), start))
         positions += range(start, start + len(words))
         ids += words
         labels += _next(words, is_answer)
         weight = 1.0 / max(1, sum(is_answer)) ** 0.5
         weights += [weight if label != IGNORED else 0.0 for label in labels[-len(words) :]]
-    sees = np.zeros((len(ids), len(ids)), dtype=bool)
-    sees[: len(trunk), : len(trunk)] = np.tri(len(trunk), dtype=bool)
-    for begin, end, start in spans:
-        sees[begin:end, :start] = True
-        sees[begin:end, begin:end] = np.tri(end - begin, dtype=bool)
     return Written(
         ids=np.array(ids, dtype=np.int64),
         positions=np.array(positions, dtype=np.int64),
         labels=np.array(labels, dtype=np.int64),
         weights=np.array(weights, dtype=np.float32),
         visual=np.array(visual, dtype=np.int64),
-        sees=sees,
+        layout=Layout(len(ids), len(trunk), tuple(forks)),
     )
 
 
@@ -121,7 +155,7 @@ def pack(samples: Sequence[Sample], tokenizer: Tokenizer, *, max_tokens: int) ->
         labels=torch.from_numpy(np.concatenate([one.labels for one in written])),
         weights=torch.from_numpy(np.concatenate([one.weights for one in written])),
         visual=torch.from_numpy(np.concatenate(visual)),
-        sees=tuple(torch.from_numpy(one.sees) for one in written),
+        layouts=tuple(one.layout for one in written),
     )
 
 
@@ -166,3 +200,7 @@ def _next(ids: Sequence[int], is_answer: Sequence[bool]) -> list[int]:
     """Give what each id is followed by, where that is the model's to say."""
     followers = zip(ids[1:], is_answer[1:], strict=True)
     return [token if said else IGNORED for token, said in followers] + [IGNORED]
+
+
+def _lower(size: int) -> Tensor:
+    return torch.ones(size, size, dtype=torch.bool).tril()

@@ -1,12 +1,12 @@
-"""A stage of the recipe, from a folder to a folder; and the beginning that nano starts from."""
+"""A stage of the recipe, from a folder to a folder."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from model.delta import VisionMode
 from model.errors import InputError
@@ -14,17 +14,14 @@ from model.network import VideoLlama3
 from model.tokenizer import Tokenizer
 from model.training.feed import batches
 from model.training.loop import Loop, Progress, Schedule
-from model.training.loss import answer_loss
 from model.training.packing import Packed, pack
-from model.training.pretrain import Labelled, Namer
 from model.training.sample import Sample
 from model.training.stages import Stage, parameter_groups
-from model.training.words import Speaker
+from model.training.teaching import Pupil
 
 MAX_TOKENS = 65_536
-SAYING_RATES = {"vision": 6e-4, "projector": 2e-3, "scale": 1e-2}
-Item = TypeVar("Item")
-Batch = TypeVar("Batch")
+HEADS_RATE = 2e-3
+HEADS_FILE = "heads.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +33,7 @@ class Plan:
         batch_size: samples of a step, packed into one row.
         num_workers: processes that make samples.
         save_every: steps between two saved states.
+        floor: the last rate over the highest.
         mode: how the encoder sees a clip: `delta` as in service.
         compute_dtype: what products are taken in; None for the weights' own.
     """
@@ -44,6 +42,7 @@ class Plan:
     batch_size: int
     num_workers: int = 1
     save_every: int = 100
+    floor: float = 0.02
     mode: VisionMode = "delta"
     compute_dtype: torch.dtype | None = None
 
@@ -67,6 +66,7 @@ def run_stage(
     *,
     sample: Callable[[int], Sample],
     plan: Plan,
+    start: Path | None,
     out: Path,
 ) -> Iterator[Progress]:
     """Train `model` in place, from wherever a run in `out` was cut off.
@@ -77,70 +77,36 @@ def run_stage(
         stage: what is trained, and how fast.
         sample: the data: a number to a sample; step n takes batch_size of them from there on.
         plan: how long, and how.
-        out: where state and losses are kept.
+        start: a folder where the heads of an earlier stage may lie; None for new ones.
+        out: where state, losses and heads are kept.
     """
+    pupil = Pupil(model).to(model.device)
+    if start is not None and (start / HEADS_FILE).is_file():
+        pupil.heads.load_state_dict(load_file(start / HEADS_FILE))
+    heads = {
+        "name": "heads", "params": list(pupil.heads.parameters()), "lr": HEADS_RATE, "rule": "adamw"
+    }  # fmt: skip
     loop: Loop[Packed] = Loop(
-        model,
-        parameter_groups(model, stage),
-        loss=functools.partial(answer_loss, model, mode=plan.mode),
-        schedule=Schedule(plan.num_steps, save_every=plan.save_every),
+        pupil,
+        [*parameter_groups(model, stage), heads],
+        loss=functools.partial(pupil.loss, mode=plan.mode),
+        schedule=Schedule(plan.num_steps, floor=plan.floor, save_every=plan.save_every),
         out=out,
         compute_dtype=plan.compute_dtype,
     )
-    yield from loop.run(_feed(sample, functools.partial(_packed, tokenizer=tokenizer), plan))
-
-
-def run_naming(
-    namer: Namer, *, clip: Callable[[int], Labelled], rate: float, plan: Plan, out: Path
-) -> Iterator[Progress]:
-    """Train an encoder to name what it sees: see `pretrain`."""
-    parameters = [*namer.model.vision.parameters(), *namer.heads.parameters()]
-    loop: Loop[list[Labelled]] = Loop(
-        namer,
-        [{"params": parameters, "lr": rate}],
-        loss=namer.loss,
-        schedule=Schedule(plan.num_steps, save_every=plan.save_every, warmup_share=0.05),
-        out=out,
-        compute_dtype=plan.compute_dtype,
-    )
-    yield from loop.run(_feed(clip, list, plan))
-
-
-def run_saying(
-    speaker: Speaker, *, clip: Callable[[int], Labelled], plan: Plan, out: Path
-) -> Iterator[Progress]:
-    """Train a projector, and its encoder a little, to say what tokens show: see `words`."""
-    groups = [
-        {"params": list(speaker.model.vision.parameters()), "lr": SAYING_RATES["vision"]},
-        {"params": list(speaker.model.projector.parameters()), "lr": SAYING_RATES["projector"]},
-        {"params": [speaker.scale, speaker.bias], "lr": SAYING_RATES["scale"]},
-    ]
-    loop: Loop[list[Labelled]] = Loop(
-        speaker,
-        groups,
-        loss=speaker.loss,
-        schedule=Schedule(plan.num_steps, save_every=plan.save_every),
-        out=out,
-        compute_dtype=plan.compute_dtype,
-    )
-    yield from loop.run(_feed(clip, list, plan))
-
-
-def _packed(samples: Sequence[Sample], *, tokenizer: Tokenizer) -> Packed:
-    return pack(samples, tokenizer, max_tokens=MAX_TOKENS)
-
-
-def _feed(
-    item: Callable[[int], Item], collate: Callable[[Sequence[Item]], Batch], plan: Plan
-) -> Callable[[int], Iterator[Batch]]:
-    def begin(first_step: int) -> Iterator[Batch]:
-        return batches(
-            item,
+    collate = functools.partial(_packed, tokenizer=tokenizer)
+    yield from loop.run(
+        lambda first_step: batches(
+            sample,
             collate,
             batch_size=plan.batch_size,
             first_step=first_step,
             num_steps=plan.num_steps,
             num_workers=plan.num_workers,
         )
+    )
+    save_file(pupil.heads.state_dict(), out / HEADS_FILE)
 
-    return begin
+
+def _packed(samples: Sequence[Sample], *, tokenizer: Tokenizer) -> Packed:
+    return pack(samples, tokenizer, max_tokens=MAX_TOKENS)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.training.memo import ClipMemo
-from model.training.pretrain import Labelled, labelled
 from model.training.sample import Sample
 from model.training.samples import Asked, Prune, asked_of, image_sample, script_sample, watch
 from model.training.scenes import Scene
@@ -18,7 +17,7 @@ FIRST_HELD_OUT_SEED = 10_000_000
 SCENE_S = 44.0
 LATEST_START_S = 14.0
 SHORTEST_FRAMES, LONGEST_FRAMES = 6, 28
-GLIMPSE_FRAMES, SHORTEST_PART = 4, 5
+SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
 ASKED: Mapping[Kind, Asked] = {
@@ -79,12 +78,6 @@ class Rendered:
         longest = int(rng.integers(min(len(frames), SHORTEST_PART), len(frames) + 1))
         part = part_of(frames, num_frames=longest, rng=rng)
         return asked_of(scene, part, asked=asked, rng=rng)
-
-    def labelled(self, index: int) -> Labelled:
-        """Give a glimpse of clip `index`, a few frames, with what every token of it shows."""
-        scene, frames = self._clip(index)
-        rng = np.random.default_rng((self.seed, index, 2))
-        return labelled(scene, part_of(frames, num_frames=GLIMPSE_FRAMES, rng=rng))
 
     def clip(self, index: int) -> tuple[Scene, tuple[PrunedFrame, ...]]:
         """Give clip `index` and its scene."""

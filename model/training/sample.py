@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from model.errors import InputError
+from model.training.truth import Truth
 from model.types import PrunedFrame
 
 Media = Literal["video", "images", "text"]
@@ -35,6 +36,7 @@ class Sample:
         exchanges: what it is asked.
         script: for `text`, words put before the exchanges in place of frames; one for each moment.
         merge_size: patches per token side, 1 or 2.
+        truth: of the frames, where the sample is of a rendered scene.
     """
 
     media: Media
@@ -42,6 +44,7 @@ class Sample:
     exchanges: tuple[Exchange, ...]
     script: tuple[str, ...] = ()
     merge_size: int = 2
+    truth: Truth | None = None
 
     def __post_init__(self) -> None:
         """Refuse an example that cannot be written out.

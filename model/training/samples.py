@@ -10,7 +10,8 @@ from model.prompt import frame_stamp, wording
 from model.training.sample import Exchange, Sample
 from model.training.scenes import Scene, downscaled
 from model.training.scenes.quiz import Quiz, quizzes
-from model.types import TOKEN_PX, PrunedFrame, Question
+from model.training.truth import truth_of
+from model.types import MERGE_SIZE, TOKEN_PX, PrunedFrame, Question
 
 TASKS = ("yes_no", "choice", "count", "text", "grounding", "caption")
 RENDER_SCALE = 2
@@ -75,7 +76,7 @@ def asked_of(
     """Ask at several moments of a context that grows by `frames`."""
     times = [frame.pts_s for frame in frames]
     exchanges = _exchanges(scene, times, start_s=times[0], asked=asked, rng=rng)
-    return Sample("video", tuple(frames), exchanges)
+    return Sample("video", tuple(frames), exchanges, truth=truth_of(scene, frames))
 
 
 def image_sample(
@@ -86,7 +87,8 @@ def image_sample(
     whole = np.ones((pixels.shape[0] // TOKEN_PX, pixels.shape[1] // TOKEN_PX), dtype=np.bool_)
     frame = PrunedFrame("", pixels, whole, time_s, is_refresh=True)
     exchanges = _exchanges(scene, [time_s], start_s=time_s, asked=asked, rng=rng)
-    return Sample("images", (frame,), exchanges, merge_size=merge_size)
+    truth = truth_of(scene, [frame]) if merge_size == MERGE_SIZE else None
+    return Sample("images", (frame,), exchanges, merge_size=merge_size, truth=truth)
 
 
 def script_sample(

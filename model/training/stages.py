@@ -12,6 +12,7 @@ from torch import nn
 
 from model.network import VideoLlama3
 
+Rule = Literal["adamw", "muon"]
 Part = Literal["vision", "projector", "language"]
 Kind = Literal["image", "text", "video", "streaming", "grounding"]
 
@@ -30,6 +31,7 @@ class Stage:
         image_merge: patches per token side of single images.
         video_merge: patches per token side of video frames.
         mix: how much of each kind of sample, by any measure: only the ratios count.
+        rule: what steps the layers' matrices; everything else is stepped by AdamW.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Stage:
     image_merge: int
     video_merge: int
     mix: Mapping[Kind, float]
+    rule: Rule = "adamw"
 
     @property
     def trained(self) -> tuple[Part, ...]:
@@ -101,38 +104,42 @@ NANO: tuple[Stage, ...] = (
     Stage(
         1,
         PAPER[0].name,
-        rates={"vision": 3e-4, "projector": 2e-3},
+        rates={"vision": 4e-4, "projector": 6e-4},
         has_token_compression=False,
         image_merge=2,
         video_merge=2,
         mix={"image": 1.0},
+        rule="muon",
     ),
     Stage(
         2,
         PAPER[1].name,
-        rates={"vision": 3e-4, "projector": 6e-4, "language": 1e-3},
+        rates={"vision": 8e-4, "projector": 8e-4, "language": 1e-3},
         has_token_compression=False,
         image_merge=2,
         video_merge=2,
         mix={"image": 0.85, "text": 0.15},
+        rule="muon",
     ),
     Stage(
         3,
         PAPER[2].name,
-        rates={"vision": 3e-4, "projector": 6e-4, "language": 1e-3},
+        rates={"vision": 8e-4, "projector": 8e-4, "language": 1e-3},
         has_token_compression=True,
         image_merge=2,
         video_merge=2,
         mix={"image": 0.25, "text": 0.05, "video": 0.7},
+        rule="muon",
     ),
     Stage(
         4,
         PAPER[3].name,
-        rates={"vision": 3e-4, "projector": 6e-4, "language": 1e-3},
+        rates={"vision": 8e-4, "projector": 8e-4, "language": 1e-3},
         has_token_compression=True,
         image_merge=2,
         video_merge=2,
         mix={"image": 0.05, "text": 0.03, "video": 0.12, "streaming": 0.65, "grounding": 0.15},
+        rule="muon",
     ),
 )
 
@@ -148,8 +155,9 @@ def parameter_groups(
         weight_decay: of matrices; biases and norms have none.
 
     Returns:
-        For every trained part, in the order of the network, its matrices and its vectors: `name`
-        (`vision.matrices`), `params`, `lr` (the highest) and `weight_decay`.
+        For every trained part, in the order of the network, its layers' matrices, its other
+        matrices (embeddings) and its vectors: `name` (`vision.layers`), `params`, `lr` (the
+        highest), `weight_decay` and `rule`.
     """
     modules: dict[Part, nn.Module] = {
         "vision": model.vision,
@@ -160,19 +168,27 @@ def parameter_groups(
         module.requires_grad_(part in stage.rates)
     groups: list[dict[str, Any]] = []
     for part in stage.trained:
-        parameters = list(modules[part].parameters())
-        matrices = [parameter for parameter in parameters if parameter.dim() > 1]
-        vectors = [parameter for parameter in parameters if parameter.dim() < 2]
+        parameters = list(modules[part].named_parameters())
+        in_layers = [p for name, p in parameters if p.dim() == 2 and _is_in_a_layer(name)]
+        chosen = {id(parameter) for parameter in in_layers}
+        others = [p for _, p in parameters if id(p) not in chosen]
         groups += [
             {
                 "name": f"{part}.{shape}",
                 "params": members,
                 "lr": stage.rates[part],
                 "weight_decay": decay,
+                "rule": rule,
             }
-            for shape, members, decay in (
-                ("matrices", matrices, weight_decay),
-                ("vectors", vectors, 0.0),
+            for shape, members, decay, rule in (
+                ("layers", in_layers, weight_decay, stage.rule),
+                ("matrices", [p for p in others if p.dim() > 1], weight_decay, "adamw"),
+                ("vectors", [p for p in others if p.dim() < 2], 0.0, "adamw"),
             )
+            if members
         ]
     return groups
+
+
+def _is_in_a_layer(name: str) -> bool:
+    return "layers." in name or "readout." in name

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from model.checkpoint import load_model, locate
 from model.errors import InputError
 from model.tokenizer import Tokenizer
-from model.training.begin import begin
+from model.training.begin import BEGINNING, begin
 from model.training.conversation import Conversation, MediaReader, read
 from model.training.folder import write_folder
 from model.training.loop import Progress
@@ -34,7 +34,6 @@ from pipeline.pruner import Pruner
 from pipeline.types import Frame
 
 Table = Literal["nano", "paper"]
-BEGINNING = 0
 REPORT_EVERY_S = 5.0
 SMOOTHING = 0.95
 CARD = """\
@@ -95,8 +94,8 @@ def train(order: Order) -> int:
         num_workers=order.num_workers,
         compute_dtype=torch.bfloat16 if order.is_bfloat16 else None,
     )
-    if order.stage == BEGINNING:
-        rendered = _rendered(order, mix={"video": 1.0}, image_merge=2)
+    if order.stage == BEGINNING.number:
+        rendered = _rendered(order, mix=BEGINNING.mix, image_merge=BEGINNING.image_merge)
         show(begin(rendered, plan=plan, seed=order.seed, out=order.out), what="beginning")
         return 0
     stage = stage_of(order.stage, table=order.table)
@@ -107,7 +106,13 @@ def train(order: Order) -> int:
     model = load_model(folder, device=torch.device(order.device), dtype=torch.float32)
     model.requires_grad_(requires_grad=True)
     progress = run_stage(
-        model, tokenizer, stage, sample=_samples(order, stage), plan=plan, out=order.out
+        model,
+        tokenizer,
+        stage,
+        sample=_samples(order, stage),
+        plan=plan,
+        start=folder,
+        out=order.out,
     )
     show(progress, what=f"stage {stage.number}, {stage.name}")
     card = CARD.format(
@@ -155,15 +160,18 @@ def show(progress: Iterable[Progress], *, what: str) -> None:
     """Print how a run goes, now and then."""
     clock = SystemClock()
     began_s = shown_s = clock.monotonic_s()
-    first, loss = 0, 0.0
+    first = 0
+    smooth: dict[str, float] = {}
     for one in progress:
         first = first or one.step
-        loss = SMOOTHING * loss + (1 - SMOOTHING) * one.loss if loss else one.loss
+        for name, value in (("loss", one.loss), *one.parts.items()):
+            smooth[name] = SMOOTHING * smooth.get(name, value) + (1 - SMOOTHING) * value
         now_s = clock.monotonic_s()
         if now_s - shown_s >= REPORT_EVERY_S or one.step == one.num_steps:
             each_s = (now_s - began_s) / (one.step - first + 1)
             left_s = each_s * (one.num_steps - one.step)
-            line = f"{what}: step {one.step} of {one.num_steps}, loss {loss:.4f}"
+            told = ", ".join(f"{name} {value:.4f}" for name, value in smooth.items())
+            line = f"{what}: step {one.step} of {one.num_steps}, {told}"
             sys.stderr.write(f"{line}, {each_s:.2f} s a step, {left_s / 60:.1f} min left\n")
             sys.stderr.flush()
             shown_s = now_s

@@ -16,15 +16,18 @@ def data(step: int) -> Iterator[Tensor]:
         step += 1
 
 
-def loop(out: Path, *, num_steps: int = 20) -> tuple[Loop[Tensor], nn.Linear]:
+def loop(out: Path, *, num_steps: int = 20, rule: str = "adamw") -> tuple[Loop[Tensor], nn.Linear]:
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
 
-    def loss(batch: Tensor) -> Tensor:
+    def loss(batch: Tensor) -> dict[str, Tensor]:
         squares: Tensor = (model(batch)[:, 0] - batch.sum(1)) ** 2
-        return squares.mean()
+        return {"fit": squares.mean(), "size": 1e-6 * model.weight.square().sum()}
 
-    groups = [{"params": list(model.parameters()), "lr": 0.1}]
+    groups = [
+        {"params": [model.weight], "lr": 0.1, "rule": rule},
+        {"params": [model.bias], "lr": 0.1},
+    ]
     schedule = Schedule(num_steps, save_every=4)
     return Loop(model, groups, loss=loss, schedule=schedule, out=out), model
 
@@ -34,21 +37,28 @@ def losses(out: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in lines]
 
 
-def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    whole, expected = loop(tmp_path / "whole")
+@pytest.mark.parametrize("rule", ["adamw", "muon"])
+def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path, rule: str) -> None:
+    whole, expected = loop(tmp_path / "whole", rule=rule)
     assert [progress.step for progress in whole.run(data)] == list(range(1, 21))
-    cut, _ = loop(tmp_path / "cut")
+    cut, _ = loop(tmp_path / "cut", rule=rule)
     for progress in cut.run(data):
         if progress.step == 10:  # killed between two saved states
             break
-    again, model = loop(tmp_path / "cut")
+    again, model = loop(tmp_path / "cut", rule=rule)
     assert again.step == 8
     assert next(iter(again.run(data))).step == 9
-    again, model = loop(tmp_path / "cut")
+    again, model = loop(tmp_path / "cut", rule=rule)
     list(again.run(data))
     torch.testing.assert_close(model.weight, expected.weight, rtol=0, atol=0)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert losses(tmp_path / "whole")[-1] < losses(tmp_path / "whole")[0] / 10
+
+
+def test_the_parts_of_a_loss_are_told_and_sum_to_it(tmp_path: Path) -> None:
+    first = next(iter(loop(tmp_path)[0].run(data)))
+    assert set(first.parts) == {"fit", "size"}
+    assert sum(first.parts.values()) == pytest.approx(first.loss)
 
 
 def test_a_finished_run_stays_finished(tmp_path: Path) -> None:

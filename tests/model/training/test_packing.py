@@ -68,7 +68,7 @@ def test_a_second_turn_sees_the_first_and_is_labelled_too() -> None:
     text = tokenizer().decode(written.labels[written.labels != IGNORED].tolist())
     assert text == "yesred"
     last = len(written.ids) - 1
-    assert written.sees[last].all()
+    assert written.layout.sees()[last].all()
 
 
 def test_positions_of_an_exchange_go_on_where_it_leaves_the_trunk() -> None:
@@ -76,7 +76,7 @@ def test_positions_of_an_exchange_go_on_where_it_leaves_the_trunk() -> None:
     restarts = np.flatnonzero(np.diff(written.positions) != 1) + 1
     assert len(restarts) >= 1
     for start in restarts:
-        assert written.sees[start].sum() == written.positions[start] + 1
+        assert written.layout.sees()[start].sum() == written.positions[start] + 1
 
 
 def test_images_and_text_are_written_without_time_stamps() -> None:

@@ -53,8 +53,24 @@ def test_groups_hold_what_is_trained_once(model: VideoLlama3, stage: Stage) -> N
     for group in groups:
         part, shape = group["name"].split(".")
         assert group["lr"] == stage.rates[part]
-        assert group["weight_decay"] == (0.1 if shape == "matrices" else 0.0)
-        assert all((p.dim() > 1) == (shape == "matrices") for p in group["params"])
+        assert group["weight_decay"] == (0.0 if shape == "vectors" else 0.1)
+        assert all((p.dim() < 2) == (shape == "vectors") for p in group["params"])
+
+
+@pytest.mark.parametrize(("stage", "rule"), [(PAPER[3], "adamw"), (NANO[3], "muon")])
+def test_the_rule_of_a_stage_steps_the_matrices_of_layers_alone(
+    model: VideoLlama3, stage: Stage, rule: str
+) -> None:
+    rules = {group["name"]: group["rule"] for group in parameter_groups(model, stage)}
+    for name, found in rules.items():
+        assert found == (rule if name.endswith(".layers") else "adamw"), name
+    embedding = model.language.embed_tokens.weight
+    [home] = [
+        group["name"]
+        for group in parameter_groups(model, stage)
+        if any(parameter is embedding for parameter in group["params"])
+    ]
+    assert home == "language.matrices"
 
 
 def test_frozen_weights_stay(model: VideoLlama3) -> None:

@@ -1,0 +1,162 @@
+"""Teaching: what training knows of a clip, asked of the network at every token and every moment.
+
+Answers alone tell a small network little: a yes is one bit, and says nothing of where to look. The
+truth of a rendered scene is known everywhere, so heads that service never sees ask for it: of the
+encoder, what each token shows and what is true of its picture; of the decoder, half-way up and at
+each visual token, all that has happened so far. Questions then find in a context what they need.
+
+Deep supervision is an old remedy (Lee et al., Deeply-Supervised Nets, arXiv 1409.5185).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812, the field's own name
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.delta import VisionMode
+from model.network import VideoLlama3
+from model.training.clip_encoder import encode_rows
+from model.training.loss import loss_of, read, visual_features
+from model.training.packing import Packed
+from model.training.sample import Sample
+from model.training.truth import NAMES, PAST_FLAGS, PICTURE_FLAGS, UNSURE, Truth
+from model.vision import merge
+
+NOTHING_WEIGHT = 0.15  # most tokens show wall or floor, and that is soon learnt
+RARE = ("kind", "colour", "part")
+NATS_PICTURE, NATS_PAST = 8.0, 24.0  # what so many flags are worth beside one answer
+LAST_TOKEN_SHARE = 0.5
+RARE_LOGIT = -3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """A sample of which the truth is known, and the rows of its visual tokens.
+
+    Attributes:
+        sample: with frames.
+        truth: of them.
+        seen: (n, vision width), the encoder's.
+        rows: (n, text width), the projector's.
+        past: (n, text width), the decoder's, where it is tapped.
+    """
+
+    sample: Sample
+    truth: Truth
+    seen: Tensor
+    rows: Tensor
+    past: Tensor
+
+
+class Pupil(nn.Module):
+    """A network with the heads it is taught by; they are no part of what is written out."""
+
+    def __init__(self, model: VideoLlama3) -> None:
+        super().__init__()
+        self.model = model
+        seeing, knowing = model.config.vision.hidden_size, model.config.text.hidden_size
+        self.names = nn.Linear(seeing, sum(NAMES.values()))
+        self.pictures = nn.Linear(seeing, len(PICTURE_FLAGS))
+        self.pasts = nn.Linear(knowing, len(PAST_FLAGS))
+        for head in (self.pictures, self.pasts):
+            nn.init.constant_(head.bias, RARE_LOGIT)
+        self._tapped: list[Tensor] = []
+        layers = model.language.layers
+        layers[(2 * len(layers)) // 3 - 1].register_forward_hook(self._tap)
+
+    @property
+    def heads(self) -> nn.ModuleDict:
+        """The parts that are not the network's."""
+        return nn.ModuleDict({"names": self.names, "pictures": self.pictures, "pasts": self.pasts})
+
+    def loss(self, batch: Packed, *, mode: VisionMode = "delta") -> dict[str, Tensor]:
+        """Give the answers' loss and every lesson's, float32 scalars to be summed."""
+        features = visual_features(self.model, batch, mode=mode)
+        visual = self.model.projector(torch.cat(features)) if features else None
+        self._tapped.clear()
+        parts = {"answers": loss_of(self.model, *read(self.model, batch, visual))}
+        if visual is None:
+            return parts
+        known = self._tapped[0][batch.visual.to(visual.device)]
+        counts = [len(piece) for piece in features]
+        shown = [sample for sample in batch.samples if sample.frames]
+        taught = [
+            _Taught(sample, sample.truth, *rows)
+            for sample, *rows in zip(
+                shown,
+                features,
+                torch.split(visual, counts),
+                torch.split(known, counts),
+                strict=True,
+            )
+            if sample.truth is not None
+        ]
+        return parts | (self._lessons(taught) if taught else {})
+
+    def _lessons(self, taught: Sequence[_Taught]) -> dict[str, Tensor]:
+        sizes = [frame.num_kept for one in taught for frame in one.sample.frames]
+        seen = torch.cat([one.seen for one in taught])
+        past = torch.cat([one.past for one in taught])
+        frame_of = torch.repeat_interleave(torch.tensor(sizes)).to(seen.device)
+        even, late = (weights.to(seen.device) for weights in _weights(sizes))
+        pictures = np.concatenate([one.truth.pictures for one in taught])
+        pasts = np.concatenate([one.truth.pasts for one in taught])
+        past = F.rms_norm(past.float(), past.shape[-1:])
+        return {
+            "names": self._naming([one.truth for one in taught], seen),
+            "pictures": _flagged(self.pictures(seen), pictures, frame_of, even) / NATS_PICTURE,
+            "pasts": _flagged(self.pasts(past), pasts, frame_of, late) / NATS_PAST,
+            "drift": self._drift(taught),
+        }
+
+    def _naming(self, truths: Sequence[Truth], seen: Tensor) -> Tensor:
+        """Give the mean over the names of each one's cross entropy."""
+        losses = []
+        scores = self.names(seen).float().split(list(NAMES.values()), dim=-1)
+        for (name, num_names), score in zip(NAMES.items(), scores, strict=True):
+            labels = torch.from_numpy(np.concatenate([truth.names[name] for truth in truths]))
+            weight = torch.ones(num_names, device=seen.device)
+            if name in RARE:
+                weight[0] = NOTHING_WEIGHT
+            losses.append(F.cross_entropy(score, labels.to(seen.device), weight=weight))
+        return torch.stack(losses).mean()
+
+    def _drift(self, taught: Sequence[_Taught]) -> Tensor:
+        """Give one minus the cosine of last frames' tokens and the same encoded whole."""
+        chosen = [
+            (one.sample.frames[-1], one.rows[-one.sample.frames[-1].num_kept :])
+            for one in taught
+            if one.sample.media == "video" and len(one.sample.frames) > 1
+        ]
+        if not chosen:
+            return taught[0].rows.new_zeros(())
+        whole = [replace(frame, keep_mask=np.ones_like(frame.keep_mask)) for frame, _ in chosen]
+        features = merge(encode_rows(self.model, [[frame] for frame in whole]))
+        masks = np.concatenate([frame.keep_mask.reshape(-1) for frame, _ in chosen])
+        exact = self.model.projector(features[torch.from_numpy(masks).to(features.device)])
+        sent = torch.cat([piece for _, piece in chosen])
+        return 1.0 - F.cosine_similarity(sent.float(), exact.float(), dim=-1).mean()
+
+    def _tap(self, _layer: nn.Module, _given: object, out: Tensor) -> None:
+        self._tapped.append(out)
+
+
+def _weights(sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Weigh tokens so that frames count alike: evenly, and with half on each frame's last."""
+    even = torch.cat([torch.full((size,), 1.0 / size) for size in sizes]) / len(sizes)
+    late = even * (1.0 - LAST_TOKEN_SHARE)
+    late[torch.tensor(sizes).cumsum(0) - 1] += LAST_TOKEN_SHARE / len(sizes)
+    return even, late
+
+
+def _flagged(scores: Tensor, flags: NDArray[np.int8], frame_of: Tensor, weights: Tensor) -> Tensor:
+    """Give the nats that flags (frames, F) cost at the tokens of their frames, weighed."""
+    truth = torch.from_numpy(flags).to(scores.device)[frame_of]
+    losses = F.binary_cross_entropy_with_logits(
+        scores.float(), (truth == 1).float(), reduction="none"
+    )
+    return ((losses * (truth != UNSURE)).sum(-1) * weights).sum()

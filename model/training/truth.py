@@ -1,0 +1,214 @@
+"""What a clip truly shows: of every kept token, of every picture, and of all that happened so far.
+
+Rendered scenes know it exactly, so training need not wait for answers to tell: see `teaching`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.training.scenes import COLOURS, KINDS, Scene
+from model.training.scenes.facts import IN_VIEW
+from model.training.scenes.script import Life
+from model.training.scenes.witness import HARDLY
+from model.types import PrunedFrame
+
+NAMES = {"kind": 10, "colour": 11, "part": 2, "row": 6, "col": 11}
+"""What a token is asked to name, and how many names there are."""
+UNSURE = -1
+MOVERS, FIXTURES = KINDS[:4], ("gate", "lights", "smoke", "fire")
+MOST = {"person": 4, "car": 2}
+SIDES = ("left", "right")
+TENS, UNITS = 5, 10
+_STILL_UNITS_S = 2.0
+_OUTFITS = tuple(product(KINDS, COLOURS))
+
+
+def _picture_flags() -> Iterator[str]:
+    yield from (f"{number} {kind}" for kind, most in MOST.items() for number in range(most + 1))
+    yield from KINDS
+    yield from (f"{colour} {kind}" for kind, colour in _OUTFITS)
+    yield from FIXTURES
+
+
+def _deeds(kind: str) -> tuple[str, ...]:
+    """What an object of a kind can be seen to do, as `Witness.done` says it."""
+    if kind == "parcel":
+        return "is put down", "is taken", "is there"
+    ways = (f"{verb} {side}" for verb in ("enters from the", "leaves to the") for side in SIDES)
+    return *ways, "stops", "is there"
+
+
+def _past_flags() -> Iterator[str]:
+    yield from PICTURE_FLAGS
+    yield from (f"{kind} {deed}" for kind in KINDS for deed in _deeds(kind))
+    yield from (f"{colour} {kind} {deed}" for kind, colour in _OUTFITS for deed in _deeds(kind))
+    yield from (f"{name} {turn}" for name in FIXTURES for turn in ("goes on", "goes off"))
+    yield from (f"now {digit}" for digit in _digits())
+    yield from (f"{name} {end} {digit}" for name in SPANS for end in _ENDS for digit in _digits())
+
+
+def _digits() -> Iterator[str]:
+    yield from (f"{number}0" for number in range(TENS))
+    yield from (f"{number}" for number in range(UNITS))
+
+
+_ENDS = ("from", "to")
+SPANS = (*KINDS, *(f"{kind} still" for kind in MOVERS), *FIXTURES)
+"""Of what the first and the last moment are asked for, where there is one of it."""
+PICTURE_FLAGS = tuple(_picture_flags())
+"""What can be true of a picture."""
+PAST_FLAGS = tuple(_past_flags())
+"""What can be true at a moment of all that was seen up to it, the picture itself included."""
+_PLACES = {flag: place for place, flag in enumerate(PAST_FLAGS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The truth of a clip's frames.
+
+    Attributes:
+        names: for each of `NAMES`, (num_kept,) int64, of the kept tokens of all frames.
+        pictures: (frames, PICTURE_FLAGS) int8: 1, 0, or UNSURE where it is in between.
+        pasts: (frames, PAST_FLAGS) int8, likewise.
+    """
+
+    names: dict[str, NDArray[np.int64]]
+    pictures: NDArray[np.int8]
+    pasts: NDArray[np.int8]
+
+
+def truth_of(scene: Scene, frames: Sequence[PrunedFrame]) -> Truth:
+    """Look up the truth of a context that begins with the first of these frames.
+
+    Args:
+        scene: what they show.
+        frames: a second or whole seconds apart, times in the scene's own.
+    """
+    times_s = np.array([frame.pts_s for frame in frames])
+    pictures = np.stack([_picture(scene, time_s) for time_s in times_s])
+    return Truth(_names(scene, frames), pictures, _pasts(scene, times_s, pictures))
+
+
+def _names(scene: Scene, frames: Sequence[PrunedFrame]) -> dict[str, NDArray[np.int64]]:
+    columns: dict[str, list[NDArray[np.int64]]] = {name: [] for name in NAMES}
+    for frame in frames:
+        kept = np.flatnonzero(frame.keep_mask)
+        shown = scene.token_labels(frame.pts_s)
+        for name in ("kind", "colour", "part"):
+            columns[name].append(getattr(shown, name).reshape(-1)[kept].astype(np.int64))
+        columns["row"].append(kept // frame.grid.cols)
+        columns["col"].append(kept % frame.grid.cols)
+    return {name: np.concatenate(values) for name, values in columns.items()}
+
+
+def _picture(scene: Scene, time_s: float) -> NDArray[np.int8]:
+    flags = np.zeros(len(PICTURE_FLAGS), dtype=np.int8)
+    seen = [one for one in scene.seen(time_s) if one.visible >= HARDLY]
+    for kind in KINDS:
+        mine = [one for one in seen if one.kind == kind]
+        is_sure = all(one.visible >= IN_VIEW for one in mine)
+        flags[_PLACES[kind]] = (1 if mine else 0) if is_sure else UNSURE
+        for number in range(MOST.get(kind, -1) + 1):
+            is_it = min(len(mine), MOST[kind]) == number
+            flags[_PLACES[f"{number} {kind}"]] = is_it if is_sure else UNSURE
+        for one in mine:
+            is_plain = one.visible >= IN_VIEW
+            flags[_PLACES[f"{one.colour} {kind}"]] = 1 if is_plain else UNSURE
+    state = scene.state(time_s)
+    for name, level in (
+        ("gate", state.gate_open), ("lights", float(state.lights_on)),
+        ("smoke", state.smoke), ("fire", state.fire),
+    ):  # fmt: skip
+        flags[_PLACES[name]] = 1 if level > 0.6 else 0 if level < 0.05 else UNSURE
+    return flags
+
+
+def _pasts(
+    scene: Scene, times_s: NDArray[np.float64], pictures: NDArray[np.int8]
+) -> NDArray[np.int8]:
+    seconds = np.arange(times_s[0], times_s[-1] + 1e-6, 1.0)
+    shown = np.rint(times_s - times_s[0]).astype(np.int64)
+    flags = np.zeros((len(seconds), len(PAST_FLAGS)), dtype=np.int8)
+    flags[shown, : len(PICTURE_FLAGS)] = pictures
+    held: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in SPANS}
+    for life in scene.script.lives:
+        seen = life.visible_at(seconds) >= IN_VIEW
+        if not seen.any():
+            continue
+        _tell(flags, life, seen, seconds)
+        held[life.kind].append(seen)
+        if life.kind in MOVERS:
+            speeds = [np.abs([life.speed(t_s + ago) for t_s in seconds]) for ago in (-0.3, 0.3)]
+            held[f"{life.kind} still"].append(seen & (np.maximum(*speeds) < _STILL_UNITS_S))
+    for name in FIXTURES:
+        track = getattr(scene.script, name)
+        on = np.interp(seconds, track.times_s, track.values) > IN_VIEW
+        held[name].append(on)
+        for turn, turned in (("goes on", on[1:] & ~on[:-1]), ("goes off", ~on[1:] & on[:-1])):
+            flags[1:, _PLACES[f"{name} {turn}"]] = np.logical_or.accumulate(turned)
+    steps = np.arange(len(seconds))
+    _write(flags, "now", steps)
+    for name in SPANS:
+        _span(flags, name, held[name])
+    told: NDArray[np.int8] = flags[shown]
+    return told
+
+
+def _tell(
+    flags: NDArray[np.int8],
+    life: Life,
+    seen: NDArray[np.bool_],
+    seconds: NDArray[np.float64],
+) -> None:
+    """Write what an object is seen to do: see `Witness.done`."""
+    ever = np.logical_or.accumulate(seen)
+    came, went = ever & ~seen[0], ever & ~seen
+    if life.kind == "parcel":
+        deeds = {"is put down": came, "is taken": went}
+    else:
+        of, to = ("left" if x < 0 else "right" for x in (life.x.values[0], life.x.values[-1]))
+        deeds = {f"enters from the {of}": came, f"leaves to the {to}": went}
+        stops = np.zeros_like(seen)
+        for when_s in life.stops_at_s:
+            stops |= (seconds[0] + 1.0 <= when_s) & (when_s <= seconds - 1.0)
+        deeds["stops"] = stops & ever
+    deeds["is there"] = ever & ~np.logical_or.reduce(list(deeds.values()))
+    for deed, is_done in deeds.items():
+        flags[:, _PLACES[f"{life.kind} {deed}"]] |= is_done
+        flags[:, _PLACES[f"{life.colour} {life.kind} {deed}"]] |= is_done
+
+
+def _span(flags: NDArray[np.int8], name: str, held: Sequence[NDArray[np.bool_]]) -> None:
+    """Write when the one of its kind was there first and last; UNSURE unless there is one run."""
+    num_seconds = len(flags)
+    start = np.full(num_seconds, UNSURE)
+    end = np.full(num_seconds, UNSURE)
+    if held:
+        steps = np.arange(num_seconds)
+        ever = np.stack([np.logical_or.accumulate(one) for one in held])
+        is_one = ever.sum(axis=0) == 1
+        for one, was in zip(held, ever, strict=True):
+            first = int(one.argmax())
+            last = np.maximum.accumulate(np.where(one, steps, -1))
+            is_run = np.cumsum(one) == last - first + 1
+            known = is_one & was & is_run
+            start[known], end[known] = first, last[known]
+    for which, values in zip(_ENDS, (start, end), strict=True):
+        _write(flags, f"{name} {which}", values)
+
+
+def _write(flags: NDArray[np.int8], name: str, seconds: NDArray[np.int64]) -> None:
+    """Write numbers of seconds digit by digit, (frames,); UNSURE where they are."""
+    begin = _PLACES[f"{name} 00"]
+    digits = np.concatenate(
+        [
+            np.minimum(seconds[:, None] // 10, TENS - 1) == np.arange(TENS),
+            seconds[:, None] % 10 == np.arange(UNITS),
+        ],
+        axis=1,
+    )
+    flags[:, begin : begin + TENS + UNITS] = np.where(seconds[:, None] < 0, UNSURE, digits)
