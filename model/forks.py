@@ -11,10 +11,11 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
+from model.decoding import Capture, Decoding, capture_on
 from model.errors import InputError
 from model.kv_cache import KVSequence, PagePool
 from model.network import VideoLlama3
-from model.packed import Prefill, Prefixes, Step, Tails
+from model.packed import Prefill, Prefixes, Tails
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,16 @@ class Forks:
         model: VideoLlama3,
         pool: PagePool,
         branches: Sequence[tuple[KVSequence, Branch]],
+        *,
+        capture: Capture | None = None,
     ) -> None:
         """Take the branches, each with the context it goes on from; neither is empty.
+
+        Args:
+            model: the decoder is run.
+            pool: where the contexts lie.
+            branches: each with its context.
+            capture: how steps are captured; by default as the device allows.
 
         Raises:
             InputError: a branch would pass the model's positions.
@@ -63,7 +72,9 @@ class Forks:
         self._order = sorted(range(len(branches)), key=self._families.__getitem__)
         self._going = [n for n in self._order if branches[n][1].max_new_tokens]
         self._prefixes = Prefixes(pool, list(sequences.values()), is_kept=bool(self._going))
+        self._capture = capture or capture_on(model.device)
         self._tails: Tails | None = None
+        self._decoding: Decoding | None = None
 
     @torch.inference_mode()
     def prefill(self) -> list[Tensor]:
@@ -109,22 +120,17 @@ class Forks:
         """
         if self._tails is None:
             raise RuntimeError("expected a prefill before a step")
-        if len(tokens) < len(self._going):
-            self._tails.keep([at for at, n in enumerate(self._going) if n in tokens])
-            self._going = [n for n in self._going if n in tokens]
-        language = self._model.language
-        attend = Step(
-            self._prefixes,
-            [self._families[n] for n in self._going],
-            self._tails,
-            backend=language.backend,
-        )
-        ids = torch.tensor([tokens[n] for n in self._going], device=self._model.device)
-        hidden = language.forward(language.embed(ids), attend.positions, attend=attend)
-        self._tails.advance()
-        logits = language.logits(hidden)
-        likeliest = logits.argmax(dim=-1).tolist()  # waits for the device, once a step
-        return {n: (likeliest[at], logits[at]) for at, n in enumerate(self._going)}
+        if self._decoding is None:
+            self._decoding = Decoding(
+                self._model,
+                self._prefixes,
+                self._tails,
+                families=[self._families[n] for n in self._going],
+                capture=self._capture,
+            )
+        places = {n: place for place, n in enumerate(self._going)}
+        follows = self._decoding.step({places[n]: token for n, token in tokens.items()})
+        return {n: follows[places[n]] for n in tokens}
 
     def _new_tails(self, rows: Mapping[int, range]) -> Tails | None:
         """Make room for the branches that are to be decoded."""

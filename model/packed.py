@@ -167,8 +167,11 @@ class Tails:
         return keys_so_far, values_so_far
 
     def advance(self) -> None:
-        """Count the token that every layer has appended."""
-        self.lengths = self.lengths + 1
+        """Count the token that every layer has appended, in place; a full branch stays full.
+
+        Only a branch that is over, whose row is idle, goes on when it is full.
+        """
+        self.lengths.add_(1).clamp_(max=self.max_tokens - 1)
 
     def keep(self, indices: Sequence[int]) -> None:
         """Let go of every branch but these."""

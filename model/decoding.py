@@ -1,0 +1,122 @@
+"""Decoding: one more token of every branch at a time, as a CUDA graph where there is CUDA.
+
+A step's kernels are small and many: launched one by one they cost more than they compute. So after
+one step by hand the next is captured, and from then on replayed; only the token ids change. The
+graph belongs to a batch of rows. A branch that ends leaves its row idle until half of the rows are
+idle; then the batch shrinks to its next bucket and a new graph is captured.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from model.network import VideoLlama3
+from model.packed import Prefixes, Step, Tails
+
+Work = Callable[[], None]
+Capture = Callable[[Work], Work]
+"""Takes work whose tensors stay where they are; gives what does it again, in their places."""
+
+
+def capture_on(device: torch.device) -> Capture | None:
+    """Give the way to capture a step on a device; None where every step is launched by hand."""
+    return _cuda_graph if device.type == "cuda" else None
+
+
+class Decoding:
+    """Branches that are decoded side by side, one row each."""
+
+    def __init__(
+        self,
+        model: VideoLlama3,
+        prefixes: Prefixes,
+        tails: Tails,
+        *,
+        families: Sequence[int],
+        capture: Capture | None,
+    ) -> None:
+        """Begin with a row for each branch.
+
+        Args:
+            model: the decoder is run.
+            prefixes: what the branches go on from, laid out for keeps.
+            tails: the branches so far, in the order of the rows.
+            families: for each row the index of its prefix, ascending.
+            capture: see `capture_on`.
+        """
+        self._model = model
+        self._prefixes = prefixes
+        self._tails = tails
+        self._families = list(families)
+        self._members = list(range(len(families)))
+        self._capture = capture
+        self._replay: Work | None = None
+        self._is_warm = False  # a batch's first step is by hand: kernels set themselves up
+        self._lay_out()
+
+    def step(self, tokens: dict[int, int]) -> dict[int, tuple[int, Tensor]]:
+        """Put one more token at the end of some branches, in one pass; the others are over.
+
+        Args:
+            tokens: branch, by its place at the beginning -> token; each was in the last step.
+
+        Returns:
+            For each of them the likeliest token that follows and the (V,) float32 logits, which
+            the next step may overwrite.
+        """
+        if self._is_to_shrink(len(tokens)):
+            self._keep([row for row, member in enumerate(self._members) if member in tokens])
+        ids = [tokens.get(member, 0) for member in self._members]
+        self._ids.copy_(torch.tensor(ids))
+        if self._capture is not None and self._is_warm and self._replay is None:
+            self._replay = self._capture(self._forward)
+        if self._replay is not None:
+            self._replay()
+        else:
+            self._forward()
+        self._is_warm = True
+        likeliest = self._likeliest.tolist()  # waits for the device, once a step
+        return {
+            member: (likeliest[row], self._logits[row])
+            for row, member in enumerate(self._members)
+            if member in tokens
+        }
+
+    def _is_to_shrink(self, num_going: int) -> bool:
+        num_rows = len(self._members)
+        return 2 * num_going <= num_rows if self._capture else num_going < num_rows
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        self._tails.keep(rows)
+        self._families = [self._families[row] for row in rows]
+        self._members = [self._members[row] for row in rows]
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Make what a step works on, in places that stay."""
+        device = self._model.device
+        self._attend = Step(
+            self._prefixes, self._families, self._tails, backend=self._model.language.backend
+        )
+        self._ids = torch.zeros(len(self._members), dtype=torch.int64, device=device)
+        self._likeliest = torch.zeros_like(self._ids)
+        self._logits = torch.empty(0, device=device)
+        self._replay = None
+        self._is_warm = False
+
+    def _forward(self) -> None:
+        language = self._model.language
+        embeds = language.embed(self._ids)
+        hidden = language.forward(embeds, self._attend.positions, attend=self._attend)
+        self._tails.advance()
+        self._logits = language.logits(hidden)
+        self._likeliest = self._logits.argmax(dim=-1)
+
+
+def _cuda_graph(work: Work) -> Work:
+    """Capture work; nothing of it is done before the replay."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay

@@ -1,0 +1,98 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+
+from model.decoding import Capture, Work
+from model.forks import Branch, Forks
+from model.kv_cache import KVSequence, PagePool
+from model.network import VideoLlama3
+from tests.model.growing import extend, new_pool
+from tests.model.nano_model import nano
+
+LENGTHS = (5, 0, 9)  # of the prefixes; an empty one cannot be gone on from
+LIMITS = (3, 6, 1, 8, 8, 2)  # tokens that each branch comes to say
+
+
+def prefixes(network: VideoLlama3, pool: PagePool) -> list[KVSequence]:
+    grown = []
+    for seed, length in enumerate(LENGTHS):
+        sequence = KVSequence(pool)
+        if length:
+            generator = torch.Generator().manual_seed(seed)
+            ids = torch.randint(0, 300, (length,), generator=generator).to(network.device)
+            with torch.inference_mode():
+                extend(network, pool, sequence, network.language.embed(ids))
+        grown.append(sequence)
+    return [sequence for sequence in grown if sequence.length]
+
+
+def said(network: VideoLlama3, capture: Capture | None) -> list[list[int]]:
+    """Decode branches that end one after the other, greedily; give what each says."""
+    pool = new_pool(network)
+    one, other = prefixes(network, pool)
+    branches = [
+        (other if n % 2 else one, Branch((7 + n, 11, 13)[: 1 + n % 3], max_new_tokens=limit))
+        for n, limit in enumerate(LIMITS)
+    ]
+    forks = Forks(network, pool, branches, capture=capture)
+    found = [[int(row[-1].argmax())] for row in forks.prefill()]
+    while going := {n: ids[-1] for n, ids in enumerate(found) if len(ids) < LIMITS[n]}:
+        for n, (likeliest, logits) in forks.step(going).items():
+            assert likeliest == int(logits.argmax())
+            found[n].append(likeliest)
+    return found
+
+
+class Recorded:
+    """A capture that does the work again by hand, and counts."""
+
+    def __init__(self) -> None:
+        self.num_rows: list[int] = []
+
+    def __call__(self, work: Work) -> Work:
+        self.num_rows.append(0)
+
+        def replay() -> None:
+            self.num_rows[-1] += 1
+            work()
+
+        return replay
+
+
+def test_idle_rows_change_no_answer_and_the_batch_shrinks_by_halves() -> None:
+    capture = Recorded()
+    assert said(nano(), capture) == said(nano(), None)
+    # Six rows until three are going, then three until one is, then one: a graph for each that
+    # lives for more than a step.
+    assert len(capture.num_rows) in (2, 3)
+    assert all(capture.num_rows)
+
+
+def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
+    places: list[Sequence[int]] = []
+
+    def capture(work: Work) -> Work:
+        decoding = work.__self__  # type: ignore[attr-defined]
+        slabs = [slab for layer in decoding._tails._layers for slab in layer]
+        held = (decoding._ids, decoding._tails.lengths, *slabs)
+        at = [tensor.data_ptr() for tensor in held]
+
+        def replay() -> None:
+            now = (decoding._ids, decoding._tails.lengths, *slabs)
+            places.append(at)
+            assert [tensor.data_ptr() for tensor in now] == at
+            work()
+
+        return replay
+
+    said(nano(), capture)
+    assert places
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("make", [lambda: None, Recorded], ids=["graph", "by hand"])
+def test_a_graph_says_what_single_launches_say(make: Callable[[], Capture | None]) -> None:
+    network = VideoLlama3(nano().config).to("cuda", torch.bfloat16).eval()
+    network.load_state_dict(nano().state_dict())
+    assert said(network, make()) == said(network, Recorded())
