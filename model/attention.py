@@ -66,6 +66,12 @@ class Attend(Protocol):
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
 
 
+class Store(Protocol):
+    """Where a pass leaves a layer's new keys and values, (N, num_kv_heads, head_dim) each."""
+
+    def __call__(self, layer: int, keys: Tensor, values: Tensor) -> None: ...
+
+
 class Kernel(Protocol):
     """What a backend computes; see `attention` for the arguments."""
 

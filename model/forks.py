@@ -102,10 +102,13 @@ class Forks:
             store=self._tails.store if self._tails else _forget,
         )
         ids = torch.tensor([token for branch in laid_out for token in branch.ids], device=device)
-        hidden = language.forward(language.embed(ids), attend.positions, attend=attend)
         counts = [branch.num_scored for branch in self._branches]
         scored = [row for n, count in enumerate(counts) for row in rows[n][-count:]]
-        logits = language.logits(hidden[torch.tensor(scored, device=device)])
+        wanted = torch.tensor(scored, device=device)
+        hidden = language.forward(
+            language.embed(ids), attend.positions, attend=attend, wanted=wanted
+        )
+        logits = language.logits(hidden)
         return list(torch.split(logits, counts))
 
     @torch.inference_mode()

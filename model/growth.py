@@ -72,7 +72,7 @@ def grow(
     attend = Prefill(
         prefixes, [[length] for length in lengths], backend=language.backend, store=store
     )
-    language.forward(torch.cat(rows), attend.positions, attend=attend)
+    language.fill(torch.cat(rows), attend.positions, attend=attend, store=store)
     for context, length in zip(growing, lengths, strict=True):
         context.sequence.advance(length)
         context.unread.clear()

@@ -4,10 +4,12 @@ The network does not know what a token attends to: the caller passes an `Attend`
 `packed` are such callers: frames and questions after prefixes that they share, and decoding.
 """
 
+from typing import cast
+
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor, nn
 
-from model.attention import SDPA, Attend, Backend
+from model.attention import SDPA, Attend, Backend, Store
 from model.config import TextConfig
 from model.rope import Rotation, rotate, text_rotation
 
@@ -22,13 +24,25 @@ class _Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, kv_width)
         self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, rotation: Rotation, *, layer: int, attend: Attend) -> Tensor:
-        heads = (-1, self.head_dim)
-        q = rotate(self.q_proj(x).unflatten(-1, heads), rotation)
-        k = rotate(self.k_proj(x).unflatten(-1, heads), rotation)
-        v = self.v_proj(x).unflatten(-1, heads)
-        out: Tensor = self.o_proj(attend(layer, q, k, v).flatten(1))
+    def forward(
+        self,
+        x: Tensor,
+        rotation: Rotation,
+        *,
+        layer: int,
+        attend: Attend,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        q = rotate(self.q_proj(x).unflatten(-1, (-1, self.head_dim)), rotation)
+        k, v = self.keys_values(x, rotation)
+        found = attend(layer, q, k, v).flatten(1)
+        out: Tensor = self.o_proj(found if wanted is None else found[wanted])
         return out
+
+    def keys_values(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
+        heads = (-1, self.head_dim)
+        k = rotate(self.k_proj(x).unflatten(-1, heads), rotation)
+        return k, self.v_proj(x).unflatten(-1, heads)
 
 
 class _MLP(nn.Module):
@@ -51,10 +65,25 @@ class _Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = _MLP(config)
 
-    def forward(self, x: Tensor, rotation: Rotation, *, layer: int, attend: Attend) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotation, layer=layer, attend=attend)
+    def forward(
+        self,
+        x: Tensor,
+        rotation: Rotation,
+        *,
+        layer: int,
+        attend: Attend,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        found = self.self_attn(
+            self.input_layernorm(x), rotation, layer=layer, attend=attend, wanted=wanted
+        )
+        x = (x if wanted is None else x[wanted]) + found
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
+
+    def keys_values(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.self_attn.keys_values(self.input_layernorm(x), rotation)
+        return found
 
 
 class Decoder(nn.Module):
@@ -78,23 +107,50 @@ class Decoder(nn.Module):
         out: Tensor = self.embed_tokens(ids)
         return out
 
-    def forward(self, embeds: Tensor, positions: Tensor, *, attend: Attend) -> Tensor:
+    def forward(
+        self, embeds: Tensor, positions: Tensor, *, attend: Attend, wanted: Tensor | None = None
+    ) -> Tensor:
         """Decode any rows, each layer's attention left to `attend`.
 
         Args:
             embeds: (L, hidden_size).
             positions: (L,) integer, each row's place in its own sequence.
             attend: called once for each layer.
+            wanted: (n,) int64, the rows that are asked for; None for all. The last layer does no
+                more than they need.
 
         Returns:
-            (L, hidden_size), normalised, ready for `logits`.
+            (n, hidden_size), normalised, ready for `logits`; n is L without `wanted`.
         """
+        x, rotation = self._below_last(embeds, positions, attend=attend)
+        last = len(self.layers) - 1
+        out: Tensor = self.norm(
+            self.layers[last](x, rotation, layer=last, attend=attend, wanted=wanted)
+        )
+        return out
+
+    def fill(self, embeds: Tensor, positions: Tensor, *, attend: Attend, store: Store) -> None:
+        """Bring rows that nobody asks for: the last layer's keys and values are all they leave.
+
+        Args:
+            embeds: (L, hidden_size).
+            positions: (L,) integer, each row's place in its own sequence.
+            attend: called once for each layer but the last.
+            store: called for the last layer.
+        """
+        x, rotation = self._below_last(embeds, positions, attend=attend)
+        last = cast("_Layer", self.layers[-1])
+        store(len(self.layers) - 1, *last.keys_values(x, rotation))
+
+    def _below_last(
+        self, embeds: Tensor, positions: Tensor, *, attend: Attend
+    ) -> tuple[Tensor, Rotation]:
+        """Run every layer but the last; give its rows and their rotation."""
         rotation = text_rotation(positions, self.config.head_dim, theta=self.config.rope_theta)
         x = embeds
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers[:-1]):
             x = layer(x, rotation, layer=index, attend=attend)
-        out: Tensor = self.norm(x)
-        return out
+        return x, rotation
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score every token: (..., hidden_size) to (..., vocab_size) float32."""

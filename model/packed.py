@@ -7,7 +7,6 @@ parts are merged by log-sum-exp, which is exact.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,17 +14,12 @@ from torch import Tensor
 from model.attention import (
     Backend,
     Segments,
+    Store,
     attention_with_lse,
     merge,
     padded_attention_with_lse,
 )
 from model.kv_cache import KVSequence, PagePool
-
-
-class Store(Protocol):
-    """Where a pass leaves a layer's new keys and values, (N, num_kv_heads, head_dim) each."""
-
-    def __call__(self, layer: int, keys: Tensor, values: Tensor) -> None: ...
 
 
 class Prefixes:

@@ -51,10 +51,12 @@ def read(model: VideoLlama3, batch: Packed, visual: Tensor | None) -> tuple[Tens
     if visual is not None:
         embeds = embeds.index_copy(0, batch.visual.to(device), visual.to(embeds.dtype))
     attend = ForkedAttention(batch.layouts, device=device)
-    hidden = model.language.forward(embeds, batch.positions.to(device), attend=attend)
     labelled = (batch.labels != IGNORED).nonzero()[:, 0]
+    hidden = model.language.forward(
+        embeds, batch.positions.to(device), attend=attend, wanted=labelled.to(device)
+    )
     return (
-        hidden[labelled.to(device)],
+        hidden,
         batch.labels[labelled].to(device),
         batch.weights[labelled].to(device),
     )

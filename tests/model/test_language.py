@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.attention import Attend, Segments, attention
 from model.kv_cache import KVSequence
 from model.network import VideoLlama3
 from model.patch_diff import paper_mask
@@ -113,3 +114,33 @@ def test_angles_are_exact_far_into_a_stream() -> None:
     exact = 10_000_019 * 1e6 ** (-np.arange(64) / 64)
     np.testing.assert_allclose(cos[0, :64], np.cos(exact), atol=1e-6)
     np.testing.assert_allclose(sin[0, 64:], np.sin(exact), atol=1e-6)
+
+
+def test_rows_that_are_not_wanted_leave_keys_and_values_alone(network: VideoLlama3) -> None:
+    ids = words(11, seed=9)
+    embeds, language = network.language.embed(ids), network.language
+    positions = torch.arange(len(ids))
+    stored: list[dict[int, tuple[Tensor, Tensor]]] = [{}, {}]
+
+    def causal(found: dict[int, tuple[Tensor, Tensor]]) -> Attend:
+        segments = Segments.of([len(ids)], device=embeds.device)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            found[layer] = (k, v)
+            return attention(q, k, v, segments=segments, backend=language.backend, is_causal=True)
+
+        return attend
+
+    whole = language.forward(embeds, positions, attend=causal(stored[0]))
+    wanted = torch.tensor([10, 3])
+    some = language.forward(embeds, positions, attend=causal({}), wanted=wanted)
+    torch.testing.assert_close(some, whole[wanted])
+
+    def store(layer: int, keys: Tensor, values: Tensor) -> None:
+        assert layer not in stored[1]
+        stored[1][layer] = (keys, values)
+
+    language.fill(embeds, positions, attend=causal(stored[1]), store=store)
+    assert stored[0].keys() == stored[1].keys()
+    for layer, kept in stored[0].items():
+        torch.testing.assert_close(stored[1][layer], kept)

@@ -10,9 +10,9 @@ from pipeline.pruner import Pruner
 from pipeline.slots import Slots
 from pipeline.types import Frame
 from tests.fakes import FakeClock
-from worker.commands.bench_cameras import MOST, search
+from worker.commands.bench_cameras import GRID, MOST, search
 from worker.commands.camera_trial import Seen
-from worker.commands.played import GRID, Clips, Played, play
+from worker.commands.played import Clips, Played, play
 
 
 @given(st.integers(0, 2 * MOST), st.sampled_from([1, 16, 48, 128]))

@@ -16,13 +16,17 @@ from model.config import PRESETS
 from model.engine import Engine
 from model.network import VideoLlama3
 from model.tokenizer import Tokenizer
+from model.types import PatchGrid
 from worker.commands.bench import Progress, Row
+from worker.commands.bench_context import faster_dtype
 from worker.commands.camera_trial import MEASURED_S, WINDOW_S, Trial, trial
-from worker.commands.played import render
+from worker.commands.played import Clips, render
 from worker.parts import BUNDLED_MODEL
 
 MOST = 1024
 NUM_THREADS = 2
+GRID = PatchGrid(rows=9, cols=16)  # 448x252
+BUNDLED_GRID = PatchGrid(rows=6, cols=11)  # 308x168, the frames that the bundled model knows
 MAX_CONTEXT_TOKENS = 16_384
 
 
@@ -35,31 +39,36 @@ class Subject:
         engine: makes one that holds no camera.
         start: the first number of cameras tried.
         target: cameras aimed at.
+        grid: of its cameras' frames.
     """
 
     name: str
     engine: Callable[[], Engine]
     start: int
     target: int
+    grid: PatchGrid
 
 
 def measure(progress: Progress) -> list[Row]:
     """Find the most cameras of the bundled model, and of the larger shapes where there is CUDA."""
-    clips = render(progress)
     rows = []
     for subject in (
-        Subject("bundled", bundled_engine, start=16, target=16),
-        Subject("2b", lambda: random_engine("2b"), start=128, target=150),
-        Subject("7b", lambda: random_engine("7b"), start=48, target=60),
+        Subject("bundled", bundled_engine, start=16, target=16, grid=BUNDLED_GRID),
+        Subject("2b", lambda: random_engine("2b"), start=128, target=150, grid=GRID),
+        Subject("7b", lambda: random_engine("7b"), start=48, target=60, grid=GRID),
     ):
         name = f"cameras_{subject.name}"
         if subject.name != "bundled" and not torch.cuda.is_available():
             rows.append(Row(name, None, "unmeasured: needs CUDA", subject.target))
             continue
+        clips = render(subject.grid, progress)
         trials: dict[int, Trial] = {}
 
         def holds(
-            number: int, subject: Subject = subject, trials: dict[int, Trial] = trials
+            number: int,
+            subject: Subject = subject,
+            trials: dict[int, Trial] = trials,
+            clips: Clips = clips,
         ) -> bool:
             trials[number] = trial(number, subject.engine(), clips, progress)
             return trials[number].holds
@@ -91,12 +100,15 @@ def search(holds: Callable[[int], bool], *, start: int) -> int:
 
 
 def bundled_engine() -> Engine:
-    """Load the bundled model as the worker does on a machine without a GPU."""
+    """Load the bundled model as a worker would on this machine, in the dtype it multiplies faster.
+
+    That is `VIGIL_MODEL__DTYPE=bfloat16` where the processor has products of it.
+    """
     torch.set_num_threads(NUM_THREADS)
     return Engine.load(
         str(BUNDLED_MODEL),
         device="cpu",
-        dtype="float32",
+        dtype=str(faster_dtype()).removeprefix("torch."),
         window_s=WINDOW_S,
         max_context_tokens=MAX_CONTEXT_TOKENS,
         max_caption_tokens=64,

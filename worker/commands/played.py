@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.types import PatchGrid
+from model.types import TOKEN_PX, PatchGrid
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
 from pipeline.slots import Slots
@@ -17,16 +17,21 @@ from pipeline.types import Frame, Overflow
 from worker.commands.bench import Progress
 from worker.commands.prune_render import Image, Street
 
-GRID = PatchGrid(rows=9, cols=16)  # 448x252
 NUM_STREETS, CLIP_S = 6, 40
 NOISE_LEVELS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Pictures of several streets, one a second: (streets, seconds, 252, 448, 3) uint8 RGB."""
+    """Pictures of several streets, one a second: (streets, seconds, height, width, 3) uint8 RGB."""
 
     pictures: NDArray[np.uint8]
+
+    @property
+    def grid(self) -> PatchGrid:
+        """What each picture is cut into."""
+        height, width = self.pictures.shape[2:4]
+        return PatchGrid(height // TOKEN_PX, width // TOKEN_PX)
 
     def at(self, camera: int, second: int) -> Image:
         """Return what a camera sees: no two of them the same street at the same moment."""
@@ -36,11 +41,11 @@ class Clips:
         return picture
 
 
-def render(progress: Progress) -> Clips:
-    """Draw the streets, halve them, add sensor noise. No decoder has had part in it."""
+def render(grid: PatchGrid, progress: Progress) -> Clips:
+    """Draw the streets, scale them down, add sensor noise. No decoder has had part in it."""
     progress(f"rendering {NUM_STREETS} streets of {CLIP_S} s")
     rng = np.random.default_rng(0)
-    shape = (NUM_STREETS, CLIP_S, GRID.height_px, GRID.width_px, 3)
+    shape = (NUM_STREETS, CLIP_S, grid.height_px, grid.width_px, 3)
     pictures = np.empty(shape, np.uint8)
     for street in range(NUM_STREETS):
         drawn = Street(seed=100 + street)
@@ -62,7 +67,7 @@ class Played:
     def frame(self, clips: Clips, second: int, *, captured_at: datetime) -> Frame:
         """Return its frame of a second of stream time."""
         pixels = clips.at(self.number, second)
-        return Frame(self.camera_id, pixels, GRID, float(second), captured_at)
+        return Frame(self.camera_id, pixels, clips.grid, float(second), captured_at)
 
 
 def play(
