@@ -20,11 +20,13 @@ SHORTEST_FRAMES, LONGEST_FRAMES = 6, 28
 SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
+MANY_YES_NO = ("yes_no", "yes_no", "yes_no", "choice", "count", "text", "grounding", "caption")
+"""Yes and no are one bit of some thirty topics, and the shortest to ask."""
 ASKED: Mapping[Kind, Asked] = {
-    "image": Asked(1, 12, tasks=("yes_no", "choice", "count", "text", "caption")),
+    "image": Asked(1, 12, tasks=("yes_no", "yes_no", "choice", "count", "text", "caption")),
     "text": Asked(3, 5),
-    "video": Asked(1, 14),
-    "streaming": Asked(5, 4),
+    "video": Asked(1, 14, tasks=MANY_YES_NO),
+    "streaming": Asked(5, 5, tasks=MANY_YES_NO),
     "grounding": Asked(2, 6, tasks=("grounding", "yes_no", "caption")),
 }
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.slots import WIDEN_AFTER_S, Slots, halton
+from pipeline.slots import ASKED_TOGETHER, WIDEN_AFTER_S, Slots, halton
 
 NUM_CAMERAS = st.integers(1, 200)
 
@@ -63,13 +63,17 @@ def test_the_points_are_shares_and_all_different(number: int, base: int) -> None
     assert halton(number, base) != halton(number + 1, base)
 
 
-def test_questions_do_not_follow_the_slots_of_their_frames() -> None:
+def test_cameras_of_a_slot_are_asked_in_groups_and_the_groups_are_spread() -> None:
     one = slots()
-    cells = Counter(
-        (int(5 * one.ask_share(f"c{n}")), slot_of(one, f"c{n}")) for n in range(60)
-    )  # which of five seconds, which slot
-    assert len(cells) == 20
-    assert max(cells.values()) <= 2 * 60 / 20
+    groups: dict[float, list[int]] = {}
+    for n in range(4 * ASKED_TOGETHER * 5):
+        groups.setdefault(one.ask_share(f"c{n}"), []).append(slot_of(one, f"c{n}"))
+    assert len(groups) == 4 * 5
+    for members in groups.values():
+        assert len(members) == ASKED_TOGETHER
+        assert len(set(members)) == 1  # a pass takes them all
+    seconds = Counter((int(5 * share), slots[0]) for share, slots in groups.items())
+    assert max(seconds.values()) <= 2  # of groups in one slot of one of five seconds
 
 
 def test_a_slot_that_was_too_much_is_halved_and_widens_with_time() -> None:
