@@ -5,7 +5,6 @@ Nano has nobody's, so both are made here, together and from nothing: clips as th
 questions of every kind, and lessons at every token (see `teaching`).
 """
 
-import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +46,9 @@ scenes, in the place of those that others trained.
 """
 
 
-def begin(rendered: Rendered, *, plan: Plan, seed: int, out: Path) -> Iterator[Progress]:
+def begin(
+    rendered: Rendered, *, plan: Plan, seed: int, out: Path, num_read: int = NUM_READ
+) -> Iterator[Progress]:
     """Make the folder that stage 1 starts from.
 
     Args:
@@ -55,11 +56,12 @@ def begin(rendered: Rendered, *, plan: Plan, seed: int, out: Path) -> Iterator[P
         plan: how long, and how.
         seed: of the weights.
         out: the folder to make; `words` in it holds the tokenizer.
+        num_read: scenes of which the questions, answers and scripts make the tokenizer.
     """
     words = out / "words"
     if not (words / "tokenizer.json").is_file():
         words.mkdir(parents=True, exist_ok=True)
-        write_tokenizer(words, train_tokenizer(_read(), vocab_size=VOCAB_SIZE))
+        write_tokenizer(words, train_tokenizer(_read(num_read), vocab_size=VOCAB_SIZE))
     tokenizer = Tokenizer.load(words)
     config = nano_config(
         vocab_size=VOCAB_SIZE,
@@ -80,11 +82,10 @@ def begin(rendered: Rendered, *, plan: Plan, seed: int, out: Path) -> Iterator[P
     write_folder(model, out, tokenizer_source=words, card=CARD, image_merge_size=MERGE_SIZE)
 
 
-@functools.cache
-def _read() -> tuple[str, ...]:
+def _read(num_scenes: int) -> tuple[str, ...]:
     """Give the texts that the tokenizer is made of: questions, answers and scripts."""
     texts = []
-    for seed in range(FIRST_READ_SEED, FIRST_READ_SEED + NUM_READ):
+    for seed in range(FIRST_READ_SEED, FIRST_READ_SEED + num_scenes):
         rng = np.random.default_rng(seed)
         sample = script_sample(
             Scene.from_seed(seed, duration_s=44.0),
