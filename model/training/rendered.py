@@ -20,7 +20,10 @@ SHORTEST_FRAMES, LONGEST_FRAMES = 6, 28
 SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
-MANY_YES_NO = ("yes_no", "yes_no", "yes_no", "choice", "count", "text", "grounding", "caption")
+MANY_YES_NO = (
+    *("yes_no", "yes_no", "yes_no", "yes_no", "choice", "choice"),
+    *("count", "text", "grounding", "caption"),
+)
 """Yes and no are one bit of some thirty topics, and the shortest to ask."""
 ASKED: Mapping[Kind, Asked] = {
     "image": Asked(1, 12, tasks=("yes_no", "yes_no", "choice", "count", "text", "caption")),
