@@ -52,7 +52,8 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path, rule: st
     list(again.run(data))
     torch.testing.assert_close(model.weight, expected.weight, rtol=0, atol=0)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert losses(tmp_path / "whole")[-1] < losses(tmp_path / "whole")[0] / 10
+    share = 0.1 if rule == "adamw" else 0.5  # muon's step of a row is of one length
+    assert losses(tmp_path / "whole")[-1] < share * losses(tmp_path / "whole")[0]
 
 
 def test_the_parts_of_a_loss_are_told_and_sum_to_it(tmp_path: Path) -> None:
