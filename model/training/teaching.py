@@ -62,8 +62,14 @@ class Pupil(nn.Module):
         self.names = nn.Linear(seeing, sum(NAMES.values()))
         self.pictures = nn.Linear(seeing, len(PICTURE_FLAGS))
         self.pasts = nn.Linear(knowing, len(PAST_FLAGS))
-        for head in (self.pictures, self.pasts):
-            nn.init.constant_(head.bias, RARE_LOGIT)
+        generator = torch.Generator().manual_seed(0)  # the same run has the same losses
+        for head, bias in (
+            (self.names, 0.0),
+            (self.pictures, RARE_LOGIT),
+            (self.pasts, RARE_LOGIT),
+        ):
+            nn.init.normal_(head.weight, std=head.in_features**-0.5, generator=generator)
+            nn.init.constant_(head.bias, bias)
         self._tapped: list[Tensor] = []
         layers = model.language.layers
         layers[(2 * len(layers)) // 3 - 1].register_forward_hook(self._tap)
