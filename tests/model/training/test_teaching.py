@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,8 +9,9 @@ from model.training.loss import answer_loss
 from model.training.memo import ClipMemo
 from model.training.packing import pack
 from model.training.rendered import Rendered
+from model.training.samples import Asked, asked_of
 from model.training.teaching import Pupil
-from tests.model.training.clips import sample, small, tokenizer
+from tests.model.training.clips import network, sample, small, tokenizer
 from worker.commands.train import prune
 
 
@@ -40,13 +43,27 @@ def test_a_few_steps_teach_every_lesson(rendered: Rendered) -> None:
         assert last[name] < 0.9 * first[name], name
 
 
-def test_drift_is_nothing_where_all_is_sent_anew_and_something_where_it_is_not() -> None:
-    model = small()
-    for parameter in model.vision.parameters():  # far from the start, where all tokens are alike
-        parameter.data.mul_(1.5)
-    pupil = Pupil(model)
-    batch = pack([sample(3)], tokenizer(), max_tokens=4096)
-    assert "drift" not in pupil.loss(batch)
+def test_drift_is_nothing_where_all_is_sent_anew_and_something_where_it_is_not(
+    rendered: Rendered,
+) -> None:
+    pupil = Pupil(network())  # trained: an untrained one's tokens are all alike
+    one = next(
+        sample for sample in map(rendered.sample, range(8)) if not sample.frames[-1].keep_mask.all()
+    )
+    last = one.frames[-1]
+    anew = replace(last, keep_mask=np.ones_like(last.keep_mask))
+    all_sent = asked_of(
+        rendered.clip(0)[0],
+        (*one.frames[:-1], anew),
+        asked=Asked(1, 1),
+        rng=np.random.default_rng(0),
+    )
+    with torch.no_grad():
+        drifts = [
+            float(pupil.loss(pack([each], tokenizer(), max_tokens=8192))["drift"])
+            for each in (all_sent, one)
+        ]
+    assert abs(drifts[0]) < 1e-5 < drifts[1]
 
 
 def test_heads_are_no_part_of_the_network() -> None:
