@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from model.training.memo import ClipMemo
 from model.training.sample import Sample
 from model.training.samples import Asked, Prune, asked_of, image_sample, script_sample, watch
-from model.training.scenes import Scene
+from model.training.scenes import KINDS, Scene
 from model.training.stages import Kind
 from model.types import PrunedFrame
 
@@ -20,16 +21,24 @@ SHORTEST_FRAMES, LONGEST_FRAMES = 6, 28
 SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
-MANY_YES_NO = (
-    *("yes_no", "yes_no", "yes_no", "yes_no", "choice", "choice"),
-    *("count", "text", "grounding", "caption"),
-)
+MANY_YES_NO = (*("yes_no",) * 6, *("choice",) * 3, "count", "text", "grounding", "caption")
 """Yes and no are one bit of some thirty topics, and the shortest to ask."""
+SOON_LEARNT = MappingProxyType(
+    dict.fromkeys(
+        (
+            *(f"{kind} in view" for kind in KINDS),
+            *("smoke", "fire", "fire or smoke", "gate open", "gate closed"),
+            *("lights on", "lights off", "colour", "kind"),
+        ),
+        0.15,
+    )
+)
+"""Topics that one picture answers: a few questions keep them, the rest are of what is hard."""
 ASKED: Mapping[Kind, Asked] = {
     "image": Asked(1, 12, tasks=("yes_no", "yes_no", "choice", "count", "text", "caption")),
     "text": Asked(3, 5),
-    "video": Asked(1, 14, tasks=MANY_YES_NO),
-    "streaming": Asked(5, 5, tasks=MANY_YES_NO),
+    "video": Asked(1, 20, tasks=MANY_YES_NO, shares=SOON_LEARNT),
+    "streaming": Asked(5, 8, tasks=MANY_YES_NO, shares=SOON_LEARNT),
     "grounding": Asked(2, 6, tasks=("grounding", "yes_no", "caption")),
 }
 

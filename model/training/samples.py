@@ -1,7 +1,7 @@
 """Rendered scenes as training samples: seen, pruned by the code that serves, and asked about."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,15 @@ class Asked:
 
     Attributes:
         num_moments: how many of its shown frames are asked about.
-        num_each: questions at each.
+        num_each: questions drawn at each.
         tasks: which kinds.
+        shares: of the questions of a topic, how many of those drawn are put; all where unnamed.
     """
 
     num_moments: int
     num_each: int
     tasks: tuple[str, ...] = TASKS
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def put(quiz: Quiz, *, rng: np.random.Generator) -> str:
@@ -157,5 +159,9 @@ def _exchanges(
             num=asked.num_each,
             tasks=asked.tasks,
         )
-        exchanges += [Exchange(num_seen, ((put(quiz, rng=rng), quiz.answer),)) for quiz in drawn]
+        exchanges += [
+            Exchange(num_seen, ((put(quiz, rng=rng), quiz.answer),))
+            for quiz in drawn
+            if rng.random() < asked.shares.get(quiz.topic, 1.0)
+        ]
     return tuple(exchanges)

@@ -134,7 +134,7 @@ NANO: tuple[Stage, ...] = (
     Stage(
         4,
         PAPER[3].name,
-        rates={"vision": 8e-4, "projector": 8e-4, "language": 1e-3},
+        rates={"vision": 8e-4, "projector": 1e-3, "language": 1.5e-3},
         has_token_compression=True,
         image_merge=2,
         video_merge=2,

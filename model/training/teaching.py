@@ -2,8 +2,9 @@
 
 Answers alone tell a small network little: a yes is one bit, and says nothing of where to look. The
 truth of a rendered scene is known everywhere, so heads that service never sees ask for it: of the
-encoder, what each token shows and what is true of its picture; of the decoder, half-way up and at
-each visual token, all that has happened so far. Questions then find in a context what they need.
+encoder, what each token shows and what is true of its picture; of the decoder, at each visual
+token, half-way up what is done just now, and above that all that has happened so far. Questions
+then find in a context what they need.
 
 Deep supervision is an old remedy (Lee et al., Deeply-Supervised Nets, arXiv 1409.5185).
 """
@@ -23,12 +24,13 @@ from model.training.clip_encoder import encode_rows
 from model.training.loss import loss_of, read, visual_features
 from model.training.packing import Packed
 from model.training.sample import Sample
-from model.training.truth import NAMES, PAST_FLAGS, PICTURE_FLAGS, UNSURE, Truth
+from model.training.truth import NAMES, PAST_FLAGS, PICTURE_FLAGS, RECENT_FLAGS, UNSURE, Truth
 from model.vision import merge
 
 NOTHING_WEIGHT = 0.15  # most tokens show wall or floor, and that is soon learnt
 RARE = ("kind", "colour", "part")
-NATS_PICTURE, NATS_PAST = 8.0, 24.0  # what so many flags are worth beside one answer
+# What so many flags are worth beside one answer.
+NATS_PICTURE, NATS_RECENT, NATS_PAST = 8.0, 4.0, 24.0
 LAST_TOKEN_SHARE = 0.5
 RARE_LOGIT = -3.0
 
@@ -42,13 +44,15 @@ class _Taught:
         truth: of them.
         seen: (n, vision width), the encoder's.
         rows: (n, text width), the projector's.
-        past: (n, text width), the decoder's, where it is tapped.
+        recent: (n, text width), the decoder's, where it is tapped first.
+        past: (n, text width), the decoder's, where it is tapped again.
     """
 
     sample: Sample
     truth: Truth
     seen: Tensor
     rows: Tensor
+    recent: Tensor
     past: Tensor
 
 
@@ -61,23 +65,33 @@ class Pupil(nn.Module):
         seeing, knowing = model.config.vision.hidden_size, model.config.text.hidden_size
         self.names = nn.Linear(seeing, sum(NAMES.values()))
         self.pictures = nn.Linear(seeing, len(PICTURE_FLAGS))
+        self.recents = nn.Linear(knowing, len(RECENT_FLAGS))
         self.pasts = nn.Linear(knowing, len(PAST_FLAGS))
         generator = torch.Generator().manual_seed(0)  # the same run has the same losses
         for head, bias in (
             (self.names, 0.0),
             (self.pictures, RARE_LOGIT),
+            (self.recents, RARE_LOGIT),
             (self.pasts, RARE_LOGIT),
         ):
             nn.init.normal_(head.weight, std=head.in_features**-0.5, generator=generator)
             nn.init.constant_(head.bias, bias)
         self._tapped: list[Tensor] = []
         layers = model.language.layers
-        layers[(2 * len(layers)) // 3 - 1].register_forward_hook(self._tap)
+        for layer in (layers[len(layers) // 2 - 1], layers[(2 * len(layers)) // 3 - 1]):
+            layer.register_forward_hook(self._tap)
 
     @property
     def heads(self) -> nn.ModuleDict:
         """The parts that are not the network's."""
-        return nn.ModuleDict({"names": self.names, "pictures": self.pictures, "pasts": self.pasts})
+        return nn.ModuleDict(
+            {
+                "names": self.names,
+                "pictures": self.pictures,
+                "recents": self.recents,
+                "pasts": self.pasts,
+            }
+        )
 
     def loss(self, batch: Packed, *, mode: VisionMode = "delta") -> dict[str, Tensor]:
         """Give the answers' loss and every lesson's, float32 scalars to be summed."""
@@ -87,7 +101,7 @@ class Pupil(nn.Module):
         parts = {"answers": loss_of(self.model, *read(self.model, batch, visual))}
         if visual is None:
             return parts
-        known = self._tapped[0][batch.visual.to(visual.device)]
+        places = batch.visual.to(visual.device)
         counts = [len(piece) for piece in features]
         shown = [sample for sample in batch.samples if sample.frames]
         taught = [
@@ -96,7 +110,7 @@ class Pupil(nn.Module):
                 shown,
                 features,
                 torch.split(visual, counts),
-                torch.split(known, counts),
+                *(torch.split(tapped[places], counts) for tapped in self._tapped),
                 strict=True,
             )
             if sample.truth is not None
@@ -106,15 +120,22 @@ class Pupil(nn.Module):
     def _lessons(self, taught: Sequence[_Taught]) -> dict[str, Tensor]:
         sizes = [frame.num_kept for one in taught for frame in one.sample.frames]
         seen = torch.cat([one.seen for one in taught])
-        past = torch.cat([one.past for one in taught])
+        recent, past = (
+            F.rms_norm(rows.float(), rows.shape[-1:])
+            for rows in (
+                torch.cat([one.recent for one in taught]),
+                torch.cat([one.past for one in taught]),
+            )
+        )
         frame_of = torch.repeat_interleave(torch.tensor(sizes)).to(seen.device)
         even, late = (weights.to(seen.device) for weights in _weights(sizes))
         pictures = np.concatenate([one.truth.pictures for one in taught])
+        recents = np.concatenate([one.truth.recents for one in taught])
         pasts = np.concatenate([one.truth.pasts for one in taught])
-        past = F.rms_norm(past.float(), past.shape[-1:])
         return {
             "names": self._naming([one.truth for one in taught], seen),
             "pictures": _flagged(self.pictures(seen), pictures, frame_of, even) / NATS_PICTURE,
+            "recents": _flagged(self.recents(recent), recents, frame_of, late) / NATS_RECENT,
             "pasts": _flagged(self.pasts(past), pasts, frame_of, late) / NATS_PAST,
             "drift": self._drift(taught),
         }

@@ -1,4 +1,4 @@
-"""What a clip truly shows: of every kept token, of every picture, and of all that happened so far.
+"""What a clip truly shows: each token, each picture, what was done just now, and all so far.
 
 Rendered scenes know it exactly, so training need not wait for answers to tell: see `teaching`.
 """
@@ -56,14 +56,25 @@ def _digits() -> Iterator[str]:
     yield from (f"{number}" for number in range(UNITS))
 
 
+def _recent_flags() -> Iterator[str]:
+    yield from (f"{kind} {manner}" for kind in MOVERS for manner in MANNERS)
+    yield from (flag for flag in PAST_FLAGS if any(deed in flag for deed in DEEDS))
+
+
 _ENDS = ("from", "to")
+MANNERS = ("heads left", "heads right", "stands")
+DEEDS = ("enters", "leaves", "stops", "is put", "is taken", "goes on", "goes off")
+RECENT_S = 2
 SPANS = (*KINDS, *(f"{kind} still" for kind in MOVERS), *FIXTURES)
 """Of what the first and the last moment are asked for, where there is one of it."""
 PICTURE_FLAGS = tuple(_picture_flags())
 """What can be true of a picture."""
 PAST_FLAGS = tuple(_past_flags())
 """What can be true at a moment of all that was seen up to it, the picture itself included."""
+RECENT_FLAGS = tuple(_recent_flags())
+"""What can be true of the last `RECENT_S` seconds: seen in two pictures, whatever was before."""
 _PLACES = {flag: place for place, flag in enumerate(PAST_FLAGS)}
+_RECENT_PLACES = {flag: place for place, flag in enumerate(RECENT_FLAGS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +84,13 @@ class Truth:
     Attributes:
         names: for each of `NAMES`, (num_kept,) int64, of the kept tokens of all frames.
         pictures: (frames, PICTURE_FLAGS) int8: 1, 0, or UNSURE where it is in between.
+        recents: (frames, RECENT_FLAGS) int8, likewise.
         pasts: (frames, PAST_FLAGS) int8, likewise.
     """
 
     names: dict[str, NDArray[np.int64]]
     pictures: NDArray[np.int8]
+    recents: NDArray[np.int8]
     pasts: NDArray[np.int8]
 
 
@@ -90,7 +103,7 @@ def truth_of(scene: Scene, frames: Sequence[PrunedFrame]) -> Truth:
     """
     times_s = np.array([frame.pts_s for frame in frames])
     pictures = np.stack([_picture(scene, time_s) for time_s in times_s])
-    return Truth(_names(scene, frames), pictures, _pasts(scene, times_s, pictures))
+    return Truth(_names(scene, frames), pictures, *_deeds_and_pasts(scene, times_s, pictures))
 
 
 def _names(scene: Scene, frames: Sequence[PrunedFrame]) -> dict[str, NDArray[np.int64]]:
@@ -127,11 +140,12 @@ def _picture(scene: Scene, time_s: float) -> NDArray[np.int8]:
     return flags
 
 
-def _pasts(
+def _deeds_and_pasts(
     scene: Scene, times_s: NDArray[np.float64], pictures: NDArray[np.int8]
-) -> NDArray[np.int8]:
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
     seconds = np.arange(times_s[0], times_s[-1] + 1e-6, 1.0)
     shown = np.rint(times_s - times_s[0]).astype(np.int64)
+    recents = np.zeros((len(seconds), len(RECENT_FLAGS)), dtype=np.int8)
     flags = np.zeros((len(seconds), len(PAST_FLAGS)), dtype=np.int8)
     flags[shown, : len(PICTURE_FLAGS)] = pictures
     held: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in SPANS}
@@ -139,32 +153,42 @@ def _pasts(
         seen = life.visible_at(seconds) >= IN_VIEW
         if not seen.any():
             continue
-        _tell(flags, life, seen, seconds)
         held[life.kind].append(seen)
+        for deed, is_done in _done(life, seen, seconds).items():
+            for who in (life.kind, f"{life.colour} {life.kind}"):
+                _tell(f"{who} {deed}", is_done, flags=flags, recents=recents)
         if life.kind in MOVERS:
-            speeds = [np.abs([life.speed(t_s + ago) for t_s in seconds]) for ago in (-0.3, 0.3)]
-            held[f"{life.kind} still"].append(seen & (np.maximum(*speeds) < _STILL_UNITS_S))
+            speeds = np.array([[life.speed(t_s + ago) for t_s in seconds] for ago in (-0.3, 0.3)])
+            held[f"{life.kind} still"].append(seen & (np.abs(speeds).max(0) < _STILL_UNITS_S))
+            for manner, is_so in zip(MANNERS, _manners(speeds), strict=True):
+                recents[:, _RECENT_PLACES[f"{life.kind} {manner}"]] |= seen & is_so
     for name in FIXTURES:
         track = getattr(scene.script, name)
         on = np.interp(seconds, track.times_s, track.values) > IN_VIEW
         held[name].append(on)
-        for turn, turned in (("goes on", on[1:] & ~on[:-1]), ("goes off", ~on[1:] & on[:-1])):
-            flags[1:, _PLACES[f"{name} {turn}"]] = np.logical_or.accumulate(turned)
-    steps = np.arange(len(seconds))
-    _write(flags, "now", steps)
+        for turn, is_done in _turns(on):
+            _tell(f"{name} {turn}", is_done, flags=flags, recents=recents)
+    _write(flags, "now", np.arange(len(seconds)))
     for name in SPANS:
         _span(flags, name, held[name])
-    told: NDArray[np.int8] = flags[shown]
-    return told
+    return recents[shown], flags[shown]
 
 
 def _tell(
-    flags: NDArray[np.int8],
-    life: Life,
-    seen: NDArray[np.bool_],
-    seconds: NDArray[np.float64],
+    flag: str, is_done: NDArray[np.bool_], *, flags: NDArray[np.int8], recents: NDArray[np.int8]
 ) -> None:
-    """Write what an object is seen to do: see `Witness.done`."""
+    """Write what is done from some moment on, and among the recent while it is."""
+    flags[:, _PLACES[flag]] |= is_done
+    if flag in _RECENT_PLACES:
+        before = np.zeros_like(is_done)
+        before[RECENT_S:] = is_done[:-RECENT_S]
+        recents[:, _RECENT_PLACES[flag]] |= is_done & ~before
+
+
+def _done(
+    life: Life, seen: NDArray[np.bool_], seconds: NDArray[np.float64]
+) -> dict[str, NDArray[np.bool_]]:
+    """Give since when an object is seen to have done what: see `Witness.done`."""
     ever = np.logical_or.accumulate(seen)
     came, went = ever & ~seen[0], ever & ~seen
     if life.kind == "parcel":
@@ -176,10 +200,22 @@ def _tell(
         for when_s in life.stops_at_s:
             stops |= (seconds[0] + 1.0 <= when_s) & (when_s <= seconds - 1.0)
         deeds["stops"] = stops & ever
-    deeds["is there"] = ever & ~np.logical_or.reduce(list(deeds.values()))
-    for deed, is_done in deeds.items():
-        flags[:, _PLACES[f"{life.kind} {deed}"]] |= is_done
-        flags[:, _PLACES[f"{life.colour} {life.kind} {deed}"]] |= is_done
+    return deeds | {"is there": ever & ~np.logical_or.reduce(list(deeds.values()))}
+
+
+def _turns(on: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Give, for every time that something goes on or off, since when it has."""
+    steps = np.arange(len(on))
+    for turn, is_on in (("goes on", on), ("goes off", ~on)):
+        for when in np.flatnonzero(is_on[1:] & ~is_on[:-1]) + 1:
+            yield turn, steps >= when
+
+
+def _manners(speeds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell from the speeds a little before and after, (2, n), each of `MANNERS`: (3, n)."""
+    fast = _STILL_UNITS_S
+    is_so = np.stack([speeds < -fast, speeds > fast, np.abs(speeds) < fast])
+    return np.logical_and.reduce(is_so, axis=1)
 
 
 def _span(flags: NDArray[np.int8], name: str, held: Sequence[NDArray[np.bool_]]) -> None:

@@ -19,7 +19,7 @@ def test_a_beginning_is_a_folder_that_the_stages_go_on_from(tmp_path: Path) -> N
     rendered = Rendered(mix={"image": 1.0}, seed=0, prune=prune, memo=memo, num_scenes=1)
     plan = Plan(num_steps=1, batch_size=1, num_workers=0)
     [first] = begin(rendered, plan=plan, seed=0, out=tmp_path / "0", num_read=60)
-    assert set(first.parts) == {"answers", "names", "pictures", "pasts", "drift"}
+    assert set(first.parts) == {"answers", "names", "pictures", "recents", "pasts", "drift"}
     model = load_model(tmp_path / "0", device="cpu", dtype=torch.float32)
     tokenizer = Tokenizer.load(tmp_path / "0")
     assert model.config.text.vocab_size == VOCAB_SIZE

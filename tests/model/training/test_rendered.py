@@ -6,6 +6,7 @@ import pytest
 from model.training.memo import ClipMemo
 from model.training.rendered import Rendered, part_of
 from model.training.sample import Sample
+from model.training.samples import Asked, asked_of
 from model.training.scenes import Scene
 from model.training.stages import NANO, Kind, Stage
 from worker.commands.train import prune
@@ -32,6 +33,26 @@ def test_a_clip_that_comes_again_is_asked_anew(tmp_path: Path) -> None:
     row = rendered(tmp_path, "streaming")
     assert asked(row.sample(0)) != asked(row.sample(3))
     assert len(list(tmp_path.glob("*.npz"))) == 1
+
+
+def test_what_is_soon_learnt_is_asked_less(tmp_path: Path) -> None:
+    scene, frames = rendered(tmp_path).clip(1)
+    asks = {
+        share: asked_of(
+            scene,
+            frames,
+            asked=Asked(5, 20, tasks=("yes_no",), shares={"gate open": share}),
+            rng=np.random.default_rng(0),
+        )
+        for share in (0.0, 1.0)
+    }
+
+    def of_gate(sample: Sample) -> int:
+        turns = [turn for exchange in sample.exchanges for turn in exchange.turns]
+        ways = ("Is the gate open", "Is the gate or")
+        return sum(question.startswith(ways) for question, _ in turns)
+
+    assert of_gate(asks[0.0]) == 0 < of_gate(asks[1.0])
 
 
 def test_a_memo_gives_back_what_the_model_saw(tmp_path: Path) -> None:

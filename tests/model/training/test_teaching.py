@@ -33,13 +33,13 @@ def test_a_few_steps_teach_every_lesson(rendered: Rendered) -> None:
     batch = pack([rendered.sample(index) for index in range(2)], tokenizer(), max_tokens=8192)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=2e-3)
     first = {name: float(part.detach()) for name, part in pupil.loss(batch).items()}
-    assert set(first) == {"answers", "names", "pictures", "pasts", "drift"}
+    assert set(first) == {"answers", "names", "pictures", "recents", "pasts", "drift"}
     for _ in range(6):
         optimizer.zero_grad()
         torch.autograd.backward(torch.stack(list(pupil.loss(batch).values())).sum())
         optimizer.step()
     last = {name: float(part.detach()) for name, part in pupil.loss(batch).items()}
-    for name in ("answers", "names", "pictures", "pasts"):
+    for name in ("answers", "names", "pictures", "recents", "pasts"):
         assert last[name] < 0.9 * first[name], name
 
 
@@ -71,4 +71,4 @@ def test_heads_are_no_part_of_the_network() -> None:
     pupil = Pupil(model)
     own = {id(parameter) for parameter in model.parameters()}
     assert not own & {id(parameter) for parameter in pupil.heads.parameters()}
-    assert len(list(pupil.parameters())) == len(own) + 6
+    assert len(list(pupil.parameters())) == len(own) + 8

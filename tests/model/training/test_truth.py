@@ -8,6 +8,8 @@ from model.training.truth import (
     NAMES,
     PAST_FLAGS,
     PICTURE_FLAGS,
+    RECENT_FLAGS,
+    RECENT_S,
     SPANS,
     TENS,
     UNITS,
@@ -60,6 +62,47 @@ def test_the_past_is_what_a_witness_has_seen_done(seed: int) -> None:
         }
         # "is there" is only said of what has done nothing else.
         assert said == expected
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_recent_has_been_done_and_had_not_a_little_before(seed: int) -> None:
+    scene = Scene.from_seed(seed, duration_s=44.0)
+    whole = np.ones((6, 11), dtype=np.bool_)
+    blank = np.zeros((168, 308, 3), dtype=np.uint8)
+    frames = [
+        PrunedFrame("", blank, whole, float(START_S + second), is_refresh=False)
+        for second in range(27)
+    ]
+    found = truth_of(scene, frames)
+    for place, flag in enumerate(RECENT_FLAGS):
+        if flag not in PAST_FLAGS:
+            continue
+        done = found.pasts[:, PAST_FLAGS.index(flag)] == 1
+        recent = found.recents[:, place] == 1
+        assert not (recent & ~done).any()
+        began = np.flatnonzero(done[1:] & ~done[:-1]) + 1
+        for first in began:
+            assert recent[first : first + RECENT_S].all(), flag
+
+
+def test_who_heads_left_is_further_left_a_moment_later() -> None:
+    counted = 0
+    for seed in SEEDS:
+        scene, found = truth(seed)
+        for row, second in zip(found.recents, SECONDS, strict=True):
+            flags = dict(zip(RECENT_FLAGS, row.tolist(), strict=True))
+            t_s = float(START_S + second)
+            for kind in ("person", "car", "bicycle", "dog"):
+                for manner in ("left", "right"):
+                    moved = [
+                        life.x.at(t_s + 0.2) - life.x.at(t_s - 0.2)
+                        for life in scene.script.lives
+                        if life.kind == kind and life.visible_at(np.array([t_s]))[0] >= 0.5
+                    ]
+                    has_mover = any(step < 0 if manner == "left" else step > 0 for step in moved)
+                    assert has_mover or not flags[f"{kind} heads {manner}"]
+                    counted += flags[f"{kind} heads {manner}"]
+    assert counted > 10
 
 
 @pytest.mark.parametrize("seed", SEEDS)
