@@ -30,7 +30,8 @@ class Asked:
         num_moments: how many of its shown frames are asked about.
         num_each: questions drawn at each.
         tasks: which kinds.
-        shares: of the questions of a topic, how many of those drawn are put; all where unnamed.
+        shares: of the questions of a topic, how many of those drawn are put, where that
+            leaves one; all where unnamed.
     """
 
     num_moments: int
@@ -159,9 +160,9 @@ def _exchanges(
             num=asked.num_each,
             tasks=asked.tasks,
         )
+        chosen = [quiz for quiz in drawn if rng.random() < asked.shares.get(quiz.topic, 1.0)]
         exchanges += [
             Exchange(num_seen, ((put(quiz, rng=rng), quiz.answer),))
-            for quiz in drawn
-            if rng.random() < asked.shares.get(quiz.topic, 1.0)
+            for quiz in chosen or drawn[:1]
         ]
     return tuple(exchanges)

@@ -53,6 +53,7 @@ def test_what_is_soon_learnt_is_asked_less(tmp_path: Path) -> None:
         return sum(question.startswith(ways) for question, _ in turns)
 
     assert of_gate(asks[0.0]) == 0 < of_gate(asks[1.0])
+    assert asks[0.0].exchanges
 
 
 def test_a_memo_gives_back_what_the_model_saw(tmp_path: Path) -> None:
