@@ -162,7 +162,6 @@ def _exchanges(
         )
         chosen = [quiz for quiz in drawn if rng.random() < asked.shares.get(quiz.topic, 1.0)]
         exchanges += [
-            Exchange(num_seen, ((put(quiz, rng=rng), quiz.answer),))
-            for quiz in chosen or drawn[:1]
+            Exchange(num_seen, ((put(quiz, rng=rng), quiz.answer),)) for quiz in chosen or drawn[:1]
         ]
     return tuple(exchanges)
