@@ -60,7 +60,8 @@ class Attend(Protocol):
     """What a network's rows see; the networks call it once for each layer, in order.
 
     q (N, num_heads, head_dim) and k (N, num_kv_heads, head_dim) are rotated; v is shaped as k.
-    Returns (N, num_heads, head_dim).
+    Returns the shape of q. Where a caller of the decoder wants some rows only, q of the last layer
+    holds those rows, in the order wanted.
     """
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...

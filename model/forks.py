@@ -92,24 +92,25 @@ class Forks:
             for n, end in zip(self._order, ends, strict=True)
         }
         self._tails = self._new_tails(rows)
+        families = [
+            [self._branches[n] for n in members]
+            for _, members in groupby(self._order, key=self._families.__getitem__)
+        ]
         attend = Prefill(
             self._prefixes,
-            [
-                [len(self._branches[n].ids) for n in members]
-                for _, members in groupby(self._order, key=self._families.__getitem__)
-            ],
+            [[len(branch.ids) for branch in members] for members in families],
             backend=language.backend,
             store=self._tails.store if self._tails else _forget,
+            num_wanted=[[branch.num_scored for branch in members] for members in families],
         )
         ids = torch.tensor([token for branch in laid_out for token in branch.ids], device=device)
-        counts = [branch.num_scored for branch in self._branches]
-        scored = [row for n, count in enumerate(counts) for row in rows[n][-count:]]
+        scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
         wanted = torch.tensor(scored, device=device)
         hidden = language.forward(
             language.embed(ids), attend.positions, attend=attend, wanted=wanted
         )
-        logits = language.logits(hidden)
-        return list(torch.split(logits, counts))
+        logits = torch.split(language.logits(hidden), [branch.num_scored for branch in laid_out])
+        return [logits[self._order.index(n)] for n in range(len(logits))]
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:

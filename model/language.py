@@ -33,10 +33,11 @@ class _Attention(nn.Module):
         attend: Attend,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        q = rotate(self.q_proj(x).unflatten(-1, (-1, self.head_dim)), rotation)
         k, v = self.keys_values(x, rotation)
-        found = attend(layer, q, k, v).flatten(1)
-        out: Tensor = self.o_proj(found if wanted is None else found[wanted])
+        if wanted is not None:
+            x, rotation = x[wanted], (rotation[0][wanted], rotation[1][wanted])
+        q = rotate(self.q_proj(x).unflatten(-1, (-1, self.head_dim)), rotation)
+        out: Tensor = self.o_proj(attend(layer, q, k, v).flatten(1))
         return out
 
     def keys_values(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
@@ -115,7 +116,8 @@ class Decoder(nn.Module):
         Args:
             embeds: (L, hidden_size).
             positions: (L,) integer, each row's place in its own sequence.
-            attend: called once for each layer.
+            attend: called once for each layer; with `wanted` the last layer's queries are those of
+                the wanted rows alone.
             wanted: (n,) int64, the rows that are asked for; None for all. The last layer does no
                 more than they need.
 

@@ -7,6 +7,7 @@ parts are merged by log-sum-exp, which is exact.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -59,8 +60,28 @@ class Prefixes:
         return Segments.of(num_queries[:num_seen], self.lengths[:num_seen], device=self.device)
 
 
+class _Asking(NamedTuple):
+    """Which rows of a pass ask: of their own branches, and of the prefixes."""
+
+    own: Segments
+    seen: Segments
+
+    @classmethod
+    def of(
+        cls, prefixes: Prefixes, num_rows: Sequence[Sequence[int]], branch_lengths: Sequence[int]
+    ) -> Self:
+        """Let so many of the last rows of each prefix's branches ask."""
+        own = [number for numbers in num_rows for number in numbers]
+        return cls(
+            Segments.of(own, branch_lengths, device=prefixes.device),
+            prefixes.segments([sum(numbers) for numbers in num_rows]),
+        )
+
+
 class Prefill:
     """What the rows of new branches see: an `Attend` for one pass of the decoder.
+
+    The pass may want no more of a branch than its last rows: in the last layer they alone ask.
 
     Attributes:
         positions: (N,) int64, each row's place in its own sequence.
@@ -73,6 +94,7 @@ class Prefill:
         *,
         backend: Backend,
         store: Store,
+        num_wanted: Sequence[Sequence[int]] | None = None,
     ) -> None:
         """Lay out the rows.
 
@@ -81,14 +103,14 @@ class Prefill:
             branch_lengths: for each, the rows of its branches, which lie end to end in this order.
             backend: attention kernels.
             store: told of each layer's keys and values.
+            num_wanted: for each branch, of how many of its last rows the last layer asks; None
+                where it asks of all.
         """
         device = prefixes.device
         own = [length for lengths in branch_lengths for length in lengths]
-        num_rows = [sum(lengths) for lengths in branch_lengths]
         self._prefixes = prefixes
-        self._own = Segments.of(own, device=device)
-        self._seen = prefixes.segments(num_rows)
-        self._num_seeing = sum(self._seen.query_lengths)
+        self._all = _Asking.of(prefixes, branch_lengths, own)
+        self._wanted = _Asking.of(prefixes, num_wanted or branch_lengths, own)
         self._backend = backend
         self._store = store
         starts = [
@@ -104,18 +126,20 @@ class Prefill:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend each row to its prefix and its branch."""
         self._store(layer, k, v)
+        asking = self._all if len(q) == len(k) else self._wanted
         out, lse = attention_with_lse(
-            q, k, v, segments=self._own, backend=self._backend, is_causal=True
+            q, k, v, segments=asking.own, backend=self._backend, is_causal=True
         )
-        seeing = slice(self._num_seeing)
-        if not self._num_seeing:
+        num_seeing = sum(asking.seen.query_lengths)
+        if not num_seeing:
             return out
+        seeing = slice(num_seeing)
         keys, values = self._prefixes.read(layer)
         found = attention_with_lse(
-            q[seeing], keys, values, segments=self._seen, backend=self._backend
+            q[seeing], keys, values, segments=asking.seen, backend=self._backend
         )
         merged = merge(found, (out[seeing], lse[seeing]))
-        return merged if len(merged) == len(q) else torch.cat([merged, out[self._num_seeing :]])
+        return merged if len(merged) == len(q) else torch.cat([merged, out[num_seeing:]])
 
 
 class Tails:

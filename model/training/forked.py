@@ -34,7 +34,17 @@ class _Group:
 class ForkedAttention:
     """An `Attend` over the rows of samples laid end to end."""
 
-    def __init__(self, layouts: Sequence[Layout], *, device: torch.device) -> None:
+    def __init__(
+        self, layouts: Sequence[Layout], *, device: torch.device, wanted: Tensor | None = None
+    ) -> None:
+        """Lay out the rows.
+
+        Args:
+            layouts: of the samples.
+            device: where rows lie.
+            wanted: (n,) int64, the rows that ask in the last layer; None for all.
+        """
+        self._wanted = wanted
         self._bounds = [0, *accumulate(layout.length for layout in layouts)]
         self._trunks = [layout.num_trunk for layout in layouts]
         self._masks = [_causal(layout.num_trunk).to(device) for layout in layouts]
@@ -45,8 +55,11 @@ class ForkedAttention:
             order += [begin + group.rows.flatten()[group.is_real] for group in groups]
         self._back = torch.argsort(torch.cat(order))
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend; see `model.attention.Attend`."""
+        if self._wanted is not None and len(q) < len(k):
+            all_rows = q.new_zeros(len(k), *q.shape[1:]).index_copy(0, self._wanted, q)
+            return self(layer, all_rows, k, v).index_select(0, self._wanted)
         q = q * q.shape[-1] ** -0.5
         q = q.reshape(len(q), k.shape[1], -1, q.shape[-1])  # (N, num_kv_heads, group, D)
         outputs = []

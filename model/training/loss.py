@@ -50,10 +50,13 @@ def read(model: VideoLlama3, batch: Packed, visual: Tensor | None) -> tuple[Tens
     embeds = model.language.embed(batch.ids.to(device))
     if visual is not None:
         embeds = embeds.index_copy(0, batch.visual.to(device), visual.to(embeds.dtype))
-    attend = ForkedAttention(batch.layouts, device=device)
     labelled = (batch.labels != IGNORED).nonzero()[:, 0]
+    wanted = labelled.to(device)
     hidden = model.language.forward(
-        embeds, batch.positions.to(device), attend=attend, wanted=labelled.to(device)
+        embeds,
+        batch.positions.to(device),
+        attend=ForkedAttention(batch.layouts, device=device, wanted=wanted),
+        wanted=wanted,
     )
     return (
         hidden,

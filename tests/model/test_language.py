@@ -123,16 +123,22 @@ def test_rows_that_are_not_wanted_leave_keys_and_values_alone(network: VideoLlam
     stored: list[dict[int, tuple[Tensor, Tensor]]] = [{}, {}]
 
     def causal(found: dict[int, tuple[Tensor, Tensor]]) -> Attend:
-        segments = Segments.of([len(ids)], device=embeds.device)
-
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             found[layer] = (k, v)
-            return attention(q, k, v, segments=segments, backend=language.backend, is_causal=True)
+            asking = positions if len(q) == len(k) else wanted
+            seen = [int(row) + 1 for row in asking]
+            return attention(
+                q,
+                torch.cat([k[:number] for number in seen]),
+                torch.cat([v[:number] for number in seen]),
+                segments=Segments.of([1] * len(q), seen, device=embeds.device),
+                backend=language.backend,
+            )
 
         return attend
 
-    whole = language.forward(embeds, positions, attend=causal(stored[0]))
     wanted = torch.tensor([10, 3])
+    whole = language.forward(embeds, positions, attend=causal(stored[0]))
     some = language.forward(embeds, positions, attend=causal({}), wanted=wanted)
     torch.testing.assert_close(some, whole[wanted])
 
