@@ -21,8 +21,11 @@ SHORTEST_FRAMES, LONGEST_FRAMES = 6, 28
 SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
-MANY_YES_NO = (*("yes_no",) * 6, *("choice",) * 3, "count", "text", "grounding", "caption")
-"""Yes and no are one bit of some thirty topics, and the shortest to ask."""
+ASKED_OF_CLIPS = (
+    *("yes_no", "yes_no", "yes_no", "choice", "choice"),
+    *("count", "text", "grounding", "caption", "caption", "caption"),
+)
+"""Yes and no are one bit of some thirty topics; a caption is to say all that happened."""
 SOON_LEARNT = MappingProxyType(
     dict.fromkeys(
         (
@@ -37,8 +40,8 @@ SOON_LEARNT = MappingProxyType(
 ASKED: Mapping[Kind, Asked] = {
     "image": Asked(1, 12, tasks=("yes_no", "yes_no", "choice", "count", "text", "caption")),
     "text": Asked(3, 5),
-    "video": Asked(1, 20, tasks=MANY_YES_NO, shares=SOON_LEARNT),
-    "streaming": Asked(5, 8, tasks=MANY_YES_NO, shares=SOON_LEARNT),
+    "video": Asked(1, 16, tasks=ASKED_OF_CLIPS, shares=SOON_LEARNT),
+    "streaming": Asked(5, 6, tasks=ASKED_OF_CLIPS, shares=SOON_LEARNT),
     "grounding": Asked(2, 6, tasks=("grounding", "yes_no", "caption")),
 }
 

@@ -30,7 +30,7 @@ from model.vision import merge
 NOTHING_WEIGHT = 0.15  # most tokens show wall or floor, and that is soon learnt
 RARE = ("kind", "colour", "part")
 # What so many flags are worth beside one answer.
-NATS_PICTURE, NATS_RECENT, NATS_PAST = 8.0, 4.0, 24.0
+NATS_PICTURE, NATS_RECENT, NATS_PAST = 8.0, 4.0, 12.0
 LAST_TOKEN_SHARE = 0.5
 RARE_LOGIT = -3.0
 

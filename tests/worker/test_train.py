@@ -7,7 +7,9 @@ import torch
 from PIL import Image
 
 from model.checkpoint import load_model
+from model.errors import InputError
 from worker.__main__ import main
+from worker.commands.train import stage_of
 
 NANO = Path(__file__).resolve().parents[2] / "model" / "nano"
 
@@ -78,3 +80,10 @@ def test_or_skipped_and_counted(
 
 def test_a_stage_that_is_none_is_refused(tmp_path: Path) -> None:
     assert train(tmp_path / "a", stage=5) == 2
+
+
+def test_rates_are_the_tables_times_what_is_asked() -> None:
+    whole, half = (stage_of(4, table="nano", rate=rate) for rate in (1.0, 0.5))
+    assert half.rates == {part: 0.5 * rate for part, rate in whole.rates.items()}
+    with pytest.raises(InputError, match="expected more than 0, got -1"):
+        stage_of(4, table="nano", rate=-1.0)

@@ -6,7 +6,7 @@ Imports no driver but what it needs, so that it also runs on a bare machine with
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -55,6 +55,7 @@ class Order:
         data: conversation files; empty for rendered scenes.
         table: which rates and mix: nano's, or the paper's for real checkpoints.
         num_steps: steps in all.
+        rate: the table's rates are multiplied by it.
         batch_size: samples of a step.
         seed: of data and of whatever is drawn.
         num_scenes: rendered clips there are; they come again with other questions.
@@ -73,6 +74,7 @@ class Order:
     data: tuple[Path, ...]
     table: Table
     num_steps: int
+    rate: float
     batch_size: int
     seed: int
     num_scenes: int
@@ -98,7 +100,7 @@ def train(order: Order) -> int:
         rendered = _rendered(order, mix=BEGINNING.mix, image_merge=BEGINNING.image_merge)
         show(begin(rendered, plan=plan, seed=order.seed, out=order.out), what="beginning")
         return 0
-    stage = stage_of(order.stage, table=order.table)
+    stage = stage_of(order.stage, table=order.table, rate=order.rate)
     if order.start is None:
         raise InputError(f"--from: expected the folder that stage {stage.number} starts from")
     folder = locate(str(order.start))
@@ -131,16 +133,19 @@ def train(order: Order) -> int:
     return 0
 
 
-def stage_of(number: int, *, table: Table) -> Stage:
-    """Give a row of a table.
+def stage_of(number: int, *, table: Table, rate: float = 1.0) -> Stage:
+    """Give a row of a table, its rates multiplied by `rate`.
 
     Raises:
-        InputError: there is no such stage.
+        InputError: there is no such stage, or the rate is not positive.
     """
+    if not rate > 0:
+        raise InputError(f"--rate: expected more than 0, got {rate:g}")
     stages = {stage.number: stage for stage in (NANO if table == "nano" else PAPER)}
     if number not in stages:
         raise InputError(f"--stage: expected 0 to {max(stages)}, got {number}")
-    return stages[number]
+    stage = stages[number]
+    return replace(stage, rates={part: rate * each for part, each in stage.rates.items()})
 
 
 def prune(pictures: Iterable[tuple[NDArray[np.uint8], float]]) -> list[PrunedFrame]:
