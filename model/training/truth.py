@@ -215,7 +215,8 @@ def _manners(speeds: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell from the speeds a little before and after, (2, n), each of `MANNERS`: (3, n)."""
     fast = _STILL_UNITS_S
     is_so = np.stack([speeds < -fast, speeds > fast, np.abs(speeds) < fast])
-    return np.logical_and.reduce(is_so, axis=1)
+    manners: NDArray[np.bool_] = np.logical_and.reduce(is_so, axis=1)
+    return manners
 
 
 def _span(flags: NDArray[np.int8], name: str, held: Sequence[NDArray[np.bool_]]) -> None:
