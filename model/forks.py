@@ -110,7 +110,8 @@ class Forks:
             language.embed(ids), attend.positions, attend=attend, wanted=wanted
         )
         logits = torch.split(language.logits(hidden), [branch.num_scored for branch in laid_out])
-        return [logits[self._order.index(n)] for n in range(len(logits))]
+        in_order = dict(zip(self._order, logits, strict=True))
+        return [in_order[n] for n in range(len(in_order))]
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:

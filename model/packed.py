@@ -110,7 +110,7 @@ class Prefill:
         own = [length for lengths in branch_lengths for length in lengths]
         self._prefixes = prefixes
         self._all = _Asking.of(prefixes, branch_lengths, own)
-        self._wanted = _Asking.of(prefixes, num_wanted or branch_lengths, own)
+        self._wanted = _Asking.of(prefixes, num_wanted, own) if num_wanted else self._all
         self._backend = backend
         self._store = store
         starts = [

@@ -94,7 +94,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--skip-bad", action="store_true", help="pass over samples that do not fit")
     train.add_argument("--table", choices=["nano", "paper"], default="nano", help="rates and mix")
     train.add_argument("--steps", type=int, default=1000, help="steps in all")
-    train.add_argument("--rate", type=float, default=1.0, help="of the table's rates, so much")
+    train.add_argument(
+        "--rate", type=float, default=1.0, help="multiplies the rates of stages 1 to 4"
+    )
     train.add_argument("--batch", type=int, default=8, help="samples of a step")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--scenes", type=int, default=4000, help="rendered clips there are")

@@ -82,6 +82,11 @@ def test_a_stage_that_is_none_is_refused(tmp_path: Path) -> None:
     assert train(tmp_path / "a", stage=5) == 2
 
 
+def test_the_beginning_has_rates_of_its_own(tmp_path: Path) -> None:
+    assert train(tmp_path / "a", "--rate", "0.5", stage=0) == 2
+    assert not (tmp_path / "a").exists()
+
+
 def test_rates_are_the_tables_times_what_is_asked() -> None:
     whole, half = (stage_of(4, table="nano", rate=rate) for rate in (1.0, 0.5))
     assert half.rates == {part: 0.5 * rate for part, rate in whole.rates.items()}

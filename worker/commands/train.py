@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +56,7 @@ class Order:
         data: conversation files; empty for rendered scenes.
         table: which rates and mix: nano's, or the paper's for real checkpoints.
         num_steps: steps in all.
-        rate: the table's rates are multiplied by it.
+        rate: the table's rates are multiplied by it; the beginning's are its own.
         batch_size: samples of a step.
         seed: of data and of whatever is drawn.
         num_scenes: rendered clips there are; they come again with other questions.
@@ -97,6 +98,8 @@ def train(order: Order) -> int:
         compute_dtype=torch.bfloat16 if order.is_bfloat16 else None,
     )
     if order.stage == BEGINNING.number:
+        if order.rate != 1:
+            raise InputError(f"--rate: expected none with --stage 0, got {order.rate:g}")
         rendered = _rendered(order, mix=BEGINNING.mix, image_merge=BEGINNING.image_merge)
         show(begin(rendered, plan=plan, seed=order.seed, out=order.out), what="beginning")
         return 0
@@ -137,9 +140,9 @@ def stage_of(number: int, *, table: Table, rate: float = 1.0) -> Stage:
     """Give a row of a table, its rates multiplied by `rate`.
 
     Raises:
-        InputError: there is no such stage, or the rate is not positive.
+        InputError: there is no such stage, or the rate is not a positive number.
     """
-    if not rate > 0:
+    if not 0 < rate < inf:
         raise InputError(f"--rate: expected more than 0, got {rate:g}")
     stages = {stage.number: stage for stage in (NANO if table == "nano" else PAPER)}
     if number not in stages:

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -23,11 +25,11 @@ START_S, SECONDS = 4, (0, 1, 2, 5, 6, 9, 14, 15, 21, 26)
 SEEDS = range(12)
 
 
-def truth(seed: int) -> tuple[Scene, Truth]:
+def truth(seed: int, seconds: Sequence[int] = SECONDS) -> tuple[Scene, Truth]:
     scene = Scene.from_seed(seed, duration_s=44.0)
     whole = np.ones((6, 11), dtype=np.bool_)
     blank = np.zeros((168, 308, 3), dtype=np.uint8)
-    times = [float(START_S + second) for second in SECONDS]
+    times = [float(START_S + second) for second in seconds]
     return scene, truth_of(
         scene, [PrunedFrame("", blank, whole, t_s, is_refresh=False) for t_s in times]
     )
@@ -66,14 +68,7 @@ def test_the_past_is_what_a_witness_has_seen_done(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_recent_has_been_done_and_had_not_a_little_before(seed: int) -> None:
-    scene = Scene.from_seed(seed, duration_s=44.0)
-    whole = np.ones((6, 11), dtype=np.bool_)
-    blank = np.zeros((168, 308, 3), dtype=np.uint8)
-    frames = [
-        PrunedFrame("", blank, whole, float(START_S + second), is_refresh=False)
-        for second in range(27)
-    ]
-    found = truth_of(scene, frames)
+    _, found = truth(seed, range(27))
     for place, flag in enumerate(RECENT_FLAGS):
         if flag not in PAST_FLAGS:
             continue
