@@ -7,7 +7,8 @@ together, every row attending to the latest rows of its frame's patches.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from model.rope import patch_positions
 from model.types import PATCH_PX, PrunedFrame
 from model.vision import merge
 
-MAX_GROUP_FRAMES = 24
+CPU_GROUP_FRAMES = 24
 
 
 class _Rows(NamedTuple):
@@ -37,7 +38,41 @@ class _Group(NamedTuple):
 
     queries: Tensor  # (F, n) int64 rows
     keys: Tensor  # (F, N) int64 rows
-    is_real: Tensor  # (F * n,) bool
+    real: Tensor | None  # int64, which of the F * n queries are not padding; None for all
+
+
+@dataclass(frozen=True, slots=True)
+class LaidClips:
+    """Clips as the encoder takes them, without the pixels that it does not read.
+
+    Attributes:
+        pixels: (N, 588) uint8, the rows of all frames that are encoded.
+        positions: (N, 2) int64, each row's patch (row, column) in its frame.
+        groups: frames that attend in one call.
+        back: (N,) int64, where each row stands in the groups' order.
+        kept: (n,) int64, the rows that are given; None for all.
+    """
+
+    pixels: Tensor
+    positions: Tensor
+    groups: tuple[_Group, ...]
+    back: Tensor
+    kept: Tensor | None
+
+    def to(self, device: torch.device) -> Self:
+        """Move everything to a device."""
+
+        def moved(x: Tensor | None) -> Any:
+            return None if x is None else x.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            pixels=moved(self.pixels),
+            positions=moved(self.positions),
+            groups=tuple(_Group(*(moved(x) for x in group)) for group in self.groups),
+            back=moved(self.back),
+            kept=moved(self.kept),
+        )
 
 
 def encode_clips(
@@ -52,33 +87,31 @@ def encode_clips(
     Returns:
         (num_kept, text width), clips end to end, frames in order, tokens in raster order; with
         merge_size 1 four rows for each kept token, raster order of patches. Arguments and errors
-        are those of `encode_rows`.
+        are those of `lay_out`.
     """
-    features = encode_rows(model, clips, mode=mode, merge_size=merge_size)
-    out: Tensor = model.projector(merge(features, merge_size))
+    laid = lay_out(clips, mode=mode, merge_size=merge_size)
+    out: Tensor = model.projector(merge(encode_rows(model, laid), merge_size))
     return out
 
 
-def encode_rows(
-    model: VideoLlama3,
+def lay_out(
     clips: Sequence[Sequence[PrunedFrame]],
     *,
     mode: VisionMode = "delta",
     merge_size: int = 2,
-) -> Tensor:
-    """Encode the patches of what was kept of every frame of every clip.
+    group_frames: int = CPU_GROUP_FRAMES,
+) -> LaidClips:
+    """Lay out the patches of what was kept of every frame of every clip.
 
     Args:
-        model: encoder and projector.
-        clips: frames in time order, the first of each clip whole; a frame of another grid than
-            the one before it is whole too.
+        clips: frames in time order. Unless `mode` is `full` the first of each clip is whole, and
+            so is a frame of another grid than the one before it.
         mode: `delta`: kept rows attend to the latest rows of all patches. `isolated`: to the rows
             kept of their own frame alone (Run-Length Tokenization, arXiv 2411.05222). `full`:
             every frame is encoded whole and what was not kept is dropped behind the projector.
         merge_size: patches per token side.
-
-    Returns:
-        (4 * num_kept, hidden_size) in the encoder's row order.
+        group_frames: at most so many frames attend in one call: few on a CPU, so that a call fits
+            its cache; many where launching a call costs more than what it computes.
 
     Raises:
         InputError: a clip does not begin with a whole frame.
@@ -91,7 +124,7 @@ def encode_rows(
             num_patches = 4 * frame.grid.num_tokens
             mask = frame.keep_mask.reshape(-1)
             if latest is None or len(latest) != num_patches:
-                if not mask.all():
+                if mode != "full" and not mask.all():
                     raise InputError("clip: expected its first frame whole, got a part of it")
                 latest = np.full(num_patches, -1, dtype=np.int64)
             rows = np.ones_like(mask) if mode == "full" else mask
@@ -105,33 +138,41 @@ def encode_rows(
                 chosen = _patches_of(mask, frame.keep_mask.shape, merge_size=merge_size)
                 kept.append(own[chosen])
             num_rows += len(patches)
-    device = model.device
-    pixels = torch.from_numpy(np.concatenate(pieces)).to(device)
-    x = pixels.float().sub_(127.5).div_(127.5)
-    place = torch.from_numpy(np.concatenate(positions)).to(device)
-    attend = _attend_by(_groups(frames, device=device), num_rows=num_rows, device=device)
-    features = model.vision.run(x, place, attend=attend)
-    if mode == "full":
-        features = features[torch.from_numpy(np.concatenate(kept)).to(device)]
-    return features
+    groups = _groups(frames, group_frames=group_frames)
+    asked = [
+        group.queries.flatten() if group.real is None else group.queries.flatten()[group.real]
+        for group in groups
+    ]
+    return LaidClips(
+        pixels=torch.from_numpy(np.concatenate(pieces)),
+        positions=torch.from_numpy(np.concatenate(positions)),
+        groups=groups,
+        back=torch.argsort(torch.cat(asked)),
+        kept=torch.from_numpy(np.concatenate(kept)) if mode == "full" else None,
+    )
 
 
-def _attend_by(groups: Sequence[_Group], *, num_rows: int, device: torch.device) -> Attend:
+def encode_rows(model: VideoLlama3, laid: LaidClips) -> Tensor:
+    """Encode clips: (4 * num_kept, hidden_size) in the encoder's row order."""
+    laid = laid.to(model.device)
+    x = laid.pixels.float().sub_(127.5).div_(127.5)
+    features = model.vision.run(x, laid.positions, attend=_attend_by(laid))
+    return features if laid.kept is None else features.index_select(0, laid.kept)
+
+
+def _attend_by(laid: LaidClips) -> Attend:
     """Make the encoder's attention over these groups of frames."""
-    order = torch.cat([group.queries.flatten()[group.is_real] for group in groups])
-    back = torch.empty(num_rows, dtype=torch.int64, device=device)
-    back[order] = torch.arange(num_rows, device=device)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG001
         q = q * q.shape[-1] ** -0.5
         outputs = []
-        for group in groups:
+        for group in laid.groups:
             keys, values = _take(k, group.keys), _take(v, group.keys)
             scores = _take(q, group.queries) @ keys.transpose(-1, -2)
             out = scores.softmax(-1).to(v.dtype) @ values  # (F, heads, n, head_dim)
             flat = out.transpose(1, 2).flatten(0, 1)
-            outputs.append(flat if bool(group.is_real.all()) else flat[group.is_real])
-        return torch.cat(outputs).index_select(0, back)
+            outputs.append(flat if group.real is None else flat.index_select(0, group.real))
+        return torch.cat(outputs).index_select(0, laid.back)
 
     return attend
 
@@ -141,7 +182,7 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
     return x.index_select(0, index.flatten()).reshape(*index.shape, *x.shape[1:]).transpose(1, 2)
 
 
-def _groups(frames: Sequence[_Rows], *, device: torch.device) -> list[_Group]:
+def _groups(frames: Sequence[_Rows], *, group_frames: int) -> tuple[_Group, ...]:
     """Put frames of like length together, so that little of a call is padding."""
     order = sorted(
         (index for index, rows in enumerate(frames) if len(rows.queries)),
@@ -155,14 +196,14 @@ def _groups(frames: Sequence[_Rows], *, device: torch.device) -> list[_Group]:
             first is None
             or len(first.keys) != len(rows.keys)
             or len(rows.queries) > 1.5 * len(first.queries) + 8
-            or len(groups[-1]) == MAX_GROUP_FRAMES
+            or len(groups[-1]) == group_frames
         ):
             groups.append([])
         groups[-1].append(rows)
-    return [_group(group, device=device) for group in groups]
+    return tuple(_group(group) for group in groups)
 
 
-def _group(frames: Sequence[_Rows], *, device: torch.device) -> _Group:
+def _group(frames: Sequence[_Rows]) -> _Group:
     longest = max(len(rows.queries) for rows in frames)
     queries = np.zeros((len(frames), longest), dtype=np.int64)
     is_real = np.zeros((len(frames), longest), dtype=bool)
@@ -170,11 +211,8 @@ def _group(frames: Sequence[_Rows], *, device: torch.device) -> _Group:
         queries[row, : len(rows.queries)] = rows.queries
         is_real[row, : len(rows.queries)] = True
     keys = np.stack([rows.keys for rows in frames])
-    return _Group(
-        torch.from_numpy(queries).to(device),
-        torch.from_numpy(keys).to(device),
-        torch.from_numpy(is_real.reshape(-1)).to(device),
-    )
+    real = None if is_real.all() else torch.from_numpy(np.flatnonzero(is_real))
+    return _Group(torch.from_numpy(queries), torch.from_numpy(keys), real)
 
 
 def _positions(shape: tuple[int, ...], merge_size: int) -> NDArray[np.int64]:

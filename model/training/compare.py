@@ -93,10 +93,9 @@ def judge(
             ]
     if not asked:
         return []
-    batch = pack(
-        [Sample("video", tuple(frames), tuple(exchanges))], tokenizer, max_tokens=MAX_TOKENS
-    )
-    hidden, labels, _ = answer_rows(model, batch, mode=mode)
+    sample = Sample("video", tuple(frames), tuple(exchanges))
+    batch = pack([sample], tokenizer, max_tokens=MAX_TOKENS, mode=mode)
+    hidden, labels, _ = answer_rows(model, batch)
     rows = model.language.logits(hidden).log_softmax(-1)
     lengths = [len(tokenizer.encode(exchange.turns[0][1])) + 1 for exchange in exchanges]
     pieces = list(zip(torch.split(rows, lengths), torch.split(labels, lengths), strict=True))

@@ -5,7 +5,7 @@ which continues the trunk from its own moment. Positions begin at 0 in every sam
 exchange's go on where it leaves the trunk, exactly as a fork's in service.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -15,10 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.delta import VisionMode
 from model.errors import InputError
 from model.prompt import HEAD, frame_stamp, question_suffix
 from model.tokenizer import Tokenizer
-from model.training.sample import Exchange, Sample
+from model.training.clip_encoder import CPU_GROUP_FRAMES, LaidClips, lay_out
+from model.training.sample import Exchange, Media, Sample
+from model.training.truth import Truth
+from model.types import PrunedFrame
 
 IGNORED = -100
 NEXT_TURN = "\n<|im_start|>user\n"
@@ -84,11 +88,49 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """Samples in one row.
+class Shown:
+    """What is known of a sample's frames, but for their pixels.
 
     Attributes:
-        samples: those packed, in order.
+        media: `video` or `images`.
+        sizes: tokens kept of each frame.
+        merge_size: patches per token side.
+        truth: of the frames, where there is one.
+    """
+
+    media: Media
+    sizes: tuple[int, ...]
+    merge_size: int
+    truth: Truth | None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the decoder that its frames take."""
+        return 4 // self.merge_size**2 * sum(self.sizes)
+
+
+class Pile(NamedTuple):
+    """The clips of one merge size, for the encoder.
+
+    Attributes:
+        merge_size: patches per token side.
+        places: whose they are, among those shown.
+        clips: laid out.
+    """
+
+    merge_size: int
+    places: tuple[int, ...]
+    clips: LaidClips
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Samples in one row: all that the network needs of them.
+
+    Attributes:
+        shown: the samples that have frames, in order.
+        piles: their frames, for the encoder.
+        whole_ends: the last frames of videos of known truth, whole; None where there are none.
         ids: (L,) int64.
         positions: (L,) int64, each sample's own.
         labels: (L,) int64, IGNORED but for answers.
@@ -97,7 +139,9 @@ class Packed:
         layouts: for each sample, who sees whom.
     """
 
-    samples: tuple[Sample, ...]
+    shown: tuple[Shown, ...]
+    piles: tuple[Pile, ...]
+    whole_ends: LaidClips | None
     ids: Tensor
     positions: Tensor
     labels: Tensor
@@ -137,8 +181,22 @@ def write(sample: Sample, tokenizer: Tokenizer) -> Written:
     )
 
 
-def pack(samples: Sequence[Sample], tokenizer: Tokenizer, *, max_tokens: int) -> Packed:
+def pack(
+    samples: Sequence[Sample],
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int,
+    mode: VisionMode = "delta",
+    group_frames: int = CPU_GROUP_FRAMES,
+) -> Packed:
     """Lay samples end to end.
+
+    Args:
+        samples: in the order of their rows.
+        tokenizer: of the network.
+        max_tokens: that they may take together.
+        mode: how the encoder sees their clips, as in `clip_encoder.lay_out`.
+        group_frames: as there.
 
     Raises:
         InputError: there are none, or together they are longer than `max_tokens`.
@@ -148,8 +206,19 @@ def pack(samples: Sequence[Sample], tokenizer: Tokenizer, *, max_tokens: int) ->
     if not written or starts[-1] > max_tokens:
         raise InputError(f"pack: expected 1 to {max_tokens} tokens, got {starts[-1]}")
     visual = [one.visual + start for one, start in zip(written, starts, strict=False)]
+    shown = [sample for sample in samples if sample.frames]
+    ends = [one.frames[-1] for one in shown if is_end_compared(one.media, one.truth, one.frames)]
     return Packed(
-        samples=tuple(samples),
+        shown=tuple(
+            Shown(one.media, tuple(f.num_kept for f in one.frames), one.merge_size, one.truth)
+            for one in shown
+        ),
+        piles=tuple(_piles(shown, mode=mode, group_frames=group_frames)),
+        whole_ends=(
+            lay_out([[end] for end in ends], mode="full", group_frames=group_frames)
+            if ends
+            else None
+        ),
         ids=torch.from_numpy(np.concatenate([one.ids for one in written])),
         positions=torch.from_numpy(np.concatenate([one.positions for one in written])),
         labels=torch.from_numpy(np.concatenate([one.labels for one in written])),
@@ -157,6 +226,24 @@ def pack(samples: Sequence[Sample], tokenizer: Tokenizer, *, max_tokens: int) ->
         visual=torch.from_numpy(np.concatenate(visual)),
         layouts=tuple(one.layout for one in written),
     )
+
+
+def is_end_compared(media: Media, truth: Truth | None, frames: Sized) -> bool:
+    """Say whether a sample's last frame is encoded whole too, to compare."""
+    return media == "video" and truth is not None and len(frames) > 1
+
+
+def _piles(shown: Sequence[Sample], *, mode: VisionMode, group_frames: int) -> Iterator[Pile]:
+    for merge_size in sorted({sample.merge_size for sample in shown}):
+        places = tuple(i for i, sample in enumerate(shown) if sample.merge_size == merge_size)
+        clips = [clip for i in places for clip in _clips(shown[i])]
+        laid = lay_out(clips, mode=mode, merge_size=merge_size, group_frames=group_frames)
+        yield Pile(merge_size, places, laid)
+
+
+def _clips(sample: Sample) -> list[Sequence[PrunedFrame]]:
+    """Single images are clips of one frame each."""
+    return [sample.frames] if sample.media == "video" else [[frame] for frame in sample.frames]
 
 
 def _trunk(sample: Sample, tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:

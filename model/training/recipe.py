@@ -1,7 +1,7 @@
 """A stage of the recipe, from a folder to a folder."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from model.delta import VisionMode
 from model.errors import InputError
 from model.network import VideoLlama3
 from model.tokenizer import Tokenizer
+from model.training.clip_encoder import CPU_GROUP_FRAMES
 from model.training.feed import batches
 from model.training.loop import Loop, Progress, Schedule
 from model.training.packing import Packed, pack
@@ -20,6 +21,7 @@ from model.training.stages import Stage, parameter_groups
 from model.training.teaching import Pupil
 
 MAX_TOKENS = 65_536
+GPU_GROUP_FRAMES = 1024
 HEADS_RATE = 2e-3
 HEADS_FILE = "heads.safetensors"
 
@@ -89,12 +91,19 @@ def run_stage(
     loop: Loop[Packed] = Loop(
         pupil,
         [*parameter_groups(model, stage), heads],
-        loss=functools.partial(pupil.loss, mode=plan.mode),
+        loss=pupil.loss,
         schedule=Schedule(plan.num_steps, floor=plan.floor, save_every=plan.save_every),
         out=out,
         compute_dtype=plan.compute_dtype,
     )
-    collate = functools.partial(_packed, tokenizer=tokenizer)
+    is_on_cpu = model.device.type == "cpu"
+    collate = functools.partial(
+        pack,
+        tokenizer=tokenizer,
+        max_tokens=MAX_TOKENS,
+        mode=plan.mode,
+        group_frames=CPU_GROUP_FRAMES if is_on_cpu else GPU_GROUP_FRAMES,
+    )
     yield from loop.run(
         lambda first_step: batches(
             sample,
@@ -106,7 +115,3 @@ def run_stage(
         )
     )
     save_file(pupil.heads.state_dict(), out / HEADS_FILE)
-
-
-def _packed(samples: Sequence[Sample], *, tokenizer: Tokenizer) -> Packed:
-    return pack(samples, tokenizer, max_tokens=MAX_TOKENS)

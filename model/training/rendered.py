@@ -22,8 +22,8 @@ SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
 ASKED_OF_CLIPS = (
-    *("yes_no", "yes_no", "yes_no", "choice", "choice"),
-    *("count", "text", "grounding", "caption", "caption", "caption"),
+    *("yes_no", "yes_no", "yes_no", "choice", "choice", "count", "text", "grounding"),
+    *("caption", "caption", "caption", "caption", "caption"),
 )
 """Yes and no are one bit of some thirty topics; a caption is to say all that happened."""
 SOON_LEARNT = MappingProxyType(

@@ -10,7 +10,7 @@ Deep supervision is an old remedy (Lee et al., Deeply-Supervised Nets, arXiv 140
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,21 +18,33 @@ import torch.nn.functional as F  # noqa: N812, the field's own name
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.delta import VisionMode
 from model.network import VideoLlama3
-from model.training.clip_encoder import encode_rows
+from model.training.clip_encoder import LaidClips, encode_rows
 from model.training.loss import loss_of, read, visual_features
-from model.training.packing import Packed
-from model.training.sample import Sample
-from model.training.truth import NAMES, PAST_FLAGS, PICTURE_FLAGS, RECENT_FLAGS, UNSURE, Truth
+from model.training.packing import Packed, Shown, is_end_compared
+from model.training.truth import (
+    DEEDS,
+    NAMES,
+    PAST_FLAGS,
+    PICTURE_FLAGS,
+    RECENT_FLAGS,
+    UNSURE,
+    Truth,
+)
 from model.vision import merge
 
 NOTHING_WEIGHT = 0.15  # most tokens show wall or floor, and that is soon learnt
 RARE = ("kind", "colour", "part")
 # What so many flags are worth beside one answer.
 NATS_PICTURE, NATS_RECENT, NATS_PAST = 8.0, 4.0, 12.0
+DEED_WORTH = 3.0  # of a flag of who did what: a caption is made of them, and they are seldom
 LAST_TOKEN_SHARE = 0.5
 RARE_LOGIT = -3.0
+
+
+_WORTH = torch.tensor(
+    [DEED_WORTH if any(deed in flag for deed in DEEDS) else 1.0 for flag in PAST_FLAGS]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,7 @@ class _Taught:
     """A sample of which the truth is known, and the rows of its visual tokens.
 
     Attributes:
-        sample: with frames.
+        shown: its frames.
         truth: of them.
         seen: (n, vision width), the encoder's.
         rows: (n, text width), the projector's.
@@ -48,7 +60,7 @@ class _Taught:
         past: (n, text width), the decoder's, where it is tapped again.
     """
 
-    sample: Sample
+    shown: Shown
     truth: Truth
     seen: Tensor
     rows: Tensor
@@ -93,9 +105,9 @@ class Pupil(nn.Module):
             }
         )
 
-    def loss(self, batch: Packed, *, mode: VisionMode = "delta") -> dict[str, Tensor]:
+    def loss(self, batch: Packed) -> dict[str, Tensor]:
         """Give the answers' loss and every lesson's, float32 scalars to be summed."""
-        features = visual_features(self.model, batch, mode=mode)
+        features = visual_features(self.model, batch)
         visual = self.model.projector(torch.cat(features)) if features else None
         self._tapped.clear()
         parts = {"answers": loss_of(self.model, *read(self.model, batch, visual))}
@@ -103,22 +115,23 @@ class Pupil(nn.Module):
             return parts
         places = batch.visual.to(visual.device)
         counts = [len(piece) for piece in features]
-        shown = [sample for sample in batch.samples if sample.frames]
         taught = [
-            _Taught(sample, sample.truth, *rows)
-            for sample, *rows in zip(
-                shown,
+            _Taught(shown, shown.truth, *rows)
+            for shown, *rows in zip(
+                batch.shown,
                 features,
                 torch.split(visual, counts),
                 *(torch.split(tapped[places], counts) for tapped in self._tapped),
                 strict=True,
             )
-            if sample.truth is not None
+            if shown.truth is not None
         ]
-        return parts | (self._lessons(taught) if taught else {})
+        if not taught:
+            return parts
+        return parts | self._lessons(taught) | {"drift": self._drift(taught, batch.whole_ends)}
 
     def _lessons(self, taught: Sequence[_Taught]) -> dict[str, Tensor]:
-        sizes = [frame.num_kept for one in taught for frame in one.sample.frames]
+        sizes = [size for one in taught for size in one.shown.sizes]
         seen = torch.cat([one.seen for one in taught])
         recent, past = (
             F.rms_norm(rows.float(), rows.shape[-1:])
@@ -136,8 +149,7 @@ class Pupil(nn.Module):
             "names": self._naming([one.truth for one in taught], seen),
             "pictures": _flagged(self.pictures(seen), pictures, frame_of, even) / NATS_PICTURE,
             "recents": _flagged(self.recents(recent), recents, frame_of, late) / NATS_RECENT,
-            "pasts": _flagged(self.pasts(past), pasts, frame_of, late) / NATS_PAST,
-            "drift": self._drift(taught),
+            "pasts": _flagged(self.pasts(past), pasts, frame_of, late, _WORTH) / NATS_PAST,
         }
 
     def _naming(self, truths: Sequence[Truth], seen: Tensor) -> Tensor:
@@ -152,20 +164,18 @@ class Pupil(nn.Module):
             losses.append(F.cross_entropy(score, labels.to(seen.device), weight=weight))
         return torch.stack(losses).mean()
 
-    def _drift(self, taught: Sequence[_Taught]) -> Tensor:
+    def _drift(self, taught: Sequence[_Taught], whole_ends: LaidClips | None) -> Tensor:
         """Give one minus the cosine of last frames' tokens and the same encoded whole."""
-        chosen = [
-            (one.sample.frames[-1], one.rows[-one.sample.frames[-1].num_kept :])
-            for one in taught
-            if one.sample.media == "video" and len(one.sample.frames) > 1
-        ]
-        if not chosen:
+        if whole_ends is None:
             return taught[0].rows.new_zeros(())
-        whole = [replace(frame, keep_mask=np.ones_like(frame.keep_mask)) for frame, _ in chosen]
-        features = merge(encode_rows(self.model, [[frame] for frame in whole]))
-        masks = np.concatenate([frame.keep_mask.reshape(-1) for frame, _ in chosen])
-        exact = self.model.projector(features[torch.from_numpy(masks).to(features.device)])
-        sent = torch.cat([piece for _, piece in chosen])
+        exact = self.model.projector(merge(encode_rows(self.model, whole_ends)))
+        sent = torch.cat(
+            [
+                one.rows[-one.shown.sizes[-1] :]
+                for one in taught
+                if is_end_compared(one.shown.media, one.truth, one.shown.sizes)
+            ]
+        )
         return 1.0 - F.cosine_similarity(sent.float(), exact.float(), dim=-1).mean()
 
     def _tap(self, _layer: nn.Module, _given: object, out: Tensor) -> None:
@@ -180,10 +190,22 @@ def _weights(sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
     return even, late
 
 
-def _flagged(scores: Tensor, flags: NDArray[np.int8], frame_of: Tensor, weights: Tensor) -> Tensor:
-    """Give the nats that flags (frames, F) cost at the tokens of their frames, weighed."""
+def _flagged(
+    scores: Tensor,
+    flags: NDArray[np.int8],
+    frame_of: Tensor,
+    weights: Tensor,
+    worth: Tensor | None = None,
+) -> Tensor:
+    """Give the nats that flags (frames, F) cost at the tokens of their frames, weighed.
+
+    Tokens are weighed by `weights`, flags by `worth` (F,).
+    """
     truth = torch.from_numpy(flags).to(scores.device)[frame_of]
     losses = F.binary_cross_entropy_with_logits(
         scores.float(), (truth == 1).float(), reduction="none"
     )
-    return ((losses * (truth != UNSURE)).sum(-1) * weights).sum()
+    known = (truth != UNSURE).float()
+    if worth is not None:
+        known = known * worth.to(known.device)
+    return ((losses * known).sum(-1) * weights).sum()

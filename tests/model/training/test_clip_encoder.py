@@ -8,7 +8,7 @@ from torch import Tensor
 from model.errors import InputError
 from model.patches import patchify
 from model.rope import patch_positions
-from model.training.clip_encoder import encode_clips, encode_rows
+from model.training.clip_encoder import encode_clips, encode_rows, lay_out
 from model.types import PrunedFrame
 from tests.model.training.clips import clip, network
 
@@ -38,11 +38,17 @@ def one_by_one(frames: tuple[PrunedFrame, ...]) -> Tensor:
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), lengths=st.lists(st.integers(1, 5), min_size=1, max_size=3))
+@given(
+    seed=st.integers(0, 10_000),
+    lengths=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    group_frames=st.integers(1, 9),
+)
 @torch.no_grad()
-def test_all_frames_at_once_equal_one_after_another(seed: int, lengths: list[int]) -> None:
+def test_all_frames_at_once_equal_one_after_another(
+    seed: int, lengths: list[int], group_frames: int
+) -> None:
     clips = [clip(length, seed=seed + i, cols=2 + i) for i, length in enumerate(lengths)]
-    got = encode_rows(network(), clips, mode="delta")
+    got = encode_rows(network(), lay_out(clips, mode="delta", group_frames=group_frames))
     expected = torch.cat([one_by_one(frames) for frames in clips])
     torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-3)
 
@@ -88,7 +94,7 @@ def test_a_gradient_reaches_what_a_later_frame_looks_at() -> None:
     first, second = clip(2)
     model = network()
     model.vision.requires_grad_(requires_grad=True)
-    out = encode_rows(model, [(first, second)])
+    out = encode_rows(model, lay_out([(first, second)]))
     weight = model.vision.embeddings.patch_embedding.weight
     (gradient,) = torch.autograd.grad(out[4 * first.num_kept :].sum(), weight)
     assert float(gradient.abs().sum()) > 0
@@ -97,4 +103,4 @@ def test_a_gradient_reaches_what_a_later_frame_looks_at() -> None:
 
 def test_a_clip_that_begins_in_part_is_refused() -> None:
     with pytest.raises(InputError, match="first frame whole"):
-        encode_rows(network(), [clip(2)[1:]])
+        lay_out([clip(2)[1:]])

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from model.training.forked import ForkedAttention
 from model.training.packing import Fork, Layout
+from model.training.padded import PaddedAttention
 
 HEADS, KV_HEADS, WIDTH = 4, 2, 8
 
@@ -41,16 +42,19 @@ samples = st.builds(
 )
 
 
+@pytest.mark.parametrize("attention", [ForkedAttention, PaddedAttention])
 @settings(max_examples=60, deadline=None)
 @given(layouts=st.lists(samples, min_size=1, max_size=3), seed=st.integers(0, 99))
-def test_it_is_the_formula_and_so_are_its_gradients(layouts: list[Layout], seed: int) -> None:
+def test_it_is_the_formula_and_so_are_its_gradients(
+    attention: type[ForkedAttention | PaddedAttention], layouts: list[Layout], seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     length = sum(one.length for one in layouts)
     q, k, v = (
         torch.randn(length, heads, WIDTH, generator=generator, requires_grad=True)
         for heads in (HEADS, KV_HEADS, KV_HEADS)
     )
-    out = ForkedAttention(layouts, device=torch.device("cpu"))(0, q, k, v)
+    out = attention(layouts, device=torch.device("cpu"))(0, q, k, v)
     expected = plain(layouts, q, k, v)
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-4)
     way = torch.randn(out.shape, generator=generator)
@@ -60,6 +64,16 @@ def test_it_is_the_formula_and_so_are_its_gradients(layouts: list[Layout], seed:
         strict=True,
     ):
         torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("attention", [ForkedAttention, PaddedAttention])
+def test_the_rows_that_are_wanted_are_those_of_all(
+    attention: type[ForkedAttention | PaddedAttention],
+) -> None:
+    layouts, wanted = [layout(4, [(2, 3)]), layout(3, [])], torch.tensor([1, 5, 8])
+    q, k, v = (torch.randn(9, heads, WIDTH) for heads in (HEADS, KV_HEADS, KV_HEADS))
+    some = attention(layouts, device=torch.device("cpu"), wanted=wanted)(0, q[wanted], k, v)
+    torch.testing.assert_close(some, plain(layouts, q, k, v)[wanted], atol=1e-5, rtol=1e-4)
 
 
 def test_a_fork_sees_its_part_of_the_trunk_and_no_other_fork() -> None:

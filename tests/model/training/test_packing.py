@@ -32,8 +32,8 @@ def served_logits(one: Sample, exchange: Exchange) -> Tensor:
 @torch.no_grad()
 def test_training_sees_what_service_sees() -> None:
     samples = [sample(4, moments=(1, 3, 4)), sample(2, seed=5, moments=(2,))]
-    batch = pack(samples, tokenizer(), max_tokens=4096)
-    hidden, labels, _ = answer_rows(network(), batch, mode="full")
+    batch = pack(samples, tokenizer(), max_tokens=4096, mode="full")
+    hidden, labels, _ = answer_rows(network(), batch)
     got = network().language.logits(hidden)
     expected = torch.cat([served_logits(one, ex) for one in samples for ex in one.exchanges])
     torch.testing.assert_close(got, expected, atol=1e-3, rtol=1e-3)
