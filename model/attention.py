@@ -32,6 +32,16 @@ class Segments:
     cu_seqlens_q: Tensor = field(repr=False)
     cu_seqlens_k: Tensor = field(repr=False)
 
+    @property
+    def max_queries(self) -> int:
+        """Queries of the longest segment, as flash attention's kernels are to be told.
+
+        Never 1 where a segment has none: told of one query, and of key heads that several query
+        heads share, the kernels lay out one for every segment.
+        """
+        longest = max(self.query_lengths)
+        return 2 if longest == 1 and 0 in self.query_lengths else longest
+
     @classmethod
     def of(
         cls,
@@ -153,7 +163,7 @@ def attention_with_lse(
 
 
 def padded_attention_with_lse(
-    q: Tensor, k: Tensor, v: Tensor, *, lengths: Tensor
+    q: Tensor, k: Tensor, v: Tensor, *, is_past: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Attend one query each to short runs of keys, padded to one length.
 
@@ -164,19 +174,20 @@ def padded_attention_with_lse(
         q: (B, num_heads, head_dim).
         k: (B, T, num_kv_heads, head_dim); what lies past a row's length is finite and not seen.
         v: (B, T, num_kv_heads, head_dim).
-        lengths: (B,) integer, at least 1: keys that each row sees.
+        is_past: (B, T) bool, the keys that a row does not see; it sees at least one.
 
     Returns:
         As `attention_with_lse`, N being B.
     """
     batch, num_heads, head_dim = q.shape
-    num_keys, num_kv_heads = k.shape[1:3]
+    num_kv_heads = k.shape[2]
     rows = q.view(batch, num_kv_heads, num_heads // num_kv_heads, head_dim)
     scores = (rows @ k.permute(0, 2, 3, 1)).float() * head_dim**-0.5  # (B, KV, group, T)
-    is_past = torch.arange(num_keys, device=q.device) >= lengths[:, None]
     scores = scores.masked_fill(is_past[:, None, None], float("-inf"))
-    lse = scores.logsumexp(dim=-1)
-    out = (scores - lse[..., None]).exp().to(q.dtype) @ v.transpose(1, 2)
+    shares = scores.softmax(dim=-1)
+    # What softmax has divided by, read off the largest share: `logsumexp` is ten kernels.
+    lse = scores.amax(dim=-1) - shares.amax(dim=-1).log()
+    out = shares.to(q.dtype) @ v.transpose(1, 2)
     return out.reshape(batch, num_heads, head_dim), lse.reshape(batch, num_heads)
 
 

@@ -7,6 +7,8 @@ idle; then the batch shrinks to its next bucket and a new graph is captured.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ Capture = Callable[[Work], Work]
 
 def capture_on(device: torch.device) -> Capture | None:
     """Give the way to capture a step on a device; None where every step is launched by hand."""
-    return _cuda_graph if device.type == "cuda" else None
+    return partial(_cuda_graph, device=device) if device.type == "cuda" else None
 
 
 class Decoding:
@@ -96,6 +98,11 @@ class Decoding:
     def _lay_out(self) -> None:
         """Make what a step works on, in places that stay."""
         device = self._model.device
+        going = sorted(set(self._families))
+        if self._capture and len(going) < len(self._prefixes.lengths):
+            # A GPU's kernels share out a long prefix only where every one is gone on from.
+            self._prefixes = self._prefixes.only(going)
+            self._families = [going.index(family) for family in self._families]
         self._attend = Step(
             self._prefixes, self._families, self._tails, backend=self._model.language.backend
         )
@@ -114,20 +121,33 @@ class Decoding:
         self._likeliest = self._logits.argmax(dim=-1)
 
 
-def _cuda_graph(work: Work) -> Work:
+def _cuda_graph(work: Work, *, device: torch.device) -> Work:
     """Capture work; nothing of it is done before the replay.
 
     By hand, since `torch.cuda.graph` first empties the allocator's cache, which costs more than
     the steps of one batch have to save.
     """
+    stream, memory = _place_to_capture(device)
     graph = torch.cuda.CUDAGraph()
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
+    stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        graph.capture_begin(capture_error_mode="thread_local")
+        handle = cast("Any", memory.id)  # what it takes, though its type has another name
+        graph.capture_begin(pool=handle, capture_error_mode="thread_local")
         try:
             work()
         finally:
             graph.capture_end()
-    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.current_stream(device).wait_stream(stream)
     return graph.replay
+
+
+@cache
+def _place_to_capture(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.MemPool]:
+    """Give the one stream and the one pool of memory of all graphs of a device.
+
+    A graph lives for one batch. With a stream and a pool of its own each would leave behind, in the
+    allocator, a workspace of the matrix library and what its kernels had passed to each other.
+    """
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        return stream, torch.cuda.MemPool()

@@ -43,8 +43,13 @@ class Prefixes:
         slots = torch.cat([sequence.slots(0, sequence.length) for sequence in sequences])
         self.device = pool.device
         self._pool = pool
+        self._sequences = list(sequences)
         self._slots = slots.to(pool.device)
         self._kept: dict[int, tuple[Tensor, Tensor]] | None = {} if is_kept else None
+
+    def only(self, indices: Sequence[int]) -> Self:
+        """Take some of them alone, laid out and kept by themselves."""
+        return type(self)(self._pool, [self._sequences[index] for index in indices], is_kept=True)
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:
         """Give one layer's keys and values, (sum of lengths, num_kv_heads, head_dim) each."""
@@ -166,6 +171,7 @@ class Tails:
         """
         self.max_tokens = max_tokens
         self.lengths = torch.tensor([len(one) for one in rows], device=pool.device)
+        self._branches = torch.arange(len(rows), device=pool.device)
         self._layers = pool.new_tails(len(rows), max_tokens)
         self._rows = torch.tensor([row for one in rows for row in one], device=pool.device)
         places = [n * max_tokens + at for n, one in enumerate(rows) for at in range(len(one))]
@@ -176,12 +182,19 @@ class Tails:
         for slab, rows in zip(self._layers[layer], (keys, values), strict=True):
             slab.flatten(0, 1).index_copy_(0, self._places, rows.index_select(0, self._rows))
 
+    def past(self) -> Tensor:
+        """Say what of its room no branch sees, the token that it appends next being its last.
+
+        Returns:
+            (B, max_tokens) bool.
+        """
+        return torch.arange(self.max_tokens, device=self.lengths.device) > self.lengths[:, None]
+
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put one token at each branch's end; give (B, max_tokens, num_kv_heads, head_dim) each."""
         keys_so_far, values_so_far = self._layers[layer]
-        branches = torch.arange(len(keys), device=keys.device)
-        keys_so_far[branches, self.lengths] = keys
-        values_so_far[branches, self.lengths] = values
+        keys_so_far[self._branches, self.lengths] = keys
+        values_so_far[self._branches, self.lengths] = values
         return keys_so_far, values_so_far
 
     def advance(self) -> None:
@@ -195,6 +208,7 @@ class Tails:
         """Let go of every branch but these."""
         at = torch.tensor(indices, device=self.lengths.device)
         self.lengths = self.lengths[at]
+        self._branches = self._branches[: len(indices)]
         self._layers = [(keys[at], values[at]) for keys, values in self._layers]
 
 
@@ -223,6 +237,7 @@ class Step:
         self._seen = prefixes.segments(counts)
         self._starts = starts.to(tails.lengths.device)
         self._tails = tails
+        self._is_past = tails.past()
         self._backend = backend
 
     @property
@@ -232,8 +247,10 @@ class Step:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend each token to its prefix and to its branch, itself among it."""
+        if layer == 0:  # every layer of a pass sees the same
+            self._is_past = self._tails.past()
         keys, values = self._tails.append(layer, k, v)
-        said = padded_attention_with_lse(q, keys, values, lengths=self._tails.lengths + 1)
+        said = padded_attention_with_lse(q, keys, values, is_past=self._is_past)
         keys, values = self._prefixes.read(layer)
         seen = attention_with_lse(q, keys, values, segments=self._seen, backend=self._backend)
         return merge(seen, said)

@@ -3,6 +3,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from model.attention import SDPA
+from model.backends import choose_backend
 from model.decoding import Capture, Work
 from model.forks import Branch, Forks
 from model.kv_cache import KVSequence, PagePool
@@ -92,6 +94,8 @@ def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
 
 @pytest.mark.gpu
 def test_a_graph_says_what_single_launches_say() -> None:
-    network = VideoLlama3(nano().config).to("cuda", torch.bfloat16).eval()
-    network.load_state_dict(nano().state_dict())
-    assert said(network, None) == said(network, Recorded())
+    device = torch.device("cuda")
+    for backend in (SDPA, choose_backend(device, torch.bfloat16)):
+        network = VideoLlama3(nano().config, backend=backend).to(device, torch.bfloat16).eval()
+        network.load_state_dict(nano().state_dict())
+        assert said(network, None) == said(network, Recorded())
