@@ -47,6 +47,11 @@ class PagePool:
         self.page_bytes = 2 * row * page_tokens * config.num_layers
 
     @property
+    def num_layers(self) -> int:
+        """Layers that each token has keys and values of."""
+        return len(self._keys)
+
+    @property
     def num_bytes(self) -> int:
         """Bytes allocated, all layers."""
         return sum(slab.nbytes for slab in (*self._keys, *self._values))

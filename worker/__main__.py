@@ -50,11 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     bench = add("bench", "measure", _bench)
     bench.add_argument(
         "what",
-        choices=["cameras", "context", "encode", "ingest", "prune", "questions"],
+        choices=["cameras", "context", "decode", "encode", "ingest", "prune", "questions"],
         help="what to measure",
     )
     bench.add_argument("--json", action="store_true", help="print one JSON document")
     bench.add_argument("--plot", default=None, metavar="PATH", help="prune: draw a picture too")
+    bench.add_argument(
+        "--subject", choices=["bundled", "2b", "7b"], default=None, help="cameras: this model alone"
+    )
+    bench.add_argument(
+        "--cameras", type=int, default=None, help="cameras: try this number, search none"
+    )
+    bench.add_argument("--seconds", type=float, default=None, help="cameras: measured of a trial")
     inspect = add("inspect", "show what the pruner sends of a video, as a video", _inspect)
     inspect.add_argument("video", metavar="VIDEO", help="the file to look at")
     inspect.add_argument("--out", required=True, metavar="FILE", help="the .mp4 to write")
@@ -140,7 +147,12 @@ def _healthcheck(_arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from worker.commands.bench import bench
 
-    return bench(arguments.what, as_json=arguments.json, plot=arguments.plot)
+    return bench(
+        arguments.what,
+        as_json=arguments.json,
+        plot=arguments.plot,
+        options={name: getattr(arguments, name) for name in ("subject", "cameras", "seconds")},
+    )
 
 
 def _eval(arguments: argparse.Namespace) -> int:

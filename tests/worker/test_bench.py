@@ -60,6 +60,16 @@ def test_a_figure_that_could_not_be_had_is_left_open() -> None:
     assert as_table(rows).splitlines()[-1].split() == ["share", "clip", "not", "found"]
 
 
+def test_an_option_is_refused_where_it_means_nothing() -> None:
+    with pytest.raises(ConfigError, match="bench ingest: expected no --seconds"):
+        bench("ingest", as_json=True, options={"subject": None, "seconds": 5.0})
+
+
+def test_a_document_says_with_which_options_it_was_made() -> None:
+    document = json.loads(as_document("cameras", ROWS, {"subject": "2b", "cameras": 150}))
+    assert document["command"] == "vigil bench cameras --subject 2b --cameras 150 --json"
+
+
 def test_a_missed_target_is_an_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

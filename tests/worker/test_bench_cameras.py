@@ -65,7 +65,8 @@ def test_no_two_cameras_show_the_same_at_the_same_time() -> None:
 
 
 def test_a_trial_without_an_answer_does_not_hold() -> None:
-    assert not Seen().trial(4, num_dropped=0, level=0, context_tokens=1.0).holds
+    seen = Seen().trial(4, measured_s=1.0, num_dropped=0, level=0, context_tokens=1.0)
+    assert not seen.holds
 
 
 def test_a_camera_tells_its_stream_time() -> None:

@@ -17,12 +17,16 @@ Progress = Callable[[str], None]
 MEASUREMENTS = {
     "cameras": "worker.commands.bench_cameras",
     "context": "worker.commands.bench_context",
+    "decode": "worker.commands.bench_decode",
     "encode": "worker.commands.bench_encode",
     "ingest": "worker.commands.bench_ingest",
     "prune": "worker.commands.bench_prune",
     "questions": "worker.commands.bench_questions",
 }
 """What can be measured -> the module whose `measure(progress) -> list[Row]` does it."""
+
+OPTIONS = {"cameras": ("subject", "cameras", "seconds")}
+"""What can be measured -> further arguments of its `measure`, by name."""
 
 PLOTS = {"prune": "worker.commands.prune_plot"}
 """What can be drawn -> the module whose `plot(path, progress)` does it."""
@@ -74,38 +78,52 @@ def at_most(
     return Row(name, value, unit, target, value <= target, terms or {})
 
 
-def bench(what: str, *, as_json: bool, plot: str | None = None) -> int:
+def bench(
+    what: str,
+    *,
+    as_json: bool,
+    plot: str | None = None,
+    options: Mapping[str, str | float | None] | None = None,
+) -> int:
     """Measure and print; progress goes to standard error. Return 1 when a target is missed.
 
     Args:
         what: a key of `MEASUREMENTS`.
         as_json: one JSON document instead of a table.
         plot: a .png to draw too, for what has a picture.
+        options: as `OPTIONS` has them; None where one is not given.
 
     Raises:
-        ConfigError: nothing of that name can be measured, or drawn.
+        ConfigError: nothing of that name can be measured, or drawn, or has such an option.
     """
+    given = {name: value for name, value in (options or {}).items() if value is not None}
     if what not in MEASUREMENTS:
         raise ConfigError(f"bench: expected one of {', '.join(MEASUREMENTS)}, got {what!r}")
     if plot is not None and what not in PLOTS:
         raise ConfigError(f"bench: --plot: expected one of {', '.join(PLOTS)}, got {what!r}")
     if plot is not None and Path(plot).suffix != ".png":
         raise ConfigError(f"bench: --plot: expected a file name ending in .png, got {plot}")
-    measure: Callable[[Progress], list[Row]] = import_module(MEASUREMENTS[what]).measure
-    rows = measure(_say)
-    text = as_document(what, rows) if as_json else as_table(rows)
+    for name in given:
+        if name not in OPTIONS.get(what, ()):
+            raise ConfigError(f"bench {what}: expected no --{name}")
+    measure: Callable[..., list[Row]] = import_module(MEASUREMENTS[what]).measure
+    rows = measure(_say, **given)
+    text = as_document(what, rows, given) if as_json else as_table(rows)
     print(text)  # noqa: T201 (this command's output)
     if plot is not None:
         import_module(PLOTS[what]).plot(Path(plot), _say)
     return int(any(row.holds is False for row in rows))
 
 
-def as_document(what: str, rows: Sequence[Row]) -> str:
+def as_document(
+    what: str, rows: Sequence[Row], options: Mapping[str, str | float] | None = None
+) -> str:
     """Write the rows as JSON, with where they come from."""
+    told = "".join(f" --{name} {value}" for name, value in (options or {}).items())
     document = {
         "bench": what,
         "commit": commit(),
-        "command": f"vigil bench {what} --json",
+        "command": f"vigil bench {what}{told} --json",
         "machine": machine(),
         "rows": [asdict(row) for row in rows],
     }

@@ -4,23 +4,30 @@ Pictures are rendered beforehand; decoding and scaling are left out, and `vigil 
 them. Every camera has a history behind it when the clock starts, of half a window to a whole one,
 so that the contexts are as long as they are after hours. A number of cameras holds when over the
 measured time the 95th percentile of the age of the frames behind new answers and captions, capture
-to answer, is below the bound, no frame was dropped and nothing was given up to the load.
+to answer, is below the bound, no frame was dropped and nothing was given up to the load. Beside
+them stands how many transformers could serve on the same device, a request at a time.
 """
 
+import gc
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 
 from model.config import PRESETS
 from model.engine import Engine
-from model.network import VideoLlama3
 from model.tokenizer import Tokenizer
-from model.types import PatchGrid
+from model.types import PatchGrid, PrunedFrame, Question
+from pipeline.clock import SystemClock
+from pipeline.pruner import Pruner
 from worker.commands.bench import Progress, Row
 from worker.commands.bench_context import faster_dtype
-from worker.commands.camera_trial import MEASURED_S, WINDOW_S, Trial, trial
-from worker.commands.played import Clips, render
+from worker.commands.camera_trial import MEASURED_S, QUESTIONS, WINDOW_S, Trial, trial
+from worker.commands.naive import Transformers
+from worker.commands.played import Clips, Played, render
+from worker.commands.untrained import untrained
 from worker.parts import BUNDLED_MODEL
 
 MOST = 1024
@@ -28,6 +35,7 @@ NUM_THREADS = 2
 GRID = PatchGrid(rows=9, cols=16)  # 448x252
 BUNDLED_GRID = PatchGrid(rows=6, cols=11)  # 308x168, the frames that the bundled model knows
 MAX_CONTEXT_TOKENS = 16_384
+CAPTION_TOKENS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +57,66 @@ class Subject:
     grid: PatchGrid
 
 
-def measure(progress: Progress) -> list[Row]:
-    """Find the most cameras of the bundled model, and of the larger shapes where there is CUDA."""
+SUBJECTS = (
+    Subject("bundled", lambda: bundled_engine(), start=16, target=16, grid=BUNDLED_GRID),
+    Subject("2b", lambda: random_engine("2b"), start=128, target=150, grid=GRID),
+    Subject("7b", lambda: random_engine("7b"), start=48, target=60, grid=GRID),
+)
+
+
+def measure(
+    progress: Progress,
+    *,
+    subject: str | None = None,
+    cameras: int | None = None,
+    seconds: float = MEASURED_S,
+) -> list[Row]:
+    """Find the most cameras of the bundled model, and of the larger shapes where there is CUDA.
+
+    Args:
+        progress: told of what is done.
+        subject: a name in `SUBJECTS`, measured alone; None for all.
+        cameras: the one number to try; None to search for the most.
+        seconds: measured of each trial.
+    """
     rows = []
-    for subject in (
-        Subject("bundled", bundled_engine, start=16, target=16, grid=BUNDLED_GRID),
-        Subject("2b", lambda: random_engine("2b"), start=128, target=150, grid=GRID),
-        Subject("7b", lambda: random_engine("7b"), start=48, target=60, grid=GRID),
-    ):
-        name = f"cameras_{subject.name}"
-        if subject.name != "bundled" and not torch.cuda.is_available():
-            rows.append(Row(name, None, "unmeasured: needs CUDA", subject.target))
-            continue
-        clips = render(subject.grid, progress)
-        trials: dict[int, Trial] = {}
+    for one in SUBJECTS:
+        if subject in (None, one.name):
+            rows += _rows(one, cameras, seconds, progress)
+    return rows
 
-        def holds(
-            number: int,
-            subject: Subject = subject,
-            trials: dict[int, Trial] = trials,
-            clips: Clips = clips,
-        ) -> bool:
-            trials[number] = trial(number, subject.engine(), clips, progress)
-            return trials[number].holds
 
-        most = search(holds, start=subject.start)
-        rows.append(_most_row(name, most, trials, target=subject.target))
-        rows += [trials[number].row(subject.name) for number in sorted(trials)]
+def _rows(one: Subject, cameras: int | None, seconds: float, progress: Progress) -> list[Row]:
+    """Measure one subject."""
+    name = f"cameras_{one.name}"
+    is_large = one.name != "bundled"
+    if is_large and not torch.cuda.is_available():
+        return [Row(name, None, "unmeasured: needs CUDA", one.target)]
+    clips = render(one.grid, progress)
+    trials: dict[int, Trial] = {}
+
+    def holds(number: int) -> bool:
+        gc.collect()  # the engine before this one fills the device
+        trials[number] = trial(number, one.engine(), clips, progress, measured_s=seconds)
+        return trials[number].holds
+
+    rows = []
+    if cameras is None:
+        most = search(holds, start=one.start)
+        rows.append(_most_row(name, most, trials, target=one.target, seconds=seconds))
+    else:
+        holds(cameras)
+    rows += [trials[number].row(one.name) for number in sorted(trials)]
+    if is_large:
+        gc.collect()
+        progress(f"{one.name}: transformers")
+        theirs = Transformers.random(
+            PRESETS[one.name],
+            Tokenizer.load(BUNDLED_MODEL),
+            dtype=torch.bfloat16,
+            device="cuda",
+        )
+        rows.append(requests_row(f"{name}_transformers", theirs, clips))
     return rows
 
 
@@ -118,23 +159,64 @@ def bundled_engine() -> Engine:
 
 def random_engine(shape: str) -> Engine:
     """Make a model of a published shape on CUDA, with random weights: time is the same."""
-    torch.manual_seed(0)
-    with torch.device("cuda"):
-        network = VideoLlama3(PRESETS[shape]).to(torch.bfloat16)
     return Engine(
-        network.eval().requires_grad_(requires_grad=False),
+        untrained(PRESETS[shape], device=torch.device("cuda"), dtype=torch.bfloat16),
         Tokenizer.load(BUNDLED_MODEL),
         model_name=f"random-{shape}",
         window_s=WINDOW_S,
         max_context_tokens=MAX_CONTEXT_TOKENS,
-        max_caption_tokens=60,
+        max_caption_tokens=CAPTION_TOKENS,
         max_answer_tokens=32,
         audit_share=0.01,
     )
 
 
-def _most_row(name: str, most: int, trials: dict[int, Trial], *, target: int) -> Row:
-    terms = {"seconds_measured": MEASURED_S, "threads": float(torch.get_num_threads())}
+def requests_row(
+    name: str, theirs: Transformers, clips: Clips, *, window_s: int = int(0.75 * WINDOW_S)
+) -> Row:
+    """Say how many cameras could be asked the same, a request at a time, on a mean window.
+
+    Each standing question is one request from pixels, and so is a caption.
+    """
+    frames = _window(clips, window_s)
+    question = next(one.question for one in QUESTIONS if one.question.kind == "yes_no")
+    question_s = _median_s(lambda: theirs.answer(frames, question))
+    caption = Question("caption", "")
+    caption_s = _median_s(lambda: theirs.say(frames, caption, num_tokens=CAPTION_TOKENS))
+    a_second = sum(
+        (caption_s if one.question.kind == "caption" else question_s) / one.every_s
+        for one in QUESTIONS
+    )
+    terms = {"question_s": question_s, "caption_s": caption_s, "frames": window_s}
+    unit = "cameras, if nothing waited: requests a second over those of a camera"
+    return Row(name, 1 / a_second, unit, terms=terms)
+
+
+def _window(clips: Clips, window_s: int) -> list[PrunedFrame]:
+    """Give what one camera's model is shown in so many seconds."""
+    camera, pruner, clock = Played("camera", 0, 0), Pruner(), SystemClock()
+    frames = []
+    for second in range(window_s):
+        pruned = pruner.prune(camera.frame(clips, second, captured_at=clock.now()))
+        pruner.sent(pruned)
+        frames.append(pruned)
+    return frames
+
+
+def _median_s(request: Callable[[], torch.Tensor]) -> float:
+    """Time a request, median of three after one that warms up."""
+    times_s = []
+    for _ in range(4):
+        begun_s = time.perf_counter()
+        request().tolist()  # waits for the device
+        times_s.append(time.perf_counter() - begun_s)
+    return median(times_s[1:])
+
+
+def _most_row(
+    name: str, most: int, trials: dict[int, Trial], *, target: int, seconds: float
+) -> Row:
+    terms = {"seconds_measured": seconds, "threads": float(torch.get_num_threads())}
     if most:
         terms["frame_age_p95_s"] = trials[most].age_p95_s
     unit = "cameras at 1 fps, 5 questions every 5 s and a caption every 10 s each"

@@ -1,4 +1,4 @@
-"""One number of cameras for a minute: lanes, pruners, schedule, slots and engine, in real time."""
+"""One number of cameras for a while: lanes, pruners, schedule, slots and engine, in real time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +81,14 @@ class Trial:
         )
 
 
-def trial(num_cameras: int, engine: Engine, clips: Clips, progress: Progress) -> Trial:
+def trial(
+    num_cameras: int,
+    engine: Engine,
+    clips: Clips,
+    progress: Progress,
+    *,
+    measured_s: float = MEASURED_S,
+) -> Trial:
     """Play so many cameras on an engine that holds none yet, and say how it went."""
     clock = SystemClock()
     lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
@@ -119,11 +126,11 @@ def trial(num_cameras: int, engine: Engine, clips: Clips, progress: Progress) ->
     for thread in threads:
         thread.start()
     clock.pause(SETTLE_S)
-    progress(f"{num_cameras} cameras: measuring {MEASURED_S:g} s")
+    progress(f"{num_cameras} cameras: measuring {measured_s:g} s")
     seen.reset()
     num_dropped, begun_s = lanes.num_dropped, clock.monotonic_s()
     level = 0
-    while clock.monotonic_s() - begun_s < MEASURED_S and threads[0].is_alive():
+    while clock.monotonic_s() - begun_s < measured_s and threads[0].is_alive():
         clock.pause(0.5)
         level = max(level, load.level)
     stop.set()
@@ -131,6 +138,7 @@ def trial(num_cameras: int, engine: Engine, clips: Clips, progress: Progress) ->
         thread.join()
     return seen.trial(
         num_cameras,
+        measured_s=measured_s,
         num_dropped=lanes.num_dropped - num_dropped,
         level=level,
         context_tokens=_context_tokens(engine, cameras),
@@ -153,7 +161,13 @@ class Seen:
         self._kept = self._total = 0
 
     def trial(
-        self, num_cameras: int, *, num_dropped: int, level: int, context_tokens: float
+        self,
+        num_cameras: int,
+        *,
+        measured_s: float,
+        num_dropped: int,
+        level: int,
+        context_tokens: float,
     ) -> Trial:
         """Return what it comes to."""
         p50_s, p95_s = np.percentile(self._ages_s, (50, 95)) if self._ages_s else (inf, inf)
@@ -165,9 +179,9 @@ class Seen:
             num_dropped=num_dropped,
             num_late=self._num_late,
             level=level,
-            busy_share=self._busy_s / MEASURED_S,
+            busy_share=self._busy_s / measured_s,
             kept_share=self._kept / max(1, self._total),
-            stage_shares={stage: spent / MEASURED_S for stage, spent in self._stages_s.items()},
+            stage_shares={stage: spent / measured_s for stage, spent in self._stages_s.items()},
             context_tokens=context_tokens,
         )
 

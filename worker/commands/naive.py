@@ -35,8 +35,15 @@ class Transformers:
         self._tokenizer = tokenizer
 
     @classmethod
-    def random(cls, config: ModelConfig, tokenizer: Tokenizer, *, dtype: torch.dtype) -> Self:
-        """Make one of these shapes with random weights."""
+    def random(
+        cls,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        *,
+        dtype: torch.dtype,
+        device: str = "cpu",
+    ) -> Self:
+        """Make one of these shapes with random weights, and the best attention it has there."""
         vision, text = config.vision, config.text
         theirs = VideoLlama3Config(
             text_config={
@@ -64,7 +71,8 @@ class Transformers:
             tie_word_embeddings=text.has_tied_head,
         )
         torch.manual_seed(0)
-        model: Any = VideoLlama3ForConditionalGeneration(theirs)
+        with torch.device(device):
+            model: Any = VideoLlama3ForConditionalGeneration(theirs)
         return cls(model.to(dtype).eval().requires_grad_(requires_grad=False), tokenizer)
 
     def save(self, folder: Path) -> None:
@@ -78,6 +86,20 @@ class Transformers:
     @torch.inference_mode()
     def answer(self, frames: Sequence[PrunedFrame], question: Question) -> Tensor:
         """Answer about a clip whose first frame is whole; give the next token's logits, (V,)."""
+        logits: Tensor = self._model(**self._request(frames, question), logits_to_keep=1).logits
+        return logits[0, -1]
+
+    @torch.inference_mode()
+    def say(self, frames: Sequence[PrunedFrame], question: Question, *, num_tokens: int) -> Tensor:
+        """Say so many tokens about such a clip, greedily: (num_tokens,) int64."""
+        request = self._request(frames, question)
+        ids: Tensor = self._model.generate(
+            **request, max_new_tokens=num_tokens, min_new_tokens=num_tokens, do_sample=False
+        )
+        return ids[0, request["input_ids"].shape[1] :]
+
+    def _request(self, frames: Sequence[PrunedFrame], question: Question) -> dict[str, Tensor]:
+        """Write a request out, from its words and pixels."""
         masks = [np.ones_like(frames[0].keep_mask), *(frame.keep_mask for frame in frames[1:])]
         prompt = HEAD
         for index, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
@@ -86,18 +108,17 @@ class Transformers:
         ids = torch.tensor([self._tokenizer.encode(prompt + question_suffix(wording(question)))])
         rows = torch.cat([patchify(frame.pixels) for frame in frames])
         grid = frames[0].grid
-        logits: Tensor = self._model(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            pixel_values_videos=rows.to(self._model.dtype),
-            video_grid_thw=torch.tensor(
+        request = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "pixel_values_videos": rows.to(self._model.dtype),
+            "video_grid_thw": torch.tensor(
                 [[len(frames), MERGE_SIZE * grid.rows, MERGE_SIZE * grid.cols]]
             ),
-            video_merge_sizes=torch.tensor([MERGE_SIZE]),
-            video_compression_mask=torch.from_numpy(np.concatenate([m.ravel() for m in masks])),
-            logits_to_keep=1,
-        ).logits[0, -1]
-        return logits
+            "video_merge_sizes": torch.tensor([MERGE_SIZE]),
+            "video_compression_mask": torch.from_numpy(np.concatenate([m.ravel() for m in masks])),
+        }
+        return {name: value.to(self._model.device) for name, value in request.items()}
 
 
 class HoppingWindow:
@@ -114,9 +135,9 @@ class HoppingWindow:
     def append(self, frame: PrunedFrame) -> None:
         """Encode a frame whole and prefill the tokens it keeps."""
         grid = (frame.grid.rows * MERGE_SIZE, frame.grid.cols * MERGE_SIZE)
-        rows = patchify(frame.pixels).to(self._model.dtype)
+        rows = patchify(frame.pixels).to(self._model.device, self._model.dtype)
         whole = self._model.encode(rows, [grid])
-        kept = whole[torch.from_numpy(np.flatnonzero(frame.keep_mask))]
+        kept = whole[torch.from_numpy(np.flatnonzero(frame.keep_mask)).to(whole.device)]
         self._frames.append((frame.pts_s, whole, kept))
         self._prefill(self._frames[-1:])
 
