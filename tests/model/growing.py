@@ -24,7 +24,7 @@ def extend(network: VideoLlama3, pool: PagePool, sequence: KVSequence, embeds: T
     """Append rows (L, D) in one pass; give their hidden rows (L, D)."""
     start, num_rows = sequence.length, len(embeds)
     sequence.reserve(num_rows)
-    slots = sequence.slots(start, start + num_rows)
+    slots = sequence.slots(start, start + num_rows).to(pool.device)
     attend = Prefill(
         Prefixes(pool, [sequence], is_kept=False),
         [[num_rows]],
