@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import floor
 
 from model.types import Question
 from pipeline.cadence import Cadence
 from pipeline.events import EventRule
+from pipeline.slots import AskPhase
 
 CAPTION_ID = "caption"
 
@@ -41,19 +43,25 @@ class Schedule:
     """
 
     def __init__(
-        self, camera_id: str, questions: Iterable[StandingQuestion], *, share: float = 0.0
+        self,
+        camera_id: str,
+        questions: Iterable[StandingQuestion],
+        *,
+        phase: AskPhase = AskPhase(),  # noqa: B008 (immutable)
     ) -> None:
         """Begin with nothing asked.
 
         Args:
             camera_id: whose questions.
             questions: of all cameras.
-            share: where in the longest period this camera is asked, in [0, 1): cameras of different
-                shares are not asked in the same second.
+            phase: where in the periods this camera is asked: cameras of different phases are not
+                asked in the same second.
         """
         mine = [one for one in questions if one.cameras is None or camera_id in one.cameras]
-        delay_s = share * max((one.every_s for one in mine), default=0.0)
-        tolerance_s = min((one.every_s for one in mine), default=0.0) / 10  # one, so as to coincide
+        shortest_s = min((one.every_s for one in mine), default=1.0)
+        num_turns = round(max((one.every_s for one in mine), default=1.0) / shortest_s)
+        delay_s = (phase.within + floor(phase.among * num_turns)) * shortest_s
+        tolerance_s = shortest_s / 10  # one, so as to coincide
         self._cadences = [
             (
                 one,

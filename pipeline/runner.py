@@ -299,8 +299,8 @@ class Runner:
                 for standing in self._questions
                 if (machine := self._new_machine(camera_id, standing)) is not None
             }
-            share = self._slots.ask_share(camera_id)
-            schedule = Schedule(camera_id, self._questions, share=share)
+            phase = self._slots.ask_phase(camera_id)
+            schedule = Schedule(camera_id, self._questions, phase=phase)
             self._cameras[camera_id] = Watched(schedule, machines)
         return self._cameras[camera_id]
 

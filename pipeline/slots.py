@@ -10,6 +10,7 @@ that comes or goes moves nobody.
 from itertools import count
 from math import floor
 from threading import Lock
+from typing import NamedTuple
 
 from pipeline.errors import ConfigError
 
@@ -27,6 +28,18 @@ def halton(number: int, base: int) -> float:
         place /= base
         share += digit * place
     return share
+
+
+class AskPhase(NamedTuple):
+    """Where a camera's questions fall due among those of the others, each in [0, 1).
+
+    Attributes:
+        within: in the shortest period of its questions.
+        among: of those, which one in the longest period.
+    """
+
+    within: float = 0.0
+    among: float = 0.0
 
 
 class Slots:
@@ -81,14 +94,20 @@ class Slots:
         gap_s = (at_s - now_s) % self.period_s
         return gap_s if gap_s >= self.period_s / 2 else gap_s + self.period_s
 
-    def ask_share(self, camera_id: str) -> float:
-        """Return where between two askings a camera's questions are due, in [0, 1).
+    def ask_phase(self, camera_id: str) -> AskPhase:
+        """Return when a camera's questions are due.
 
-        Up to ASKED_TOGETHER cameras of a slot are asked at once; such groups are spread, over
-        another base than the moments of sampling, so that no second gets the questions of all.
+        Up to ASKED_TOGETHER cameras of a slot are asked at once, as one group. The first groups of
+        all slots share out the shortest period evenly, and so do the groups of each slot; captions
+        that come more seldom are due at different ones of their group's turns. So neither all
+        questions nor all captions ever meet, whatever multiple of the one period the other is.
         """
         turn, slot = divmod(self.number(camera_id), self._per_period)
-        return halton(turn // ASKED_TOGETHER * self._per_period + slot, 3)
+        row = turn // ASKED_TOGETHER
+        return AskPhase(
+            within=(slot / self._per_period + halton(row, 2)) % 1.0,
+            among=halton(row * self._per_period + slot, 2),
+        )
 
     def remove(self, camera_id: str) -> None:
         """Give a camera's number back."""

@@ -3,15 +3,19 @@ from hypothesis import strategies as st
 
 from model.types import Question
 from pipeline.questions import CAPTION_ID, Schedule, StandingQuestion
+from pipeline.slots import AskPhase
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", ""), every_s=10.0)
 FIRE = StandingQuestion("fire", Question("yes_no", "Is there fire?"), every_s=5.0)
 CARS = StandingQuestion("cars", Question("count", "How many cars?"), every_s=5.0)
 
 
-@given(st.floats(0, 1, exclude_max=True))
-def test_periods_hold_whatever_the_share(share: float) -> None:
-    schedule = Schedule("yard", [CAPTION, FIRE, CARS], share=share)
+SHARES = st.floats(0, 1, exclude_max=True)
+
+
+@given(SHARES, SHARES)
+def test_periods_hold_whatever_the_phase(within: float, among: float) -> None:
+    schedule = Schedule("yard", [CAPTION, FIRE, CARS], phase=AskPhase(within, among))
     asked = {second: [one.id for one in schedule.due(float(second))] for second in range(101)}
     assert asked[0] == ["caption", "fire", "cars"]
     assert 19 <= sum("fire" in ids for ids in asked.values()) <= 22
@@ -19,20 +23,30 @@ def test_periods_hold_whatever_the_share(share: float) -> None:
     assert all(("fire" in ids) == ("cars" in ids) for ids in asked.values())
 
 
-@given(st.integers(0, 9))
-def test_captions_fall_on_the_ticks_of_questions(tenth: int) -> None:
-    schedule = Schedule("yard", [CAPTION, FIRE], share=tenth / 10)
+@given(st.integers(0, 9), SHARES)
+def test_captions_fall_on_the_ticks_of_questions(tenth: int, among: float) -> None:
+    schedule = Schedule("yard", [CAPTION, FIRE], phase=AskPhase(tenth / 10, among))
     asked = [[one.id for one in schedule.due(float(second))] for second in range(100)]
     assert all("fire" in ids for ids in asked[20:] if "caption" in ids)
 
 
-def test_shares_spread_cameras_over_the_seconds() -> None:
+def test_phases_spread_cameras_over_the_seconds() -> None:
     seconds = set()
     for tenth in range(10):
-        schedule = Schedule("yard", [CAPTION], share=tenth / 10)
+        schedule = Schedule("yard", [CAPTION], phase=AskPhase(within=tenth / 10))
         asked = [second for second in range(60) if schedule.due(float(second))]
         seconds.add(asked[-1] % 10)
     assert len(seconds) == 10
+
+
+def test_captions_of_cameras_asked_together_are_spread_over_the_ticks() -> None:
+    seconds = set()
+    for half in range(2):
+        schedule = Schedule("yard", [CAPTION, FIRE], phase=AskPhase(0.4, half / 2))
+        asked = [[one.id for one in schedule.due(float(second))] for second in range(60)]
+        assert [second for second, ids in enumerate(asked) if "fire" in ids][-2:] == [52, 57]
+        seconds.add(max(second for second, ids in enumerate(asked) if "caption" in ids))
+    assert seconds == {52, 57}
 
 
 def test_a_stretched_caption_leaves_the_questions_alone() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.slots import ASKED_TOGETHER, WIDEN_AFTER_S, Slots, halton
+from pipeline.slots import ASKED_TOGETHER, WIDEN_AFTER_S, AskPhase, Slots, halton
 
 NUM_CAMERAS = st.integers(1, 200)
 
@@ -65,15 +65,24 @@ def test_the_points_are_shares_and_all_different(number: int, base: int) -> None
 
 def test_cameras_of_a_slot_are_asked_in_groups_and_the_groups_are_spread() -> None:
     one = slots()
-    groups: dict[float, list[int]] = {}
+    groups: dict[AskPhase, list[int]] = {}
     for n in range(4 * ASKED_TOGETHER * 5):
-        groups.setdefault(one.ask_share(f"c{n}"), []).append(slot_of(one, f"c{n}"))
+        groups.setdefault(one.ask_phase(f"c{n}"), []).append(slot_of(one, f"c{n}"))
     assert len(groups) == 4 * 5
     for members in groups.values():
         assert len(members) == ASKED_TOGETHER
         assert len(set(members)) == 1  # a pass takes them all
-    seconds = Counter((int(5 * share), slots[0]) for share, slots in groups.items())
+    seconds = Counter((int(5 * phase.within), slots[0]) for phase, slots in groups.items())
     assert max(seconds.values()) <= 2  # of groups in one slot of one of five seconds
+
+
+@given(st.sampled_from([1, 2, 3, 6, 12]))
+def test_neither_questions_nor_captions_of_four_groups_meet(num_turns: int) -> None:
+    one = slots()
+    phases = [one.ask_phase(f"c{n}") for n in range(4)]
+    assert sorted(phase.within for phase in phases) == [0.0, 0.25, 0.5, 0.75]
+    turns = Counter(int(phase.among * num_turns) for phase in phases)
+    assert max(turns.values()) <= 4 // min(num_turns, 4) + 1
 
 
 def test_a_slot_that_was_too_much_is_halved_and_widens_with_time() -> None:
