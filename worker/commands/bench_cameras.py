@@ -23,15 +23,20 @@ from model.types import PatchGrid, PrunedFrame, Question
 from pipeline.clock import SystemClock
 from pipeline.pruner import Pruner
 from worker.commands.bench import Progress, Row
-from worker.commands.bench_context import faster_dtype
-from worker.commands.camera_trial import MEASURED_S, QUESTIONS, WINDOW_S, Trial, trial
+from worker.commands.camera_trial import (
+    MEASURED_S,
+    NUM_THREADS,
+    QUESTIONS,
+    WINDOW_S,
+    Trial,
+    trial,
+)
 from worker.commands.naive import Transformers
 from worker.commands.played import Clips, Played, render
 from worker.commands.untrained import untrained
 from worker.parts import BUNDLED_MODEL
 
 MOST = 1024
-NUM_THREADS = 2
 GRID = PatchGrid(rows=9, cols=16)  # 448x252
 BUNDLED_GRID = PatchGrid(rows=6, cols=11)  # 308x168, the frames that the bundled model knows
 MAX_CONTEXT_TOKENS = 16_384
@@ -141,15 +146,12 @@ def search(holds: Callable[[int], bool], *, start: int) -> int:
 
 
 def bundled_engine() -> Engine:
-    """Load the bundled model as a worker would on this machine, in the dtype it multiplies faster.
-
-    That is `VIGIL_MODEL__DTYPE=bfloat16` where the processor has products of it.
-    """
-    torch.set_num_threads(NUM_THREADS)
+    """Load the bundled model as a worker does by itself on a CPU."""
+    torch.set_num_threads(1)  # the thread that infers has the others: see `worker.wiring`
     return Engine.load(
         str(BUNDLED_MODEL),
         device="cpu",
-        dtype=str(faster_dtype()).removeprefix("torch."),
+        dtype="float32",
         window_s=WINDOW_S,
         max_context_tokens=MAX_CONTEXT_TOKENS,
         max_caption_tokens=64,
@@ -216,7 +218,7 @@ def _median_s(request: Callable[[], torch.Tensor]) -> float:
 def _most_row(
     name: str, most: int, trials: dict[int, Trial], *, target: int, seconds: float
 ) -> Row:
-    terms = {"seconds_measured": seconds, "threads": float(torch.get_num_threads())}
+    terms = {"seconds_measured": seconds, "threads": float(NUM_THREADS)}
     if most:
         terms["frame_age_p95_s"] = trials[most].age_p95_s
     unit = "cameras at 1 fps, 5 questions every 5 s and a caption every 10 s each"

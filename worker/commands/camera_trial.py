@@ -6,6 +6,7 @@ from math import inf
 from threading import Event, Thread
 
 import numpy as np
+import torch
 
 from model.engine import Engine
 from model.types import EngineStats, Question
@@ -26,6 +27,7 @@ MAX_AGE_S = 2.0
 WINDOW_S = 180.0
 SETTLE_S = 15.0  # the first questions of all cameras are due at once
 MEASURED_S = 60.0
+NUM_THREADS = 2  # of the thread that infers
 QUESTIONS = (
     StandingQuestion("person", Question("yes_no", "Is a person in view?"), every_s=5.0),
     StandingQuestion("car", Question("yes_no", "Is a car on the road?"), every_s=5.0),
@@ -116,8 +118,13 @@ def trial(
         forget_after_s=600.0,
     )
     stop = Event()
+
+    def infer() -> None:
+        torch.set_num_threads(NUM_THREADS)
+        runner.run(stop, beat=lambda: None)
+
     threads = [
-        Thread(target=lambda: runner.run(stop, beat=lambda: None), name="infer"),
+        Thread(target=infer, name="infer"),
         Thread(
             target=lambda: play(cameras, clips, lanes, slots=slots, clock=clock, stop=stop),
             name="play",
