@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,14 @@ def test_a_sample_is_not_changed_by_its_company() -> None:
     alone = answer_rows(network(), pack([one], tokenizer(), max_tokens=4096))[0]
     together = answer_rows(network(), pack([other, one], tokenizer(), max_tokens=4096))[0]
     torch.testing.assert_close(together[-len(alone) :], alone, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_a_gpu_finds_the_loss_that_a_cpu_finds() -> None:
+    batch = pack([sample(3, seed=1), sample(4, seed=2)], tokenizer(), max_tokens=4096)
+    there = answer_loss(deepcopy(network()).to("cuda"), batch)
+    torch.testing.assert_close(there.cpu(), answer_loss(network(), batch), atol=1e-3, rtol=1e-3)
 
 
 def test_only_answers_have_labels() -> None:
