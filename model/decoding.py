@@ -6,9 +6,9 @@ graph belongs to a batch of rows. A branch that ends leaves its row idle until h
 idle; then the batch shrinks to its next bucket and a new graph is captured.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from model.packed import Prefixes, Step, Tails
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
 """Takes work whose tensors stay where they are; gives what does it again, in their places."""
+
+log = logging.getLogger(__name__)
 
 
 def capture_on(device: torch.device) -> Capture | None:
@@ -72,7 +74,7 @@ class Decoding:
         ids = [tokens.get(member, 0) for member in self._members]
         self._ids.copy_(torch.tensor(ids))
         if self._capture is not None and self._is_warm and self._replay is None:
-            self._replay = self._capture(self._forward)
+            self._try_to_capture(self._capture)
         if self._replay is not None:
             self._replay()
         else:
@@ -84,6 +86,16 @@ class Decoding:
             for row, member in enumerate(self._members)
             if member in tokens
         }
+
+    def _try_to_capture(self, capture: Capture) -> None:
+        """Capture the step; where that fails this batch goes on by hand."""
+        try:
+            self._replay = capture(self._forward)
+        except torch.OutOfMemoryError:
+            raise  # there is a remedy: the caller makes room
+        except RuntimeError as exc:
+            log.warning("a step of decoding was not captured, and is launched by hand: %s", exc)
+            self._capture = None
 
     def _is_to_shrink(self, num_going: int) -> bool:
         num_rows = len(self._members)
@@ -126,28 +138,53 @@ def _cuda_graph(work: Work, *, device: torch.device) -> Work:
 
     By hand, since `torch.cuda.graph` first empties the allocator's cache, which costs more than
     the steps of one batch have to save.
+
+    Raises:
+        RuntimeError: it cannot be captured; another capture may well be.
     """
-    stream, memory = _place_to_capture(device)
+    stream, first = _place_to_capture(device)
     graph = torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        handle = cast("Any", memory.id)  # what it takes, though its type has another name
-        graph.capture_begin(pool=handle, capture_error_mode="thread_local")
-        try:
-            work()
-        finally:
-            graph.capture_end()
+    try:
+        with torch.cuda.stream(stream):
+            graph.capture_begin(pool=first.pool(), capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+    except torch.OutOfMemoryError:
+        raise  # the capture has come to its end all the same
+    except RuntimeError:
+        _forget_capture(device)
+        raise
     torch.cuda.current_stream(device).wait_stream(stream)
     return graph.replay
 
 
 @cache
-def _place_to_capture(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.MemPool]:
-    """Give the one stream and the one pool of memory of all graphs of a device.
+def _place_to_capture(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.CUDAGraph]:
+    """Give the one stream of all graphs of a device, and a graph in whose memory they are.
 
     A graph lives for one batch. With a stream and a pool of its own each would leave behind, in the
-    allocator, a workspace of the matrix library and what its kernels had passed to each other.
+    allocator, a workspace of the matrix library and what its kernels had passed to each other. A
+    pool ends with its last graph, so this first one, which is never replayed, stays.
     """
-    with torch.cuda.device(device):
+    # Not as inference: what the first graph makes of the generator's state, all others write to.
+    with torch.cuda.device(device), torch.inference_mode(mode=False):
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        return stream, torch.cuda.MemPool()
+        first = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(stream):
+            first.capture_begin(capture_error_mode="thread_local")
+            torch.zeros(1, device=device)  # an empty graph is warned of
+            first.capture_end()
+        return stream, first
+
+
+def _forget_capture(device: torch.device) -> None:
+    """Leave a failed capture behind, whose pool and random generator may still believe in it.
+
+    The next capture has another stream and pool; the generator goes on from a copy of its state.
+    """
+    _place_to_capture.cache_clear()
+    generator = torch.cuda.default_generators[device.index or 0]
+    generator.graphsafe_set_state(generator.clone_state())

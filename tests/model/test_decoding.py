@@ -5,7 +5,7 @@ import torch
 
 from model.attention import SDPA
 from model.backends import choose_backend
-from model.decoding import Capture, Work
+from model.decoding import Capture, Work, capture_on
 from model.forks import Branch, Forks
 from model.kv_cache import KVSequence, PagePool
 from model.network import VideoLlama3
@@ -92,10 +92,46 @@ def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
     assert places
 
 
+def test_a_batch_whose_capture_fails_goes_on_by_hand(caplog: pytest.LogCaptureFixture) -> None:
+    def run_out(work: Work) -> Work:  # noqa: ARG001
+        raise torch.OutOfMemoryError
+
+    tried: list[Work] = []
+
+    def failing(work: Work) -> Work:
+        tried.append(work)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    assert said(nano(), failing) == said(nano(), None)
+    assert len(tried) == 1
+    assert "not permitted" in caplog.text
+    with pytest.raises(torch.OutOfMemoryError):
+        said(nano(), run_out)
+
+
 @pytest.mark.gpu
 def test_a_graph_says_what_single_launches_say() -> None:
     device = torch.device("cuda")
     for backend in (SDPA, choose_backend(device, torch.bfloat16)):
         network = VideoLlama3(nano().config, backend=backend).to(device, torch.bfloat16).eval()
         network.load_state_dict(nano().state_dict())
-        assert said(network, None) == said(network, Recorded())
+        by_hand = said(network, Recorded())
+        for _ in range(3):  # the pool outlives a batch's graphs
+            assert said(network, None) == by_hand
+
+
+@pytest.mark.gpu
+def test_a_capture_that_fails_leaves_the_next_one_alone() -> None:
+    device = torch.device("cuda")
+    capture = capture_on(device)
+    assert capture
+    number = torch.ones(1, device=device)
+
+    def add() -> None:
+        number.add_(1)
+
+    with pytest.raises(RuntimeError):
+        capture(lambda: torch.cuda.synchronize(device))  # no capture can hold a wait
+    torch.randn(1, device=device)
+    capture(add)()
+    assert number.item() == 2
