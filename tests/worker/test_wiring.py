@@ -1,0 +1,36 @@
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+import torch
+
+from tests.fakes import FakeClock
+from worker.settings import Settings
+from worker.wiring import build
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_model_computes_on_the_thread_that_infers_and_on_no_other() -> None:
+    settings = Settings.model_validate(
+        {"model": {"device": "cpu", "threads": 3}, "outbox": {"path": "memory"}}
+    )
+    worker = build(settings, clock=FakeClock())
+    assert torch.get_num_threads() == 1
+    found: list[int] = []
+
+    def infer() -> None:
+        worker.new_runner(lambda _frame: None)
+        found.append(torch.get_num_threads())
+
+    thread = Thread(target=infer)
+    thread.start()
+    thread.join()
+    worker.outbox.close()
+    assert found == [3]
+    assert torch.get_num_threads() == 1  # of this one still
