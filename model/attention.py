@@ -162,33 +162,33 @@ def attention_with_lse(
     return backend.lse_kernel(q, k, v, segments=segments, is_causal=is_causal)
 
 
-def padded_attention_with_lse(
-    q: Tensor, k: Tensor, v: Tensor, *, is_past: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Attend one query each to short runs of keys, padded to one length.
+def padded_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, unseen: Tensor, found: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Attend one query each to short runs of keys, padded to one length, beside what it has found.
 
-    Decoding calls it at every step: its shapes do not depend on the lengths, so that a CUDA graph
-    can hold it.
+    What it found among other keys counts as one key more, whose score is the log-sum-exp and
+    whose value the output: that is what `merge` does, in fewer kernels. Decoding calls it at every
+    step: its shapes do not depend on the lengths, so that a CUDA graph can hold it. Without
+    gradients.
 
     Args:
         q: (B, num_heads, head_dim).
-        k: (B, T, num_kv_heads, head_dim); what lies past a row's length is finite and not seen.
-        v: (B, T, num_kv_heads, head_dim).
-        is_past: (B, T) bool, the keys that a row does not see; it sees at least one.
+        k: (B, num_kv_heads, T, head_dim); what lies past a row's length is finite and not seen.
+        v: (B, num_kv_heads, T, head_dim).
+        unseen: (B, 1, 1, T) float32, 0 at the keys that a row sees and -inf at the others.
+        found: as `attention_with_lse` gives it, N being B.
 
     Returns:
-        As `attention_with_lse`, N being B.
+        (B, num_heads, head_dim), the dtype of q.
     """
-    batch, num_heads, head_dim = q.shape
-    num_kv_heads = k.shape[2]
-    rows = q.view(batch, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    scores = (rows @ k.permute(0, 2, 3, 1)).float() * head_dim**-0.5  # (B, KV, group, T)
-    scores = scores.masked_fill(is_past[:, None, None], float("-inf"))
-    shares = scores.softmax(dim=-1)
-    # What softmax has divided by, read off the largest share: `logsumexp` is ten kernels.
-    lse = scores.amax(dim=-1) - shares.amax(dim=-1).log()
-    out = shares.to(q.dtype) @ v.transpose(1, 2)
-    return out.reshape(batch, num_heads, head_dim), lse.reshape(batch, num_heads)
+    batch, num_kv_heads, _, head_dim = k.shape
+    rows, out = (one.view(batch, num_kv_heads, -1, head_dim) for one in (q, found[0]))
+    lse = found[1].view(batch, num_kv_heads, -1, 1)
+    scores = torch.add(unseen, rows @ k.transpose(2, 3), alpha=head_dim**-0.5)  # (B, KV, group, T)
+    shares = torch.cat((lse, scores), dim=-1).softmax(dim=-1)
+    own = shares[..., 1:].to(q.dtype) @ v  # (B, KV, group, head_dim)
+    return torch.addcmul(own, out, shares[..., :1], out=own).flatten(1, 2)
 
 
 def merge(some: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> Tensor:
@@ -203,6 +203,9 @@ def merge(some: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> Tensor:
     """
     (out, lse), (other_out, other_lse) = some, others
     share = (lse - other_lse).sigmoid().unsqueeze(-1)  # of `some` in the sum of all weights
+    if not torch.is_grad_enabled():
+        rest = other_out * (1 - share)  # float32
+        return torch.addcmul(rest, out, share, out=torch.empty_like(out))
     return torch.lerp(other_out.float(), out.float(), share).to(out.dtype)
 
 

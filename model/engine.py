@@ -87,7 +87,7 @@ class Engine:
                 f"model's {max_positions} positions, got {max_context_tokens}"
             )
         self.model_name = model_name
-        self._model = model
+        self._model = model.join()
         self._tokenizer = tokenizer
         self._window_s = window_s
         self._max_context_tokens = max_context_tokens

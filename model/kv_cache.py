@@ -95,13 +95,13 @@ class PagePool:
         """Make keys and values of its kind outside the pool, of zeros, for each layer.
 
         Returns:
-            (num_branches, num_tokens, num_kv_heads, head_dim) each.
+            (num_branches, num_kv_heads, num_tokens, head_dim) each: a head's tokens lie together.
         """
-        shapes = [(num_branches, num_tokens, *keys.shape[1:]) for keys in self._keys]
-        return [
-            (keys.new_zeros(shape), values.new_zeros(shape))
-            for keys, values, shape in zip(self._keys, self._values, shapes, strict=True)
-        ]
+        tails = []
+        for keys, values in zip(self._keys, self._values, strict=True):
+            shape = (num_branches, keys.shape[1], num_tokens, keys.shape[2])
+            tails.append((keys.new_zeros(shape), values.new_zeros(shape)))
+        return tails
 
     def _grow(self, num_pages: int) -> None:
         """Make room for so many pages in all.

@@ -6,12 +6,14 @@ The network does not know what a token attends to: the caller passes an `Attend`
 
 from typing import cast
 
+import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor, nn
 
 from model.attention import SDPA, Attend, Backend, Store
 from model.config import TextConfig
-from model.rope import Rotation, rotate, text_rotation
+from model.joined import Joined, add_product, serves
+from model.rope import Rotation, rotate, rotate_, text_rotation
 
 
 class _Attention(nn.Module):
@@ -23,6 +25,10 @@ class _Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv_width)
         self.v_proj = nn.Linear(config.hidden_size, kv_width)
         self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
+        self.joined: Joined | None = None
+
+    def join(self) -> None:
+        self.joined = Joined((self.q_proj, self.k_proj, self.v_proj))
 
     def forward(
         self,
@@ -33,17 +39,31 @@ class _Attention(nn.Module):
         attend: Attend,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        k, v = self.keys_values(x, rotation)
-        if wanted is not None:
-            x, rotation = x[wanted], (rotation[0][wanted], rotation[1][wanted])
-        q = rotate(self.q_proj(x).unflatten(-1, (-1, self.head_dim)), rotation)
-        out: Tensor = self.o_proj(attend(layer, q, k, v).flatten(1))
-        return out
+        """Attend: what the heads of the wanted rows found, side by side, as `o_proj` takes it."""
+        if wanted is None and self.joined and serves(self.joined):
+            q, k, v = self._turned(self.joined(x), rotation)
+        else:
+            k, v = self.keys_values(x, rotation)
+            if wanted is not None:
+                x, rotation = x[wanted], (rotation[0][wanted], rotation[1][wanted])
+            q = rotate(self.q_proj(x).unflatten(-1, (-1, self.head_dim)), rotation)
+        return attend(layer, q, k, v).flatten(1)
 
     def keys_values(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
+        if self.joined and serves(self.joined):
+            _, k, v = self._turned(self.joined(x, first=1), rotation)
+            return k, v
         heads = (-1, self.head_dim)
         k = rotate(self.k_proj(x).unflatten(-1, heads), rotation)
         return k, self.v_proj(x).unflatten(-1, heads)
+
+    def _turned(self, rows: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotate the queries, if any, and the keys of joined rows, in place, and part them."""
+        heads = rows.view(len(rows), -1, self.head_dim)  # those of queries, keys, values
+        num_kv = self.k_proj.out_features // self.head_dim
+        rotate_(heads[:, :-num_kv], rotation)
+        q, k, v = heads.tensor_split((-2 * num_kv, -num_kv), dim=1)
+        return q, k, v
 
 
 class _MLP(nn.Module):
@@ -52,9 +72,17 @@ class _MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.joined: Joined | None = None
+
+    def join(self) -> None:
+        self.joined = Joined((self.gate_proj, self.up_proj))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        """Give what `down_proj` takes."""
+        if self.joined and serves(self.joined):
+            gate, up = self.joined(x).chunk(2, dim=-1)
+            return F.silu(gate).mul_(up)
+        out: Tensor = F.silu(self.gate_proj(x)) * self.up_proj(x)
         return out
 
 
@@ -75,12 +103,15 @@ class _Layer(nn.Module):
         attend: Attend,
         wanted: Tensor | None = None,
     ) -> Tensor:
+        """Run the layer; in place on rows of the pass's own where it is joined."""
+        in_place = serves(self.self_attn.joined)
         found = self.self_attn(
             self.input_layernorm(x), rotation, layer=layer, attend=attend, wanted=wanted
         )
-        x = (x if wanted is None else x[wanted]) + found
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return out
+        x = x if wanted is None else x[wanted]
+        x = add_product(x, found, self.self_attn.o_proj, in_place=in_place)
+        found = self.mlp(self.post_attention_layernorm(x))
+        return add_product(x, found, self.mlp.down_proj, in_place=in_place)
 
     def keys_values(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = self.self_attn.keys_values(self.input_layernorm(x), rotation)
@@ -102,6 +133,12 @@ class Decoder(nn.Module):
             if config.has_tied_head
             else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
+
+    def join(self) -> None:
+        """Make passes without gradients of fewer and larger products; see `joined`."""
+        for layer in cast("list[_Layer]", list(self.layers)):
+            layer.self_attn.join()
+            layer.mlp.join()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Look up token ids (L,) int64: (L, hidden_size)."""
@@ -149,7 +186,7 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Rotation]:
         """Run every layer but the last; give its rows and their rotation."""
         rotation = text_rotation(positions, self.config.head_dim, theta=self.config.rope_theta)
-        x = embeds
+        x = embeds if torch.is_grad_enabled() else embeds.clone()  # layers may work in place
         for index, layer in enumerate(self.layers[:-1]):
             x = layer(x, rotation, layer=index, attend=attend)
         return x, rotation

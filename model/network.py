@@ -1,6 +1,7 @@
 """VideoLLaMA3: encoder, merge, projector and decoder under one roof."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,15 @@ class VideoLlama3(nn.Module):
     def dtype(self) -> torch.dtype:
         """What the weights are kept in."""
         return self.language.embed_tokens.weight.dtype
+
+    def join(self) -> Self:
+        """Make passes without gradients of fewer and larger products, and return the model.
+
+        Weights keep names and values, and take no more memory; training goes on as before.
+        """
+        self.vision.join()
+        self.language.join()
+        return self
 
     def encode(
         self, rows: Tensor, patch_grids: Sequence[tuple[int, int]], *, merge_size: int = MERGE_SIZE

@@ -7,6 +7,7 @@ parts are merged by log-sum-exp, which is exact.
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple, Self
 
 import torch
@@ -18,7 +19,7 @@ from model.attention import (
     Store,
     attention_with_lse,
     merge,
-    padded_attention_with_lse,
+    padded_attention,
 )
 from model.kv_cache import KVSequence, PagePool
 
@@ -186,27 +187,31 @@ class Tails:
         self._branches = torch.arange(len(rows), device=pool.device)
         self._layers = pool.new_tails(len(rows), max_tokens)
         self._rows = torch.tensor([row for one in rows for row in one], device=pool.device)
-        places = [n * max_tokens + at for n, one in enumerate(rows) for at in range(len(one))]
-        self._places = torch.tensor(places, device=pool.device)
+        # Where those go: of each its branch, and its place in the branch.
+        places = [(n, at) for n, one in enumerate(rows) for at in range(len(one))]
+        self._places = torch.tensor(places, device=pool.device).reshape(-1, 2).unbind(dim=1)
 
     def store(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Pick the branches' rows out of a prefill."""
         for slab, rows in zip(self._layers[layer], (keys, values), strict=True):
-            slab.flatten(0, 1).index_copy_(0, self._places, rows.index_select(0, self._rows))
+            branches, places = self._places
+            slab[branches, :, places] = rows.index_select(0, self._rows)
 
-    def past(self) -> Tensor:
+    def unseen(self) -> Tensor:
         """Say what of its room no branch sees, the token that it appends next being its last.
 
         Returns:
-            (B, max_tokens) bool.
+            (B, 1, 1, max_tokens) float32: 0 at what it sees, -inf at the rest.
         """
-        return torch.arange(self.max_tokens, device=self.lengths.device) > self.lengths[:, None]
+        places = torch.arange(self.max_tokens, device=self.lengths.device)
+        is_past = places > self.lengths[:, None, None, None]
+        return torch.zeros(is_past.shape, device=is_past.device).masked_fill_(is_past, -inf)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put one token at each branch's end; give (B, max_tokens, num_kv_heads, head_dim) each."""
+        """Put one token at each branch's end; give (B, num_kv_heads, max_tokens, head_dim) each."""
         keys_so_far, values_so_far = self._layers[layer]
-        keys_so_far[self._branches, self.lengths] = keys
-        values_so_far[self._branches, self.lengths] = values
+        keys_so_far[self._branches, :, self.lengths] = keys
+        values_so_far[self._branches, :, self.lengths] = values
         return keys_so_far, values_so_far
 
     def advance(self) -> None:
@@ -249,7 +254,7 @@ class Step:
         self._seen = prefixes.segments(counts)
         self._starts = starts.to(tails.lengths.device)
         self._tails = tails
-        self._is_past = tails.past()
+        self._unseen = tails.unseen()
         self._backend = backend
 
     @property
@@ -260,9 +265,8 @@ class Step:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend each token to its prefix and to its branch, itself among it."""
         if layer == 0:  # every layer of a pass sees the same
-            self._is_past = self._tails.past()
-        keys, values = self._tails.append(layer, k, v)
-        said = padded_attention_with_lse(q, keys, values, is_past=self._is_past)
+            self._unseen = self._tails.unseen()
         keys, values = self._prefixes.read(layer)
         seen = attention_with_lse(q, keys, values, segments=self._seen, backend=self._backend)
-        return merge(seen, said)
+        keys, values = self._tails.append(layer, k, v)
+        return padded_attention(q, keys, values, unseen=self._unseen, found=seen)

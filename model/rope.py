@@ -52,6 +52,12 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     return turned.to(x.dtype)
 
 
+def rotate_(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn x (L, heads, head_dim) in place, as `rotate` does; without gradients."""
+    cos, sin = (table.unsqueeze(1) for table in rotation)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin, out=x)
+
+
 def _angles(positions: Tensor, num_frequencies: int, theta: float) -> Tensor:
     exponents = torch.arange(num_frequencies, dtype=torch.float64, device=positions.device)
     frequencies = theta ** (-exponents / num_frequencies)

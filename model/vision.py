@@ -5,6 +5,7 @@ The network (`VisionEncoder.run`) does not know what a row attends to: the calle
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from model.attention import SDPA, Attend, Backend, Segments, attention
 from model.config import VisionConfig
 from model.errors import InputError
-from model.rope import Rotation, patch_positions, rotate, vision_rotation
+from model.joined import Joined, serves
+from model.rope import Rotation, patch_positions, rotate, rotate_, vision_rotation
 from model.types import MERGE_SIZE, PATCH_PX
 
 
@@ -35,12 +37,21 @@ class _Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.joined: Joined | None = None
+
+    def join(self) -> None:
+        self.joined = Joined((self.q_proj, self.k_proj, self.v_proj))
 
     def forward(self, x: Tensor, rotation: Rotation, *, layer: int, attend: Attend) -> Tensor:
-        heads = (self.num_heads, -1)
-        q = rotate(self.q_proj(x).unflatten(-1, heads), rotation)
-        k = rotate(self.k_proj(x).unflatten(-1, heads), rotation)
-        v = self.v_proj(x).unflatten(-1, heads)
+        if self.joined and serves(self.joined):
+            rows = self.joined(x).view(len(x), 3 * self.num_heads, -1)
+            rotate_(rows[:, : 2 * self.num_heads], rotation)
+            q, k, v = rows.chunk(3, dim=1)
+        else:
+            heads = (self.num_heads, -1)
+            q = rotate(self.q_proj(x).unflatten(-1, heads), rotation)
+            k = rotate(self.k_proj(x).unflatten(-1, heads), rotation)
+            v = self.v_proj(x).unflatten(-1, heads)
         out: Tensor = self.out_proj(attend(layer, q, k, v).flatten(1))
         return out
 
@@ -80,6 +91,11 @@ class VisionEncoder(nn.Module):
         self.embeddings = _Embeddings(config)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def join(self) -> None:
+        """Make passes without gradients of fewer and larger products; see `joined`."""
+        for layer in cast("list[_Layer]", list(self.layers)):
+            layer.self_attn.join()
 
     def forward(
         self, rows: Tensor, patch_grids: Sequence[tuple[int, int]], *, merge_size: int = MERGE_SIZE

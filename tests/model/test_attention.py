@@ -15,7 +15,7 @@ from model.attention import (
     attention,
     attention_with_lse,
     merge,
-    padded_attention_with_lse,
+    padded_attention,
 )
 from model.backends import choose_backend, plain_attention, plain_attention_with_lse, prove
 from model.errors import BackendError
@@ -86,19 +86,28 @@ def test_parts_merged_equal_one_pass_over_all_keys(
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
-def test_padded_attention_equals_the_plain_formula(lengths: list[int], seed: int) -> None:
-    segments = Segments.of([1] * len(lengths), lengths, device=CPU)
+def test_padded_attention_goes_on_from_what_was_found(lengths: list[int], seed: int) -> None:
+    num_other = 11
+    both = [num_other + length for length in lengths]  # of each the other keys first
+    segments = Segments.of([1] * len(lengths), both, device=CPU)
     q, k, v = packed(segments, num_heads=6, num_kv_heads=2, seed=seed)
-    keys, values = torch.zeros(2, len(lengths), 9, 2, 8).unbind()
-    for row, (one_k, one_v) in enumerate(
-        zip(torch.split(k, lengths), torch.split(v, lengths), strict=True)
-    ):
-        keys[row, : len(one_k)], values[row, : len(one_v)] = one_k, one_v
-    is_past = torch.arange(9) >= torch.tensor(lengths)[:, None]
-    got = padded_attention_with_lse(q, keys, values, is_past=is_past)
-    expected = plain_attention_with_lse(q, k, v, segments=segments, is_causal=False)
-    for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    others: list[Tensor] = []
+    slabs = torch.zeros(2, len(lengths), 2, 9, 8)
+    for row, one in enumerate(torch.split(torch.stack((k, v)), both, dim=1)):
+        others.append(one[:, :num_other])
+        slabs[:, row, :, : lengths[row]] = one[:, num_other:].transpose(1, 2)
+    found = plain_attention_with_lse(
+        q,
+        *torch.cat(others, dim=1),
+        segments=Segments.of([1] * len(lengths), [num_other] * len(lengths), device=CPU),
+        is_causal=False,
+    )
+    is_past = torch.arange(9) >= torch.tensor(lengths)[:, None, None, None]
+    unseen = torch.zeros(is_past.shape).masked_fill(is_past, float("-inf"))
+    keys, values = slabs
+    got = padded_attention(q, keys, values, unseen=unseen, found=found)
+    expected = plain_attention(q, k, v, segments=segments, is_causal=False)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_segments_without_queries_cost_nothing_and_give_nothing() -> None:

@@ -176,7 +176,7 @@ def _network(config: ModelConfig, *, device: str, dtype: torch.dtype) -> VideoLl
     target = torch.device(device)
     with target:
         network = VideoLlama3(config, backend=choose_backend(target, dtype))
-    return network.to(dtype).eval().requires_grad_(requires_grad=False)
+    return network.to(dtype).eval().requires_grad_(requires_grad=False).join()
 
 
 def _name(dtype: torch.dtype) -> str:

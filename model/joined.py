@@ -1,0 +1,73 @@
+"""Linear layers of one input as one product, and products added where they are to go.
+
+Passes without gradients are made of many small kernels, and each costs its launch: three products
+of the same rows take longer than one of three times the width. The layers keep their names and
+their weights, which become views of the joined one; with gradients they are run one by one.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F  # noqa: N812, the field's own name
+from torch import Tensor, nn
+
+
+class Joined:
+    """Linear layers of one input, with a bias each or none."""
+
+    def __init__(self, parts: Sequence[nn.Linear]) -> None:
+        """Lay the layers' weights end to end, and let theirs be views of that."""
+        self._parts = tuple(parts)
+        self._starts = [0, *accumulate(part.out_features for part in parts)]
+        self._weight = torch.cat([part.weight.detach() for part in parts])
+        has_bias = "bias" in dict(parts[0].named_parameters())
+        self._bias = torch.cat([part.bias.detach() for part in parts]) if has_bias else None
+        for part, start in zip(parts, self._starts, strict=False):
+            end = start + part.out_features
+            part.weight.data = self._weight[start:end]
+            if self._bias is not None:
+                part.bias.data = self._bias[start:end]
+        self._row_bytes = self._weight[0].nbytes
+        self._device_type = self._weight.device.type
+
+    def serves(self) -> bool:
+        """Tell whether it may stand for its layers.
+
+        Not with gradients or under autocast, nor once a layer's weights lie elsewhere: a model
+        that was moved, copied or given other weights is run layer by layer.
+        """
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(self._device_type):
+            return False
+        begins = self._weight.data_ptr()
+        return all(
+            part.weight.data_ptr() == begins + start * self._row_bytes
+            for part, start in zip(self._parts, self._starts, strict=False)
+        )
+
+    def __call__(self, x: Tensor, *, first: int = 0) -> Tensor:
+        """Give the layers' outputs side by side, from layer `first` on.
+
+        Args:
+            x: (N, in_features).
+            first: the layers before it are left out.
+
+        Returns:
+            (N, sum of their out_features).
+        """
+        start = self._starts[first]
+        bias = None if self._bias is None else self._bias[start:]
+        return F.linear(x, self._weight[start:], bias)
+
+
+def serves(joined: Joined | None) -> bool:
+    """Tell whether there is one that may stand for its layers."""
+    return joined is not None and joined.serves()
+
+
+def add_product(x: Tensor, found: Tensor, layer: nn.Linear, *, in_place: bool) -> Tensor:
+    """Give x (N, out_features) plus what a layer without a bias makes of `found` (N, in_features).
+
+    In place, x takes the sum in as the product is made: one kernel.
+    """
+    return x.addmm_(found, layer.weight.t()) if in_place else x + layer(found)
