@@ -1,8 +1,9 @@
 """Answers about contexts: all questions of all cameras in one pass, and decoding side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from model.context import Context
 from model.errors import InputError
@@ -10,7 +11,7 @@ from model.forks import Forks
 from model.kv_cache import PagePool
 from model.network import VideoLlama3
 from model.prompt import question_suffix, wording
-from model.readers import Choice, Count, FreeText, Reader, YesNo, digit_ids, yes_no_ids
+from model.readers import Choice, Count, FreeText, Reader, YesNo, digit_ids, read, yes_no_ids
 from model.tokenizer import Tokenizer
 from model.types import Answer, Question
 
@@ -36,12 +37,10 @@ class Respondent:
         self._max_caption_tokens = max_caption_tokens
         self._max_answer_tokens = max_answer_tokens
         self._end_ids = frozenset({*tokenizer.end_ids, *model.config.eos_token_ids})
-        yes, no = yes_no_ids(tokenizer)
+        self._yes_ids, self._no_ids = yes_no_ids(tokenizer)
         digits = digit_ids(tokenizer)
-        self._yes_ids = torch.tensor(yes, device=model.device)
-        self._no_ids = torch.tensor(no, device=model.device)
         # The end comes last, so that an index below ten is the digit itself.
-        self._count_ids = torch.tensor([*digits, tokenizer.im_end_id], device=model.device)
+        self._count_ids = [*digits, tokenizer.im_end_id]
 
     def check(self, question: Question) -> None:
         """Refuse a question that cannot be put to the model.
@@ -94,18 +93,21 @@ class Respondent:
         ]
         forks = Forks(self._model, pool, branches)
         logits = forks.prefill()
+        found = iter(
+            read(torch.cat(logits), [one for reader in readers for one in reader.readings])
+        )
         going: dict[int, tuple[Reader, int]] = {}  # by branch: its reader and its next token
         start = 0
         for reader in readers:
-            end = start + len(reader.branches)
-            token = reader.begin(logits[start:end])
+            token = reader.begin([next(found) for _ in reader.readings])
             if token is not None:
                 going[start] = (reader, token)
-            start = end
+            start += len(reader.branches)
         while going:
             follows = forks.step({branch: token for branch, (_, token) in going.items()})
+            found_of = _read_on({branch: reader for branch, (reader, _) in going.items()}, follows)
             told = {
-                branch: (reader, reader.go_on(*follows[branch]))
+                branch: (reader, reader.go_on(found_of[branch]))
                 for branch, (reader, _) in going.items()
             }
             going = {
@@ -140,3 +142,22 @@ class Respondent:
                     end_ids=self._end_ids,
                     tokenizer=self._tokenizer,
                 )
+
+
+def _read_on(
+    readers: Mapping[int, Reader], follows: Mapping[int, tuple[int, Tensor]]
+) -> dict[int, list[float]]:
+    """Give each branch's reader what it goes on by, with one wait at most.
+
+    Args:
+        readers: by branch.
+        follows: by branch the likeliest token and the (V,) logits of what follows.
+    """
+    found = {branch: [float(follows[branch][0])] for branch in readers}
+    readings = {
+        branch: reader.next_reading for branch, reader in readers.items() if reader.next_reading
+    }
+    if readings:
+        rows = torch.stack([follows[branch][1] for branch in readings])
+        found.update(zip(readings, read(rows, list(readings.values())), strict=True))
+    return found

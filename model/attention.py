@@ -54,7 +54,8 @@ class Segments:
         key_lengths = query_lengths if key_lengths is None else key_lengths
 
         def cu_seqlens(lengths: Sequence[int]) -> Tensor:
-            return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+            host = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+            return host.to(device, non_blocking=True)  # else it waits for the pass before
 
         cu_seqlens_q = cu_seqlens(query_lengths)
         is_self = key_lengths is query_lengths

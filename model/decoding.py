@@ -72,7 +72,7 @@ class Decoding:
         if self._is_to_shrink(len(tokens)):
             self._keep([row for row, member in enumerate(self._members) if member in tokens])
         ids = [tokens.get(member, 0) for member in self._members]
-        self._ids.copy_(torch.tensor(ids))
+        self._ids.copy_(torch.tensor(ids), non_blocking=True)
         if self._capture is not None and self._is_warm and self._replay is None:
             self._try_to_capture(self._capture)
         if self._replay is not None:

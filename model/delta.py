@@ -256,21 +256,18 @@ class StreamEncoder:
 
     def _features(self, parts: Sequence[FramePart], attend: Attend) -> Sequence[Tensor]:
         """Pass the parts through the networks; give what each sends."""
-        device = self._model.device
         # Pixels go over as bytes, and those alone that go through the encoder.
-        pixels = torch.from_numpy(np.concatenate([part.pixels for part in parts])).to(device)
+        pixels = self._there(np.concatenate([part.pixels for part in parts]))
         positions = np.concatenate([part.positions for part in parts])
         features = merge(
-            self._model.vision.run(
-                patchify(pixels), torch.from_numpy(positions).to(device), attend=attend
-            )
+            self._model.vision.run(patchify(pixels), self._there(positions), attend=attend)
         )
         starts = np.cumsum([0, *(len(part.run) for part in parts)])
         sent = np.concatenate(
             [part.sent + start for part, start in zip(parts, starts[:-1], strict=True)]
         )
         if len(sent) < len(features):
-            features = features[torch.from_numpy(sent).to(device)]
+            features = features[self._there(sent)]
         tokens: Tensor = self._model.projector(features)
         return torch.split(tokens, [len(part.sent) for part in parts])
 
@@ -309,7 +306,11 @@ class StreamEncoder:
         return attend
 
     def _rows(self, places: Sequence[NDArray[np.int64]]) -> Tensor:
-        return torch.from_numpy(np.concatenate(places)).to(self._model.device)
+        return self._there(np.concatenate(places))
+
+    def _there(self, array: NDArray[np.int64] | NDArray[np.uint8]) -> Tensor:
+        """Copy to the device; the host does not wait for what is at work there."""
+        return torch.from_numpy(array).to(self._model.device, non_blocking=True)
 
     def _span(self, part: FramePart) -> Span:
         span = self._streams[part.frame.stream_id].span

@@ -281,8 +281,9 @@ class Engine:
         if frame.is_refresh:
             return Seen(whole=encoded.features, kept=encoded.features)
         # The mask is on the host already: as indices it selects without a wait.
-        kept = torch.from_numpy(np.flatnonzero(frame.keep_mask)).to(self._model.device)
-        return Seen(whole=encoded.features, kept=encoded.features[kept])
+        kept = torch.from_numpy(np.flatnonzero(frame.keep_mask))
+        there = kept.to(self._model.device, non_blocking=True)
+        return Seen(whole=encoded.features, kept=encoded.features[there])
 
     @contextmanager
     def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:

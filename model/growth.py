@@ -49,7 +49,7 @@ def grow(
     growing.sort(key=lambda context: context.sequence.length == 0)
     language, device = model.language, model.device
     text_ids = [token for one in growing for piece in one.unread for token in piece.stamp_ids]
-    text = language.embed(torch.tensor(text_ids, device=device))
+    text = language.embed(torch.tensor(text_ids).to(device, non_blocking=True))
     rows: list[Tensor] = []
     start = 0
     for context in growing:
@@ -63,7 +63,7 @@ def grow(
         sequence = context.sequence
         sequence.reserve(length)
         slots.append(sequence.slots(sequence.length, sequence.length + length))
-    places = torch.cat(slots).to(device)
+    places = torch.cat(slots).to(device, non_blocking=True)
 
     def store(layer: int, keys: Tensor, values: Tensor) -> None:
         pool.write(layer, places, keys, values)

@@ -1,12 +1,13 @@
 """How logits become an answer: weighed, scored or decoded, never searched for in free text.
 
-A reader belongs to one question put to one context. It says which branches are to be put, looks at
-what follows them, and asks for further tokens until it knows the answer.
+A reader belongs to one question put to one context. It says which branches are to be put and what
+it is to know of what follows them, and asks for further tokens until it knows the answer. What the
+readers of a pass are to know is looked up for all of them at once.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +25,18 @@ MIN_LOOP_TURNS = 3
 MIN_LOOP_TOKENS = 8
 
 
+class Reading(NamedTuple):
+    """What a reader is to know of one row of logits.
+
+    Attributes:
+        ids: the tokens whose logits it looks at; none where it looks for the likeliest token.
+        is_share: it wants the logarithms of their probabilities.
+    """
+
+    ids: tuple[int, ...] = ()
+    is_share: bool = False
+
+
 class Reader(Protocol):
     """One question's way from logits to an answer."""
 
@@ -32,12 +45,22 @@ class Reader(Protocol):
         """What is to be put after the context; one branch where it is decoded."""
         ...
 
-    def begin(self, logits: Sequence[Tensor]) -> int | None:
-        """Look at each branch's (num_scored, V) logits; give the token to go on with, if any."""
+    @property
+    def readings(self) -> Sequence[Reading]:
+        """What it is to know of each scored row, branch after branch."""
         ...
 
-    def go_on(self, likeliest: int, logits: Tensor) -> int | None:
-        """Look at what follows the last token, its likeliest and its (V,) logits; as `begin`."""
+    @property
+    def next_reading(self) -> Reading | None:
+        """What it is to know of a decoded row; None where the likeliest token is enough."""
+        ...
+
+    def begin(self, found: Sequence[Sequence[float]]) -> int | None:
+        """Take what `readings` found; give the token to go on with, if any."""
+        ...
+
+    def go_on(self, found: Sequence[float]) -> int | None:
+        """Take what `next_reading` found, or the likeliest token; as `begin`."""
         ...
 
     def answer(self) -> Answer:
@@ -45,12 +68,48 @@ class Reader(Protocol):
         ...
 
 
+def read(rows: Tensor, readings: Sequence[Reading]) -> list[list[float]]:
+    """Look at all rows at once, and wait for the device once.
+
+    Args:
+        rows: (N, V) float32 logits.
+        readings: what is to be known of each.
+
+    Returns:
+        For each row the numbers of its tokens, in their order, or its likeliest token alone.
+    """
+    width = max(len(one.ids) for one in readings)
+    ids = [[*one.ids, *[0] * (width - len(one.ids))] for one in readings]
+    free = [row for row, one in enumerate(readings) if not one.ids]
+    shared = [row for row, one in enumerate(readings) if one.is_share]
+    found = [rows.gather(1, _there(ids, rows)).flatten()] if width else []
+    if free:
+        found.append(rows[_there(free, rows)].argmax(dim=-1).float())  # exact up to 2 ** 24
+    if shared:
+        found.append(rows[_there(shared, rows)].logsumexp(dim=-1))
+    numbers = torch.cat(found).tolist()  # the wait
+    num_picked = width * len(readings)
+    likeliest = dict(zip(free, numbers[num_picked:], strict=False))
+    totals = dict(zip(shared, numbers[num_picked + len(free) :], strict=True))
+    return [
+        [number - totals.get(row, 0.0) for number in numbers[row * width :][: len(one.ids)]]
+        if one.ids
+        else [likeliest[row]]
+        for row, one in enumerate(readings)
+    ]
+
+
+def _there(numbers: Sequence[object], rows: Tensor) -> Tensor:
+    return torch.tensor(numbers).to(rows.device, non_blocking=True)
+
+
 class _Scored:
     """A reader that is done after the first pass."""
 
+    next_reading = None
     _answer: Answer
 
-    def go_on(self, likeliest: int, logits: Tensor) -> int | None:  # noqa: ARG002
+    def go_on(self, found: Sequence[float]) -> int | None:  # noqa: ARG002
         return None
 
     def answer(self) -> Answer:
@@ -60,15 +119,17 @@ class _Scored:
 class YesNo(_Scored):
     """Weighs every spelling of yes against every spelling of no; no other word counts."""
 
-    def __init__(self, suffix: Sequence[int], *, yes_ids: Tensor, no_ids: Tensor) -> None:
+    def __init__(
+        self, suffix: Sequence[int], *, yes_ids: Sequence[int], no_ids: Sequence[int]
+    ) -> None:
         self.branches = (Branch(tuple(suffix)),)
-        self._yes_ids = yes_ids
-        self._no_ids = no_ids
+        self.readings = (Reading((*yes_ids, *no_ids)),)
+        self._num_yes = len(yes_ids)
 
-    def begin(self, logits: Sequence[Tensor]) -> int | None:
-        [row] = logits[0]
-        odds = row[self._yes_ids].logsumexp(0) - row[self._no_ids].logsumexp(0)
-        p = float(odds.sigmoid())
+    def begin(self, found: Sequence[Sequence[float]]) -> int | None:
+        [logits] = found
+        shares = _softmax(logits)
+        p = sum(shares[: self._num_yes])
         self._answer = Answer("yes_no", "yes" if p >= 0.5 else "no", p, num_generated=0)
         return None
 
@@ -87,17 +148,17 @@ class Choice(_Scored):
         self.branches = tuple(
             Branch((*suffix, *option), num_scored=len(option) + 1) for option in ids
         )
+        self.readings = tuple(
+            Reading((token,), is_share=True) for option in ids for token in (*option, end_id)
+        )
         self._options = options
-        self._targets = [[*option, end_id] for option in ids]
 
-    def begin(self, logits: Sequence[Tensor]) -> int | None:
-        scores = [
-            rows.log_softmax(-1).gather(1, torch.tensor(target, device=rows.device)[:, None]).sum()
-            for rows, target in zip(logits, self._targets, strict=True)
-        ]
-        shares = torch.stack(scores).softmax(0)
-        best = int(shares.argmax())
-        self._answer = Answer("choice", self._options[best], float(shares[best]), num_generated=0)
+    def begin(self, found: Sequence[Sequence[float]]) -> int | None:
+        rows = iter(found)
+        scores = [sum(next(rows)[0] for _ in range(branch.num_scored)) for branch in self.branches]
+        shares = _softmax(scores)
+        best = shares.index(max(shares))
+        self._answer = Answer("choice", self._options[best], shares[best], num_generated=0)
         return None
 
 
@@ -107,27 +168,27 @@ class Count:
     A digit comes first, then digits or the end. A leading zero and a third digit are the end.
     """
 
-    def __init__(self, suffix: Sequence[int], *, count_ids: Tensor) -> None:
+    def __init__(self, suffix: Sequence[int], *, count_ids: Sequence[int]) -> None:
         """Take the ten digits' ids and, last, the end's."""
         self.branches = (Branch(tuple(suffix), max_new_tokens=MAX_COUNT_DIGITS),)
-        self._count_ids = count_ids
+        self.next_reading = Reading(tuple(count_ids))
+        self.readings = (self.next_reading,)
         self._text = ""
         self._p = 1.0
 
-    def begin(self, logits: Sequence[Tensor]) -> int | None:
-        return self.go_on(-1, logits[0][0])
+    def begin(self, found: Sequence[Sequence[float]]) -> int | None:
+        return self.go_on(found[0])
 
-    def go_on(self, likeliest: int, logits: Tensor) -> int | None:  # noqa: ARG002
-        num_allowed = 11 if self._text else 10
-        shares = logits[self._count_ids[:num_allowed]].softmax(0)
-        best = int(shares.argmax())
-        self._p *= float(shares[best])
+    def go_on(self, found: Sequence[float]) -> int | None:
+        shares = _softmax(found[: 11 if self._text else 10])
+        best = shares.index(max(shares))
+        self._p *= shares[best]
         if best == 10:
             return None
         self._text += str(best)
         if self._text == "0" or len(self._text) == MAX_COUNT_DIGITS:
             return None
-        return int(self._count_ids[best])
+        return self.next_reading.ids[best]
 
     def answer(self) -> Answer:
         return Answer("count", self._text, self._p, num_generated=len(self._text))
@@ -135,6 +196,9 @@ class Count:
 
 class FreeText:
     """Decodes greedily up to the end, the limit or a loop."""
+
+    readings = (Reading(),)
+    next_reading = None
 
     def __init__(
         self,
@@ -153,10 +217,11 @@ class FreeText:
         self._ids: list[int] = []
         self._num_repeated = 0
 
-    def begin(self, logits: Sequence[Tensor]) -> int | None:
-        return self.go_on(int(logits[0][0].argmax()), logits[0][0])
+    def begin(self, found: Sequence[Sequence[float]]) -> int | None:
+        return self.go_on(found[0])
 
-    def go_on(self, likeliest: int, logits: Tensor) -> int | None:  # noqa: ARG002
+    def go_on(self, found: Sequence[float]) -> int | None:
+        likeliest = int(found[0])
         if likeliest in self._end_ids:
             return None
         self._ids.append(likeliest)
@@ -168,6 +233,11 @@ class FreeText:
         told = self._ids[: len(self._ids) - self._num_repeated]
         text = self._tokenizer.decode(told).strip()
         return Answer(self._kind, text, None, num_generated=len(self._ids))
+
+
+def _softmax(scores: Sequence[float]) -> list[float]:
+    weights = [math.exp(score - max(scores)) for score in scores]
+    return [weight / sum(weights) for weight in weights]
 
 
 def looped_tail(ids: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from model.context import Context
 from model.errors import CheckpointError, InputError
 from model.growth import Seen, grow
 from model.prompt import question_suffix, wording
-from model.readers import FreeText, digit_ids, looped_tail, yes_no_ids
+from model.readers import FreeText, Reading, digit_ids, looped_tail, read, yes_no_ids
 from model.tokenizer import Tokenizer
 from model.types import Answer, Question
 from tests.model.growing import logits_after, new_pool
@@ -258,13 +258,35 @@ def test_a_looping_answer_is_cut_short() -> None:
     stuck = FreeText(
         "caption", [1], max_new_tokens=12, end_ids=frozenset(), tokenizer=nano_tokenizer()
     )
-    logits = torch.zeros(nano().config.text.vocab_size)
-    logits[car] = 1.0
-    token = stuck.begin([logits[None]])
+    token = stuck.begin([[float(car)]])
     while token is not None:
-        token = stuck.go_on(car, logits)
+        token = stuck.go_on([float(car)])
     assert stuck.answer() == Answer("caption", "car", None, 8)
 
 
 def test_nothing_asked_is_nothing_answered(respondent: Answerer) -> None:
     assert respondent.answer(POOL, []) == []
+
+
+def test_readings_of_every_kind_are_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(4, 200_000, generator=torch.Generator().manual_seed(0))
+    rows[2, 151_935] = 50.0
+    waits: list[Tensor] = []
+    tolist = Tensor.tolist
+
+    def counted(tensor: Tensor) -> object:
+        waits.append(tensor)
+        return tolist(tensor)
+
+    monkeypatch.setattr(Tensor, "tolist", counted)
+    found = read(
+        rows, [Reading((7, 3, 9)), Reading((5,), is_share=True), Reading(), Reading((1, 2))]
+    )
+    assert len(waits) == 1
+    monkeypatch.undo()
+    expected = [rows[0, [7, 3, 9]], rows[1].log_softmax(-1)[[5]], 151_935.0, rows[3, [1, 2]]]
+    for numbers, row in zip(found, expected, strict=True):
+        assert numbers == pytest.approx(
+            row.tolist() if isinstance(row, Tensor) else [row], abs=1e-5
+        )
+    assert read(rows[:2], [Reading(), Reading()]) == [[float(row.argmax())] for row in rows[:2]]
