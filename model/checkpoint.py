@@ -103,8 +103,9 @@ def load_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) 
     device = torch.device(device)
     config = read_config(folder)
     stored = _stored_tensors(folder)
+    backend = choose_backend(device, dtype)
     with torch.device("meta"):
-        model = VideoLlama3(config, backend=choose_backend(device, dtype))
+        model = VideoLlama3(config, backend=backend)
     layout = _layout_of(stored, model)
     if config.text.has_tied_head and _HEAD in stored:
         _drop_head_copy(stored, embedding=_checkpoint_key(_EMBEDDING, layout))

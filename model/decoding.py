@@ -102,6 +102,7 @@ class Decoding:
         return 2 * num_going <= num_rows if self._capture else num_going < num_rows
 
     def _keep(self, rows: Sequence[int]) -> None:
+        self._attend.settle()
         self._tails.keep(rows)
         self._families = [self._families[row] for row in rows]
         self._members = [self._members[row] for row in rows]
@@ -111,13 +112,13 @@ class Decoding:
         """Make what a step works on, in places that stay."""
         device = self._model.device
         going = sorted(set(self._families))
-        if self._capture and len(going) < len(self._prefixes.lengths):
+        backend = self._model.language.backend
+        is_narrowed = self._capture or backend.used_kernel
+        if is_narrowed and len(going) < len(self._prefixes.lengths):
             # A GPU's kernels share out a long prefix only where every one is gone on from.
             self._prefixes = self._prefixes.only(going)
             self._families = [going.index(family) for family in self._families]
-        self._attend = Step(
-            self._prefixes, self._families, self._tails, backend=self._model.language.backend
-        )
+        self._attend = Step(self._prefixes, self._families, self._tails, backend=backend)
         self._ids = torch.zeros(len(self._members), dtype=torch.int64, device=device)
         self._likeliest = torch.zeros_like(self._ids)
         self._logits = torch.empty(0, device=device)

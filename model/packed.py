@@ -7,6 +7,7 @@ parts are merged by log-sum-exp, which is exact.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import inf
 from typing import NamedTuple, Self
 
@@ -17,6 +18,7 @@ from model.attention import (
     Backend,
     Segments,
     Store,
+    UsedKernel,
     attention_with_lse,
     merge,
     padded_attention,
@@ -62,6 +64,11 @@ class Prefixes:
                 keys, values = _by_head(keys), _by_head(values)
             self._kept[layer] = keys, values
         return self._kept[layer]
+
+    def take(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Give one layer as `read` does, and keep it no longer."""
+        kept = self._kept.pop(layer, None) if self._kept else None
+        return kept or self._pool.read(layer, self._slots)
 
     def segments(self, num_queries: Sequence[int]) -> Segments:
         """Say what so many queries of each prefix see; the empty prefixes are left out."""
@@ -219,6 +226,10 @@ class Tails:
         values_so_far[self._branches, :, self.lengths] = values
         return keys_so_far, values_so_far
 
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Give one layer, (B, num_kv_heads, max_tokens, head_dim) each, to read or to set."""
+        return self._layers[layer]
+
     def advance(self) -> None:
         """Count the token that every layer has appended, in place; a full branch stays full.
 
@@ -232,6 +243,61 @@ class Tails:
         self.lengths = self.lengths[at]
         self._branches = self._branches[: len(indices)]
         self._layers = [(keys[at], values[at]) for keys, values in self._layers]
+
+
+class _Room:
+    """Prefixes with one branch each and room for it behind them: a step attends to both at once."""
+
+    def __init__(self, prefixes: Prefixes, tails: Tails, *, kernel: UsedKernel) -> None:
+        self._prefixes = prefixes
+        self._tails = tails
+        self._kernel = kernel
+        device, lengths = prefixes.device, prefixes.lengths
+        sizes = [length + tails.max_tokens for length in lengths]
+        starts = [end - size for end, size in zip(accumulate(sizes), sizes, strict=True)]
+        self._segments = Segments.of([1] * len(sizes), sizes, device=device)
+        rows = [
+            torch.arange(start, start + length)
+            for start, length in zip(starts, lengths, strict=True)
+        ]
+        self._prefix_rows = torch.cat(rows).to(device, non_blocking=True)
+        # Where each branch begins, and the tokens before it.
+        self._begins = _there([s + n for s, n in zip(starts, lengths, strict=True)], device)
+        self._before = _there(lengths, device)
+        own = self._begins[:, None] + torch.arange(tails.max_tokens, device=device)
+        self._own_rows = own.flatten()
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self.count()
+
+    def count(self) -> None:
+        """Take how long the branches are now."""
+        self._places = self._begins + self._tails.lengths
+        self._used = (self._before + self._tails.lengths + 1).int()
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Put one token at each branch's end, and let it see all before it."""
+        if layer not in self._layers:
+            self._layers[layer] = self._lay_out(layer)
+        keys, values = self._layers[layer]
+        keys.index_copy_(0, self._places, k)
+        values.index_copy_(0, self._places, v)
+        return self._kernel(q, keys, values, segments=self._segments, used=self._used)
+
+    def settle(self) -> None:
+        """Write to the tails what the branches have become here."""
+        for layer, slabs in self._layers.items():
+            for tail, slab in zip(self._tails.layer(layer), slabs, strict=True):
+                rows = slab.index_select(0, self._own_rows)
+                tail.copy_(rows.view(len(tail), -1, *rows.shape[1:]).transpose(1, 2))
+
+    def _lay_out(self, layer: int) -> tuple[Tensor, Tensor]:
+        slabs = []
+        for rows, tail in zip(self._prefixes.take(layer), self._tails.layer(layer), strict=True):
+            slab = rows.new_empty((sum(self._segments.key_lengths), *rows.shape[1:]))
+            slab.index_copy_(0, self._prefix_rows, rows)
+            slab.index_copy_(0, self._own_rows, tail.transpose(1, 2).flatten(0, 1))
+            slabs.append(slab)
+        return slabs[0], slabs[1]
 
 
 class Step:
@@ -254,6 +320,8 @@ class Step:
             backend: attention kernels.
         """
         counts = [families.count(index) for index in range(len(prefixes.lengths))]
+        kernel = backend.used_kernel if max(counts) == min(counts) == 1 else None
+        self._room = _Room(prefixes, tails, kernel=kernel) if kernel else None
         starts = [prefixes.lengths[index] for index in families]
         self._prefixes = prefixes
         self._seen = prefixes.segments(counts)
@@ -267,8 +335,17 @@ class Step:
         """Each token's place in its own sequence, (B,) int64."""
         return self._starts + self._tails.lengths
 
+    def settle(self) -> None:
+        """Leave the tails as long as the branches have become, before they are gone on with."""
+        if self._room:
+            self._room.settle()
+
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend each token to its prefix and to its branch, itself among it."""
+        if self._room:
+            if layer == 0:
+                self._room.count()
+            return self._room.attend(layer, q, k, v)
         if layer == 0:  # every layer of a pass sees the same
             self._unseen = self._tails.unseen()
         keys, values = self._prefixes.read(layer)

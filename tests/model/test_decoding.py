@@ -1,10 +1,12 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
-from model.attention import SDPA
-from model.backends import choose_backend
+from model.attention import SDPA, Segments
+from model.backends import choose_backend, plain_attention
 from model.decoding import Capture, Work, capture_on
 from model.forks import Branch, Forks
 from model.kv_cache import KVSequence, PagePool
@@ -13,7 +15,7 @@ from tests.model.growing import extend, new_pool
 from tests.model.nano_model import nano
 
 LENGTHS = (5, 0, 9)  # of the prefixes; an empty one cannot be gone on from
-LIMITS = (3, 6, 1, 8, 8, 2)  # tokens that each branch comes to say
+LIMITS = (3, 6, 1, 9, 8, 2)  # tokens that each branch comes to say
 
 
 def prefixes(network: VideoLlama3, pool: PagePool) -> list[KVSequence]:
@@ -90,6 +92,35 @@ def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
 
     said(nano(), capture)
     assert places
+
+
+def used_attention(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor) -> Tensor:
+    """What a GPU's kernel does, the slow way."""
+    lengths = used.tolist()
+    starts = torch.tensor(segments.key_lengths).cumsum(0) - torch.tensor(segments.key_lengths)
+    rows = torch.cat([start + torch.arange(n) for start, n in zip(starts, lengths, strict=True)])
+    seen = Segments.of([1] * len(lengths), lengths, device=q.device)
+    return plain_attention(q, k[rows], v[rows], segments=seen, is_causal=False)
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_branches_with_room_behind_their_prefixes_say_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    is_captured: bool,  # noqa: FBT001, by name
+) -> None:
+    network = nano()
+    calls: list[int] = []
+
+    def counted(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor) -> Tensor:
+        calls.append(len(q))
+        return used_attention(q, k, v, segments=segments, used=used)
+
+    capture = Recorded() if is_captured else None
+    expected = said(network, capture)
+    monkeypatch.setattr(network.language, "backend", replace(SDPA, used_kernel=counted))
+    assert said(network, capture) == expected
+    # In the end one branch of each prefix is left, and then one of one; a batch shrinks by halves.
+    assert set(calls) == ({1} if is_captured else {1, 2})
 
 
 def test_a_batch_whose_capture_fails_goes_on_by_hand(caplog: pytest.LogCaptureFixture) -> None:

@@ -174,8 +174,9 @@ def _frame(stream_id: str, grid: PatchGrid, share: float) -> PrunedFrame:
 def _network(config: ModelConfig, *, device: str, dtype: torch.dtype) -> VideoLlama3:
     torch.manual_seed(0)
     target = torch.device(device)
+    backend = choose_backend(target, dtype)
     with target:
-        network = VideoLlama3(config, backend=choose_backend(target, dtype))
+        network = VideoLlama3(config, backend=backend)
     return network.to(dtype).eval().requires_grad_(requires_grad=False).join()
 
 
