@@ -161,7 +161,9 @@ class ModelSettings(Part):
     )
     max_caption_tokens: int = Field(default=64, ge=1, le=1024, description="longest caption")
     max_answer_tokens: int = Field(default=32, ge=1, le=1024, description="longest text answer")
-    threads: int = Field(default=0, ge=0, le=256, description="CPU threads; 0 leaves it to torch")
+    threads: int = Field(
+        default=0, ge=0, le=256, description="CPU threads of the model; 0 for all cores but one"
+    )
     vision: Literal["delta", "full", "isolated"] = Field(
         default="delta",
         description="delta encodes what changed against cached keys and values; full encodes whole "

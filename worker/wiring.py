@@ -80,9 +80,10 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     def new_runner(settle: Settle) -> Runner:
         # On the thread that infers, and on no other: GNU OpenMP gives every thread that computes a
         # team of its own, and where teams outnumber the cores the members sleep after each product
-        # and are woken for the next. Sixteen cameras kept two cores busy for 0.91 s a second with
-        # a second team, left over from loading, and for 0.63 s without.
-        torch.set_num_threads(settings.model.threads or TORCH_THREADS)
+        # and are woken for the next. One core is left to decoding and pruning: members that have to
+        # share a core wait for each other by turns of the scheduler, and two on two cores beside a
+        # third busy thread took 10 s for what takes 0.5.
+        torch.set_num_threads(settings.model.threads or max(1, TORCH_THREADS - 1))
         return Runner(
             lanes,
             engine,

@@ -6,7 +6,7 @@ import torch
 
 from tests.fakes import FakeClock
 from worker.settings import Settings
-from worker.wiring import build
+from worker.wiring import TORCH_THREADS, build
 
 
 @pytest.fixture(autouse=True)
@@ -16,9 +16,16 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_the_model_computes_on_the_thread_that_infers_and_on_no_other() -> None:
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        pytest.param(0, max(1, TORCH_THREADS - 1), id="a core is left to the others"),
+        pytest.param(3, 3, id="as set"),
+    ],
+)
+def test_the_model_computes_on_the_thread_that_infers_alone(wanted: int, expected: int) -> None:
     settings = Settings.model_validate(
-        {"model": {"device": "cpu", "threads": 3}, "outbox": {"path": "memory"}}
+        {"model": {"device": "cpu", "threads": wanted}, "outbox": {"path": "memory"}}
     )
     worker = build(settings, clock=FakeClock())
     assert torch.get_num_threads() == 1
@@ -32,5 +39,5 @@ def test_the_model_computes_on_the_thread_that_infers_and_on_no_other() -> None:
     thread.start()
     thread.join()
     worker.outbox.close()
-    assert found == [3]
+    assert found == [expected]
     assert torch.get_num_threads() == 1  # of this one still

@@ -147,7 +147,7 @@ def search(holds: Callable[[int], bool], *, start: int) -> int:
 
 def bundled_engine() -> Engine:
     """Load the bundled model as a worker does by itself on a CPU."""
-    torch.set_num_threads(1)  # the thread that infers has the others: see `worker.wiring`
+    torch.set_num_threads(1)  # until the thread that infers says how many: see `worker.wiring`
     return Engine.load(
         str(BUNDLED_MODEL),
         device="cpu",
