@@ -26,6 +26,7 @@ from worker.commands.played import Clips, Played, play
 MAX_AGE_S = 2.0
 WINDOW_S = 180.0
 SETTLE_S = 15.0  # the first questions of all cameras are due at once
+CALM_AFTER_S = 75.0  # what that burst made the worker give up is given back by then
 MEASURED_S = 60.0
 NUM_THREADS = 1  # of the model, as a worker has on two cores by itself
 QUESTIONS = (
@@ -55,6 +56,7 @@ class Trial:
     kept_share: float
     stage_shares: dict[str, float]
     context_tokens: float
+    measured_s: float
 
     @property
     def holds(self) -> bool:
@@ -78,6 +80,7 @@ class Trial:
                 "busy_share": self.busy_share,
                 "tokens_kept_share": self.kept_share,
                 "context_tokens": self.context_tokens,
+                "seconds_measured": self.measured_s,
                 **{f"{stage}_share": share for stage, share in self.stage_shares.items()},
             },
         )
@@ -91,7 +94,11 @@ def trial(
     *,
     measured_s: float = MEASURED_S,
 ) -> Trial:
-    """Play so many cameras on an engine that holds none yet, and say how it went."""
+    """Play so many cameras on an engine that holds none yet, and say how it went.
+
+    Measured is what follows the burst of first questions, and only for as long as it may still
+    hold: a number that lost a frame or gave something up is not played to the end.
+    """
     clock = SystemClock()
     lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
     slots = Slots(period_s=1.0, per_period=4)
@@ -132,20 +139,26 @@ def trial(
     ]
     for thread in threads:
         thread.start()
+    begun_s = clock.monotonic_s()
     clock.pause(SETTLE_S)
+    while load.level and clock.monotonic_s() - begun_s < CALM_AFTER_S:
+        clock.pause(0.5)
     progress(f"{num_cameras} cameras: measuring {measured_s:g} s")
     seen.reset()
     num_dropped, begun_s = lanes.num_dropped, clock.monotonic_s()
-    level = 0
+    level = load.level
     while clock.monotonic_s() - begun_s < measured_s and threads[0].is_alive():
         clock.pause(0.5)
         level = max(level, load.level)
+        if lanes.num_dropped > num_dropped or level:
+            break
+    spent_s = clock.monotonic_s() - begun_s
     stop.set()
     for thread in threads:
         thread.join()
     return seen.trial(
         num_cameras,
-        measured_s=measured_s,
+        measured_s=spent_s,
         num_dropped=lanes.num_dropped - num_dropped,
         level=level,
         context_tokens=_context_tokens(engine, cameras),
@@ -190,6 +203,7 @@ class Seen:
             kept_share=self._kept / max(1, self._total),
             stage_shares={stage: spent / measured_s for stage, spent in self._stages_s.items()},
             context_tokens=context_tokens,
+            measured_s=measured_s,
         )
 
     def put(self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
