@@ -156,6 +156,11 @@ class Engine:
         )
 
     @property
+    def is_on_cpu(self) -> bool:
+        """Whether the model runs on the CPU."""
+        return self._model.device.type == "cpu"
+
+    @property
     def stats(self) -> EngineStats:
         """What is held, and what has become of it."""
         backend = self._model.language.backend

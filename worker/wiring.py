@@ -25,7 +25,7 @@ from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.replies import state_name
 from pipeline.runner import Runner
-from pipeline.slots import Slots
+from pipeline.slots import ASKED_TOGETHER_ON_CPU, Slots
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
@@ -56,7 +56,11 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     metrics = Metrics()
     lanes = Lanes(partial(new_pruner, settings), clock=clock)
     period_s = 1.0 / settings.sample_fps
-    slots = Slots(period_s=period_s, per_period=settings.slots)
+    slots = Slots(
+        period_s=period_s,
+        per_period=settings.slots,
+        asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else None,
+    )
     load = Load(
         max_age_s=settings.load.max_age,
         period_s=period_s,

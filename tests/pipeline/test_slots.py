@@ -1,5 +1,6 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,13 +77,21 @@ def test_cameras_of_a_slot_are_asked_in_groups_and_the_groups_are_spread() -> No
     assert max(seconds.values()) <= 2  # of groups in one slot of one of five seconds
 
 
-@given(st.sampled_from([1, 2, 3, 6, 12]))
-def test_neither_questions_nor_captions_of_four_groups_meet(num_turns: int) -> None:
-    one = slots()
-    phases = [one.ask_phase(f"c{n}") for n in range(4)]
-    assert sorted(phase.within for phase in phases) == [0.0, 0.25, 0.5, 0.75]
-    turns = Counter(int(phase.among * num_turns) for phase in phases)
-    assert max(turns.values()) <= 4 // min(num_turns, 4) + 1
+@pytest.mark.parametrize("num_groups", [4, 8])
+@pytest.mark.parametrize(("every_s", "caption_every_s"), [(5, 10), (5, 60), (5, 15), (10, 10)])
+def test_neither_questions_nor_captions_of_groups_meet(
+    num_groups: int, every_s: int, caption_every_s: int
+) -> None:
+    one = Slots(period_s=1.0, per_period=4, asked_together=1)
+    phases = [one.ask_phase(f"c{n}") for n in range(num_groups)]
+    asked = [phase.within * every_s for phase in phases]
+    captioned = [
+        at_s + int(phase.among * (caption_every_s // every_s)) * every_s
+        for at_s, phase in zip(asked, phases, strict=True)
+    ]
+    for times, period_s in ((asked, every_s), (captioned, caption_every_s)):
+        gaps = np.diff([*sorted(times), min(times) + period_s])
+        assert min(gaps) > 0.5
 
 
 def test_a_slot_that_was_too_much_is_halved_and_widens_with_time() -> None:
