@@ -24,7 +24,7 @@ from model.errors import InputError
 from model.frame_part import PATCHES, FramePart, check_frame
 from model.network import VideoLlama3
 from model.patches import patchify
-from model.types import PatchGrid, PrunedFrame
+from model.types import TOKEN_PX, PatchGrid, PrunedFrame
 from model.vision import merge
 from model.vision_cache import Span, VisionCache
 
@@ -256,13 +256,14 @@ class StreamEncoder:
 
     def _features(self, parts: Sequence[FramePart], attend: Attend) -> Sequence[Tensor]:
         """Pass the parts through the networks; give what each sends."""
-        # Pixels go over as bytes, and those alone that go through the encoder.
-        pixels = self._there(np.concatenate([part.pixels for part in parts]))
-        positions = np.concatenate([part.positions for part in parts])
-        features = merge(
-            self._model.vision.run(patchify(pixels), self._there(positions), attend=attend)
-        )
         starts = np.cumsum([0, *(len(part.run) for part in parts)])
+        # Pixels go over as bytes, and those alone that go through the encoder.
+        pixels = np.empty((starts[-1], TOKEN_PX, TOKEN_PX, 3), dtype=np.uint8)
+        for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
+            part.cut(pixels[start:end])
+        positions = np.concatenate([part.positions for part in parts])
+        rows = patchify(self._there(pixels))
+        features = merge(self._model.vision.run(rows, self._there(positions), attend=attend))
         sent = np.concatenate(
             [part.sent + start for part, start in zip(parts, starts[:-1], strict=True)]
         )

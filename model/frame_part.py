@@ -12,6 +12,8 @@ from model.types import MERGE_SIZE, TOKEN_PX, PrunedFrame
 
 PATCHES = MERGE_SIZE**2
 """Patches of a token."""
+_LINE = np.dtype((np.void, TOKEN_PX * 3))
+"""A row of a token's pixels as one element: numpy gathers those ten times faster than bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,13 @@ class FramePart:
         inside = np.indices((MERGE_SIZE, MERGE_SIZE)).reshape(2, -1).T  # (4, 2)
         return (corners[:, None] + inside).reshape(-1, 2)
 
-    @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """The tokens' pixels, (t, 28, 28, 3) uint8: pictures of one token for `patchify`."""
+    def cut(self, out: NDArray[np.uint8]) -> None:
+        """Write the tokens' pixels to `out` (t, 28, 28, 3): one-token pictures for `patchify`."""
         rows, cols = self.frame.keep_mask.shape
-        tiles = self.frame.pixels.reshape(rows, TOKEN_PX, cols, TOKEN_PX, 3)
-        return np.ascontiguousarray(tiles[self.run // cols, :, self.run % cols])
+        pixels = np.ascontiguousarray(self.frame.pixels)
+        lines = pixels.reshape(rows, TOKEN_PX, cols, _LINE.itemsize).view(_LINE)[..., 0]
+        into = out.reshape(-1, TOKEN_PX, _LINE.itemsize).view(_LINE)[..., 0]
+        into[...] = lines[self.run // cols, :, self.run % cols]
 
 
 def check_frame(frame: PrunedFrame) -> None:
