@@ -40,8 +40,13 @@ class Joined:
         if torch.is_grad_enabled() or torch.is_autocast_enabled(self._device_type):
             return False
         begins = self._weight.data_ptr()
+        biases_begin = None if self._bias is None else self._bias.data_ptr()
         return all(
             part.weight.data_ptr() == begins + start * self._row_bytes
+            and (
+                biases_begin is None
+                or part.bias.data_ptr() == biases_begin + start * self._weight.itemsize
+            )
             for part, start in zip(self._parts, self._starts, strict=False)
         )
 

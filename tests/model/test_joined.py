@@ -4,8 +4,10 @@ from typing import cast
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from model.joined import Joined, serves
+from model.language import _Layer
 from model.network import VideoLlama3
 from tests.model.growing import logits_of
 from tests.model.nano_model import nano
@@ -72,6 +74,15 @@ def test_a_model_with_weights_elsewhere_is_run_layer_by_layer() -> None:
         assert not any(is_joined(other))
         with torch.inference_mode():
             assert torch.isfinite(logits(other)).all()
+
+
+def test_a_bias_elsewhere_is_no_longer_the_joined_one() -> None:
+    network = deepcopy(nano()).join()
+    attention = cast("_Layer", network.language.layers[0]).self_attn
+    assert attention.joined
+    attention.v_proj.bias = nn.Parameter(attention.v_proj.bias.detach() + 1)
+    with torch.inference_mode():
+        assert not serves(attention.joined)
 
 
 def test_nothing_is_joined_under_autocast() -> None:
