@@ -9,7 +9,7 @@ class Cadence:
     A plain "a period has passed since the last one" loses every second key frame of a camera whose
     key frames come 0.99, 1.01, 0.98 s apart. On a grid an early moment is owed no more than
     `tolerance_s`, and a late one does not delay the next. What was missed in a gap is not made up:
-    the newest moment is taken, and the grid starts again from it.
+    the newest moment is taken, and the grid starts again from it, or goes on where it is to keep.
 
     Not guaranteed: the phase of the grid. It moves when a moment comes more than half a period late
     and when the stream's time jumps.
@@ -21,6 +21,7 @@ class Cadence:
         *,
         tolerance_s: float | None = None,
         first_gap_s: float | None = None,
+        is_kept_in_gaps: bool = False,
     ) -> None:
         """Start with nothing taken.
 
@@ -29,6 +30,8 @@ class Cadence:
             tolerance_s: how early a moment may come, less than half a period; a tenth by default.
             first_gap_s: from the first moment to the second; a period by default. Sets the phase of
                 the grid, so that many cadences need not be due together.
+            is_kept_in_gaps: the grid goes on through a gap, for the same reason: after one that
+                all had, all would start again from one moment, and be due together for ever.
 
         Raises:
             ConfigError: a period or tolerance that cannot work.
@@ -43,6 +46,7 @@ class Cadence:
         self.period_s = period_s
         self.tolerance_s = tolerance_s
         self._first_gap_s = first_gap_s
+        self._is_kept_in_gaps = is_kept_in_gaps
         self._taken_s: float | None = None
         self._next_s = 0.0
 
@@ -59,7 +63,9 @@ class Cadence:
         if late_s < -self.tolerance_s:
             return False
         if late_s >= self.period_s:
-            self._take(t_s, next_s=t_s + self.period_s)
+            # Here too half a period at the least, so that on the grid it may be one and a half.
+            on_grid_s = t_s + self.period_s / 2 + (-late_s - self.period_s / 2) % self.period_s
+            self._take(t_s, next_s=on_grid_s if self._is_kept_in_gaps else t_s + self.period_s)
         else:
             # Half a period at the least: the moment after a late one must not follow on its heels.
             self._take(t_s, next_s=max(self._next_s + self.period_s, t_s + self.period_s / 2))

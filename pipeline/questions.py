@@ -69,6 +69,7 @@ class Schedule:
                     one.every_s,
                     tolerance_s=tolerance_s,
                     first_gap_s=_first_gap_s(one.every_s, delay_s),
+                    is_kept_in_gaps=True,
                 ),
             )
             for one in mine

@@ -38,6 +38,16 @@ def test_a_gap_is_not_made_up() -> None:
     assert taken(Cadence(1.0), times_s) == pytest.approx([0.0, 30.0, 30.92], abs=0.05)
 
 
+@given(st.floats(10.0, 500.0), st.floats(2.5, 7.5))
+def test_a_grid_that_is_kept_goes_on_after_a_gap(gap_s: float, first_gap_s: float) -> None:
+    cadence = Cadence(5.0, tolerance_s=0.0, first_gap_s=first_gap_s, is_kept_in_gaps=True)
+    taken(cadence, [i / 8 for i in range(8 * 20)])
+    at_once, *after = taken(cadence, [20 + gap_s + i / 8 for i in range(8 * 30)])
+    assert at_once == 20 + gap_s
+    assert after[0] - at_once >= 2.5
+    assert all((t_s - first_gap_s + 1e-6) % 5.0 <= 0.126 for t_s in after)
+
+
 def test_a_wrap_of_the_time_stamps_is_a_new_start() -> None:
     times_s = [(WRAP_S - 5 + i) % WRAP_S for i in range(10)]
     assert taken(Cadence(1.0), times_s) == times_s

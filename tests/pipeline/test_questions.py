@@ -39,6 +39,17 @@ def test_phases_spread_cameras_over_the_seconds() -> None:
     assert len(seconds) == 10
 
 
+def test_cameras_that_were_all_away_are_not_asked_together() -> None:
+    asked: dict[int, int] = {}
+    for tenth in range(10):
+        schedule = Schedule("yard", [CAPTION], phase=AskPhase(within=tenth / 10))
+        for second in [*range(60), *range(90, 150)]:
+            if schedule.due(float(second)):
+                asked[second] = asked.get(second, 0) + 1
+    assert asked[90] == 10  # what was missed, once
+    assert max(number for second, number in asked.items() if second > 100) == 1
+
+
 def test_captions_of_cameras_asked_together_are_spread_over_the_ticks() -> None:
     seconds = set()
     for half in range(2):
