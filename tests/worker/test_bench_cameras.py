@@ -1,17 +1,21 @@
 from threading import Event
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.engine import Engine
+from pipeline.errors import ConfigError
 from pipeline.lane import Lanes
 from pipeline.pruner import Pruner
 from pipeline.slots import Slots
 from pipeline.types import Frame
 from tests.fakes import FakeClock
-from worker.commands.bench_cameras import GRID, MOST, search
-from worker.commands.camera_trial import Seen
+from worker.commands import camera_trial
+from worker.commands.bench_cameras import GRID, MOST, measure, search
+from worker.commands.camera_trial import Seen, trial
 from worker.commands.played import Clips, Played, play
 
 
@@ -67,6 +71,29 @@ def test_no_two_cameras_show_the_same_at_the_same_time() -> None:
 def test_a_trial_without_an_answer_does_not_hold() -> None:
     seen = Seen().trial(4, measured_s=1.0, num_dropped=0, level=0, context_tokens=1.0)
     assert not seen.holds
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_trial_whose_inference_ends_early_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        is_on_cpu = True
+
+        def append(self, frames: object) -> None: ...
+
+        def admit(self, camera_id: str, grid: object) -> None:
+            raise ValueError(camera_id, grid)
+
+    monkeypatch.setattr(camera_trial, "SETTLE_S", 0.0)
+    monkeypatch.setattr(camera_trial, "WINDOW_S", 2.0)
+    clips = Clips(np.zeros((1, 3, GRID.height_px, GRID.width_px, 3), np.uint8))
+    with pytest.raises(RuntimeError, match="1 cameras: inference ended early"):
+        trial(1, cast("Engine", Broken()), clips, lambda _words: None, measured_s=10.0)
+
+
+@pytest.mark.parametrize(("cameras", "seconds"), [(0, 60.0), (4, 0.0)])
+def test_no_camera_or_no_time_is_refused(cameras: int, seconds: float) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        measure(lambda _words: None, cameras=cameras, seconds=seconds)
 
 
 def test_a_camera_tells_its_stream_time() -> None:

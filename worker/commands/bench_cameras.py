@@ -21,6 +21,7 @@ from model.engine import Engine
 from model.tokenizer import Tokenizer
 from model.types import PatchGrid, PrunedFrame, Question
 from pipeline.clock import SystemClock
+from pipeline.errors import ConfigError
 from pipeline.pruner import Pruner
 from worker.commands.bench import Progress, Row
 from worker.commands.camera_trial import (
@@ -83,7 +84,14 @@ def measure(
         subject: a name in `SUBJECTS`, measured alone; None for all.
         cameras: the one number to try; None to search for the most.
         seconds: measured of each trial.
+
+    Raises:
+        ConfigError: no camera, or no time, is asked for.
     """
+    if cameras is not None and cameras < 1:
+        raise ConfigError(f"bench cameras: --cameras: expected at least 1, got {cameras}")
+    if not seconds > 0:
+        raise ConfigError(f"bench cameras: --seconds: expected more than 0, got {seconds}")
     rows = []
     for one in SUBJECTS:
         if subject in (None, one.name):

@@ -98,6 +98,9 @@ def trial(
 
     Measured is what follows the burst of first questions, and only for as long as it may still
     hold: a number that lost a frame or gave something up is not played to the end.
+
+    Raises:
+        RuntimeError: the thread that infers ended early, which tells nothing of the number.
     """
     clock = SystemClock()
     lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
@@ -157,9 +160,12 @@ def trial(
         if lanes.num_dropped > num_dropped or level:
             break
     spent_s = clock.monotonic_s() - begun_s
+    has_failed = not threads[0].is_alive()
     stop.set()
     for thread in threads:
         thread.join()
+    if has_failed:
+        raise RuntimeError(f"{num_cameras} cameras: inference ended early, its error is above")
     return seen.trial(
         num_cameras,
         measured_s=spent_s,
