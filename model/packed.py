@@ -51,7 +51,12 @@ class Prefixes:
         self._kept: dict[int, tuple[Tensor, Tensor]] | None = {} if is_kept else None
 
     def only(self, indices: Sequence[int]) -> Self:
-        """Take some of them alone, laid out and kept by themselves."""
+        """Take some of them alone, laid out and kept by themselves; what was kept is let go of.
+
+        Who asked first holds on to all of them, and that would be every context a second time.
+        """
+        if self._kept:
+            self._kept.clear()
         return type(self)(self._pool, [self._sequences[index] for index in indices], is_kept=True)
 
     def read(self, layer: int) -> tuple[Tensor, Tensor]:

@@ -94,6 +94,21 @@ def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
     assert places
 
 
+def test_what_prefixes_keep_is_not_kept_twice_once_a_batch_has_its_own() -> None:
+    network = nano()
+    pool = new_pool(network)
+    one, other = prefixes(network, pool)
+    words = Branch((7,)), Branch((7,), max_new_tokens=2)
+    forks = Forks(network, pool, list(zip((one, other), words, strict=True)), capture=Recorded())
+    forks.prefill()
+    first = forks._prefixes
+    assert first._kept
+    forks.step({1: 11})
+    assert not first._kept
+    assert forks._decoding
+    assert forks._decoding._prefixes._kept
+
+
 def used_attention(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor) -> Tensor:
     """What a GPU's kernel does, the slow way."""
     lengths = used.tolist()
