@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.training.rendered import FIRST_HELD_OUT_SEED
-from model.training.scenes import Scene
+from model.training.scenes import KINDS, Scene
 from model.training.scenes.backdrops import Layout
 from model.training.scenes.canvas import HEIGHT_UNITS, WIDTH_UNITS
 from model.training.scenes.sensor import Sensor
@@ -29,6 +29,7 @@ SCALE, FPS = 3, 6  # 924x504: whole pixels per pixel of what the model sees, 308
 SCENE_S, SHORTEST_S, LONGEST_S = 160, 80, 115
 SOON_S = 8.0  # somebody comes within so long: a short demo shows something too
 LONGEST_LULL_S = 24.0
+MOST_AT_ONCE = 3  # that come and go: more than that nobody follows
 DARK_SHARE = 0.25
 NOISE_LEVELS = 2.0
 MAX_BYTES = 1_200_000
@@ -92,8 +93,15 @@ def is_worth_showing(timeline: Timeline) -> bool:
         not missing
         and any(stay.kind == "person" and stay.start_s <= SOON_S for stay in shown)
         and lull_s(shown, timeline.duration_s) <= LONGEST_LULL_S
+        and num_at_once(shown) <= MOST_AT_ONCE
         and dark_s(timeline) <= DARK_SHARE * timeline.duration_s
     )
+
+
+def num_at_once(stays: list[Stay]) -> int:
+    """Return how many people, animals and vehicles are there at most at one time."""
+    movers = [stay for stay in stays if stay.kind in KINDS and stay.kind != "parcel"]
+    return max(sum(one.start_s <= at.start_s < one.end_s for one in movers) for at in movers)
 
 
 def lull_s(stays: list[Stay], duration_s: float) -> float:
