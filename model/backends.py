@@ -21,6 +21,8 @@ from model.attention import (
 )
 from model.errors import BackendError
 
+FLASH_CAPABILITY = (8, 0)  # Ampere and later
+
 
 def plain_attention(
     q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
@@ -130,6 +132,9 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
         reason = f"flash-attn needs CUDA, the device is {device.type}"
     elif dtype not in (torch.bfloat16, torch.float16):
         reason = f"flash-attn needs a 16-bit dtype, the model is {dtype}"
+    elif (capability := torch.cuda.get_device_capability(device)) < FLASH_CAPABILITY:
+        needed, got = (".".join(map(str, one)) for one in (FLASH_CAPABILITY, capability))
+        reason = f"flash kernels need compute capability {needed}, the device has {got}"
     else:
         try:
             import flash_attn  # noqa: F401

@@ -229,6 +229,11 @@ def test_flash_attention_is_chosen_where_it_can_run_and_is_called_as_it_expects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (7, 5))
+    old = choose_backend(cuda, torch.float16)
+    assert (old.name, "the device has 7.5" in old.reason) == ("sdpa", True)
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
     monkeypatch.setitem(sys.modules, "flash_attn", FakeFlashAttention("flash_attn"))
     backend = choose_backend(cuda, torch.bfloat16)
     assert backend.name == "flash-attn"
