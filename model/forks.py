@@ -103,9 +103,11 @@ class Forks:
             store=self._tails.store if self._tails else _forget,
             num_wanted=[[branch.num_scored for branch in members] for members in families],
         )
-        ids = torch.tensor([token for branch in laid_out for token in branch.ids], device=device)
+        # The host lays out the pass while the device is still at the one before.
+        asked = [token for branch in laid_out for token in branch.ids]
+        ids = torch.tensor(asked).to(device, non_blocking=True)
         scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
-        wanted = torch.tensor(scored, device=device)
+        wanted = torch.tensor(scored).to(device, non_blocking=True)
         hidden = language.forward(
             language.embed(ids), attend.positions, attend=attend, wanted=wanted
         )
