@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor
 
+from model.transfer import there
+
 
 @dataclass(frozen=True, slots=True)
 class Segments:
@@ -54,8 +56,7 @@ class Segments:
         key_lengths = query_lengths if key_lengths is None else key_lengths
 
         def cu_seqlens(lengths: Sequence[int]) -> Tensor:
-            host = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-            return host.to(device, non_blocking=True)  # else it waits for the pass before
+            return there([0, *accumulate(lengths)], device, dtype=torch.int32)
 
         cu_seqlens_q = cu_seqlens(query_lengths)
         is_self = key_lengths is query_lengths

@@ -24,6 +24,7 @@ from model.errors import InputError
 from model.frame_part import PATCHES, FramePart, check_frame
 from model.network import VideoLlama3
 from model.patches import patchify
+from model.transfer import there
 from model.types import TOKEN_PX, PatchGrid, PrunedFrame
 from model.vision import merge
 from model.vision_cache import Span, VisionCache
@@ -256,19 +257,20 @@ class StreamEncoder:
 
     def _features(self, parts: Sequence[FramePart], attend: Attend) -> Sequence[Tensor]:
         """Pass the parts through the networks; give what each sends."""
+        device = self._model.device
         starts = np.cumsum([0, *(len(part.run) for part in parts)])
         # Pixels go over as bytes, and those alone that go through the encoder.
         pixels = np.empty((starts[-1], TOKEN_PX, TOKEN_PX, 3), dtype=np.uint8)
         for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
             part.cut(pixels[start:end])
         positions = np.concatenate([part.positions for part in parts])
-        rows = patchify(self._there(pixels))
-        features = merge(self._model.vision.run(rows, self._there(positions), attend=attend))
+        rows = patchify(there(pixels, device))
+        features = merge(self._model.vision.run(rows, there(positions, device), attend=attend))
         sent = np.concatenate(
             [part.sent + start for part, start in zip(parts, starts[:-1], strict=True)]
         )
         if len(sent) < len(features):
-            features = features[self._there(sent)]
+            features = features[there(sent, device)]
         tokens: Tensor = self._model.projector(features)
         return torch.split(tokens, [len(part.sent) for part in parts])
 
@@ -307,11 +309,7 @@ class StreamEncoder:
         return attend
 
     def _rows(self, places: Sequence[NDArray[np.int64]]) -> Tensor:
-        return self._there(np.concatenate(places))
-
-    def _there(self, array: NDArray[np.int64] | NDArray[np.uint8]) -> Tensor:
-        """Copy to the device; the host does not wait for what is at work there."""
-        return torch.from_numpy(array).to(self._model.device, non_blocking=True)
+        return there(np.concatenate(places), self._model.device)
 
     def _span(self, part: FramePart) -> Span:
         span = self._streams[part.frame.stream_id].span

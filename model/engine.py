@@ -25,6 +25,7 @@ from model.kv_cache import PagePool
 from model.memory import Budget, bytes_per_stream
 from model.network import VideoLlama3
 from model.tokenizer import Tokenizer
+from model.transfer import there
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -286,9 +287,8 @@ class Engine:
         if frame.is_refresh:
             return Seen(whole=encoded.features, kept=encoded.features)
         # The mask is on the host already: as indices it selects without a wait.
-        kept = torch.from_numpy(np.flatnonzero(frame.keep_mask))
-        there = kept.to(self._model.device, non_blocking=True)
-        return Seen(whole=encoded.features, kept=encoded.features[there])
+        kept = there(np.flatnonzero(frame.keep_mask), self._model.device)
+        return Seen(whole=encoded.features, kept=encoded.features[kept])
 
     @contextmanager
     def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:

@@ -16,6 +16,7 @@ from model.errors import InputError
 from model.kv_cache import KVSequence, PagePool
 from model.network import VideoLlama3
 from model.packed import Prefill, Prefixes, Tails
+from model.transfer import there
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,9 @@ class Forks:
             store=self._tails.store if self._tails else _forget,
             num_wanted=[[branch.num_scored for branch in members] for members in families],
         )
-        # The host lays out the pass while the device is still at the one before.
-        asked = [token for branch in laid_out for token in branch.ids]
-        ids = torch.tensor(asked).to(device, non_blocking=True)
+        ids = there([token for branch in laid_out for token in branch.ids], device)
         scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
-        wanted = torch.tensor(scored).to(device, non_blocking=True)
+        wanted = there(scored, device)
         hidden = language.forward(
             language.embed(ids), attend.positions, attend=attend, wanted=wanted
         )

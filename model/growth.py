@@ -10,6 +10,7 @@ from model.context import Context
 from model.kv_cache import PagePool
 from model.network import VideoLlama3
 from model.packed import Prefill, Prefixes
+from model.transfer import there
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def grow(
     growing.sort(key=lambda context: context.sequence.length == 0)
     language, device = model.language, model.device
     text_ids = [token for one in growing for piece in one.unread for token in piece.stamp_ids]
-    text = language.embed(torch.tensor(text_ids).to(device, non_blocking=True))
+    text = language.embed(there(text_ids, device))
     rows: list[Tensor] = []
     start = 0
     for context in growing:
@@ -63,7 +64,7 @@ def grow(
         sequence = context.sequence
         sequence.reserve(length)
         slots.append(sequence.slots(sequence.length, sequence.length + length))
-    places = torch.cat(slots).to(device, non_blocking=True)
+    places = there(torch.cat(slots), device)
 
     def store(layer: int, keys: Tensor, values: Tensor) -> None:
         pool.write(layer, places, keys, values)

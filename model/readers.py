@@ -15,6 +15,7 @@ from torch import Tensor
 from model.errors import CheckpointError
 from model.forks import Branch
 from model.tokenizer import Tokenizer
+from model.transfer import there
 from model.types import Answer, QuestionKind
 
 YES_SPELLINGS = ("yes", "Yes", "YES", " yes", " Yes", " YES")
@@ -82,11 +83,11 @@ def read(rows: Tensor, readings: Sequence[Reading]) -> list[list[float]]:
     ids = [[*one.ids, *[0] * (width - len(one.ids))] for one in readings]
     free = [row for row, one in enumerate(readings) if not one.ids]
     shared = [row for row, one in enumerate(readings) if one.is_share]
-    found = [rows.gather(1, _there(ids, rows)).flatten()] if width else []
+    found = [rows.gather(1, there(ids, rows.device)).flatten()] if width else []
     if free:
-        found.append(rows[_there(free, rows)].argmax(dim=-1).float())  # exact up to 2 ** 24
+        found.append(rows[there(free, rows.device)].argmax(dim=-1).float())  # exact up to 2 ** 24
     if shared:
-        found.append(rows[_there(shared, rows)].logsumexp(dim=-1))
+        found.append(rows[there(shared, rows.device)].logsumexp(dim=-1))
     numbers = torch.cat(found).tolist()  # the wait
     num_picked = width * len(readings)
     likeliest = dict(zip(free, numbers[num_picked:], strict=False))
@@ -97,10 +98,6 @@ def read(rows: Tensor, readings: Sequence[Reading]) -> list[list[float]]:
         else [likeliest[row]]
         for row, one in enumerate(readings)
     ]
-
-
-def _there(numbers: Sequence[object], rows: Tensor) -> Tensor:
-    return torch.tensor(numbers).to(rows.device, non_blocking=True)
 
 
 class _Scored:

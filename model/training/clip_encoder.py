@@ -20,6 +20,7 @@ from model.delta import VisionMode
 from model.errors import InputError
 from model.network import VideoLlama3
 from model.rope import patch_positions
+from model.transfer import there
 from model.types import PATCH_PX, PrunedFrame
 from model.vision import merge
 
@@ -63,7 +64,7 @@ class LaidClips:
         """Move everything to a device."""
 
         def moved(x: Tensor | None) -> Any:
-            return None if x is None else x.to(device, non_blocking=True)
+            return None if x is None else there(x, device)
 
         return replace(
             self,
