@@ -31,7 +31,6 @@ class PaddedAttention:
             device: where rows lie.
             wanted: (n,) int64, the rows that ask in the last layer; None for all.
         """
-        self._wanted = wanted
         lengths = [layout.length for layout in layouts]
         self._num_samples = len(layouts)
         self._length = -(-max(lengths) // ALIGNED) * ALIGNED
@@ -52,21 +51,22 @@ class PaddedAttention:
         moved = np.array(starts) - np.array([0, *accumulate(lengths)][:-1])
         place = np.arange(sum(lengths)) + np.repeat(moved, lengths)
         self._place = torch.from_numpy(place).to(device)
+        self._asking = self._place if wanted is None else self._place[wanted]
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
         """Attend; see `model.attention.Attend`."""
-        if self._wanted is not None and len(q) < len(k):
-            all_rows = q.new_zeros(len(k), *q.shape[1:]).index_copy(0, self._wanted, q)
-            return self(layer, all_rows, k, v).index_select(0, self._wanted)
+        asking = self._place if len(q) == len(k) else self._asking
         group = q.shape[1] // k.shape[1]
-        keys, values = (self._padded(x).repeat_interleave(group, dim=1) for x in (k, v))
+        keys, values = (
+            self._padded(x, self._place).repeat_interleave(group, dim=1) for x in (k, v)
+        )
         out = F.scaled_dot_product_attention(
-            self._padded(q), keys, values, attn_mask=self._mask
+            self._padded(q, asking), keys, values, attn_mask=self._mask
         )  # (samples, heads, length, D)
-        return out.transpose(1, 2).flatten(0, 1).index_select(0, self._place)
+        return out.transpose(1, 2).flatten(0, 1).index_select(0, asking)
 
-    def _padded(self, x: Tensor) -> Tensor:
-        """Put rows (N, heads, D) at their places: (samples, heads, length, D)."""
+    def _padded(self, x: Tensor, places: Tensor) -> Tensor:
+        """Put rows (n, heads, D) at their places: (samples, heads, length, D)."""
         rows = x.new_zeros(self._num_samples * self._length, *x.shape[1:])
-        rows = rows.index_copy(0, self._place, x)
+        rows = rows.index_copy(0, places, x)
         return rows.reshape(self._num_samples, self._length, *x.shape[1:]).transpose(1, 2)
