@@ -54,15 +54,14 @@ class Slots:
     """
 
     def __init__(
-        self, *, period_s: float, per_period: int, asked_together: int | None = None
+        self, *, period_s: float, per_period: int, asked_together: int = ASKED_TOGETHER
     ) -> None:
         """Begin with no camera.
 
         Args:
             period_s: between two frames of a camera.
             per_period: slots in it.
-            asked_together: cameras of a slot whose questions fall due together; ASKED_TOGETHER
-                where None.
+            asked_together: cameras of a slot whose questions fall due together.
 
         Raises:
             ConfigError: either is not positive.
@@ -74,7 +73,7 @@ class Slots:
         self.period_s = period_s
         self.slot_s = period_s / per_period
         self._per_period = per_period
-        self._asked_together = asked_together or ASKED_TOGETHER
+        self._asked_together = asked_together
         self._lock = Lock()
         self._numbers: dict[str, int] = {}
         self._max_frames: int | None = None

@@ -25,7 +25,7 @@ from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.replies import state_name
 from pipeline.runner import Runner
-from pipeline.slots import ASKED_TOGETHER_ON_CPU, Slots
+from pipeline.slots import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Slots
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
@@ -59,7 +59,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     slots = Slots(
         period_s=period_s,
         per_period=settings.slots,
-        asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else None,
+        asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else ASKED_TOGETHER,
     )
     load = Load(
         max_age_s=settings.load.max_age,

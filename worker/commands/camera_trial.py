@@ -18,7 +18,7 @@ from pipeline.messages import Message
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
-from pipeline.slots import ASKED_TOGETHER_ON_CPU, Slots
+from pipeline.slots import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Slots
 from pipeline.types import Overflow, SentFrame
 from worker.commands.bench import Progress, Row
 from worker.commands.played import Clips, Played, play
@@ -107,7 +107,7 @@ def trial(
     slots = Slots(
         period_s=1.0,
         per_period=4,
-        asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else None,
+        asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else ASKED_TOGETHER,
     )
     load = Load(max_age_s=MAX_AGE_S, period_s=1.0, recover_after_s=30.0)
     seen = Seen()
