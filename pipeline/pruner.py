@@ -1,13 +1,14 @@
 """Which tokens of a camera's next frame the model is to see. One `Pruner` per camera."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.patch_diff import paper_mask, token_distance_levels
-from model.types import PrunedFrame
+from model.types import TOKEN_PX, PatchGrid, PrunedFrame
 from pipeline.adaptive import Adaptive
 from pipeline.errors import FrameError
 from pipeline.regions import Region, blacked_out
@@ -141,6 +142,19 @@ class Pruner:
         threshold_levels = self._threshold_levels * self.threshold_ratio
         changed = token_distance_levels(pixels, reference) > threshold_levels
         return changed, bool(changed.mean() >= self._refresh_ratio)
+
+
+def prune_clip(pictures: Iterable[tuple[NDArray[np.uint8], float]]) -> list[PrunedFrame]:
+    """Play a clip's (pixels, pts_s) to a new camera's pruner, as the worker does."""
+    pruner = Pruner()
+    pruned = []
+    for pixels, pts_s in pictures:
+        grid = PatchGrid(pixels.shape[0] // TOKEN_PX, pixels.shape[1] // TOKEN_PX)
+        captured_at = datetime.fromtimestamp(pts_s, UTC)
+        one = pruner.prune(Frame("clip", pixels, grid, pts_s, captured_at))
+        pruner.sent(one)
+        pruned.append(one)
+    return pruned
 
 
 def _check(frame: Frame) -> None:

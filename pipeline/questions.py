@@ -7,7 +7,7 @@ from math import floor
 from model.types import Question
 from pipeline.cadence import Cadence
 from pipeline.events import EventRule
-from pipeline.slots import AskPhase
+from pipeline.ticks import AskPhase
 
 CAPTION_ID = "caption"
 

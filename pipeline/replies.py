@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from model.types import Answer, Window
+from pipeline.camera_session import Ask, Watched
 from pipeline.messages import (
     Circumstances,
     Message,
@@ -12,7 +13,6 @@ from pipeline.messages import (
     event_message,
 )
 from pipeline.questions import StandingQuestion
-from pipeline.watched import Ask, Watched
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Protocol, TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
-from pipeline.admission import WaitingRoom
+from pipeline.admission_backlog import WaitingRoom
+from pipeline.camera_session import Ask, Watched
 from pipeline.clock import Clock
 from pipeline.events import EventMachine
 from pipeline.lane import Lanes
@@ -14,9 +15,8 @@ from pipeline.load import Load
 from pipeline.messages import Message
 from pipeline.questions import Schedule, StandingQuestion
 from pipeline.replies import SlotReplies, circumstances_of
-from pipeline.slots import Slots
+from pipeline.ticks import Slots
 from pipeline.types import SentFrame, Settle
-from pipeline.watched import Ask, Watched
 
 T = TypeVar("T")
 

@@ -43,28 +43,6 @@ def test_no_source_file_is_long(folder: str) -> None:
     assert {name: lines for name, lines in sizes.items() if lines > MAX_LINES} == {}
 
 
-def test_the_file_map_of_the_readme_is_the_tree() -> None:
-    readme = (ROOT / "README.md").read_text()
-    (block,) = re.findall(r"<!-- file map -->\n```\n(.*?)```", readme, re.S)
-    mapped: set[str] = set()
-    folder = ""
-    for line in block.splitlines():
-        if match := re.match(r"^(\S+/)(?:\s|$)", line):
-            folder = match[1]
-        elif match := re.match(r"^  (\S+)(?:\s|$)", line):
-            mapped.add(folder + match[1])
-    sources = {
-        name
-        for name in tracked()
-        if name.endswith(".py")
-        and name.split("/")[0] in ("worker", "pipeline", "model", "deploy")
-        and not name.endswith("__init__.py")
-    }
-    assert sources - mapped == set(), "not in the README's file map"
-    missing = {name for name in mapped if not (ROOT / name.rstrip("/")).exists()}
-    assert missing == set(), "in the README's file map, not in the tree"
-
-
 def test_links_in_the_documents_lead_somewhere() -> None:
     broken = [
         f"{name}: {target}"

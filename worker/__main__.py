@@ -133,7 +133,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from worker.commands.demo import demo
+    from worker.demo.show import demo
 
     return demo(seconds=arguments.seconds, video=arguments.video)
 
@@ -145,7 +145,7 @@ def _healthcheck(_arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from worker.commands.bench import bench
+    from worker.report import bench
 
     return bench(
         arguments.what,
@@ -156,7 +156,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _eval(arguments: argparse.Namespace) -> int:
-    from worker.commands.evaluate import evaluate
+    from worker.evaluation.measure import evaluate
 
     return evaluate(
         arguments.folder,

@@ -8,14 +8,14 @@ from threading import Event
 from typing import Protocol
 
 import model
-from pipeline.admission import WaitingRoom
+from pipeline.admission_backlog import WaitingRoom
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.outbox import Outbox
 from pipeline.runner import Runner
-from pipeline.slots import Slots
 from pipeline.sources.base import FrameSource
+from pipeline.ticks import Slots
 from pipeline.types import Overflow, Settle, Wanted
 from worker.metrics import Metrics
 from worker.settings import Settings

@@ -12,7 +12,7 @@ import structlog
 from pipeline.cadence import Cadence
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, OutboxError, PublishError, SourceError
-from pipeline.frozen import FrozenWatch
+from pipeline.freeze_watch import FrozenWatch
 from pipeline.regions import blacked_out
 from pipeline.retry import backoff_s
 from pipeline.sources.base import FrameSource

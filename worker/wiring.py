@@ -9,10 +9,10 @@ from pathlib import Path
 import structlog
 import torch
 
-from model.engine import Engine
-from model.patches import pin_grid
+from model.engine.engine import Engine
 from model.types import Question
-from pipeline.admission import WaitingRoom
+from model.videollama3.patches import pin_grid
+from pipeline.admission_backlog import WaitingRoom
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
 from pipeline.events import EventMachine, EventRule
@@ -25,10 +25,10 @@ from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.replies import state_name
 from pipeline.runner import Runner
-from pipeline.slots import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Slots
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
+from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Slots
 from pipeline.types import Overflow, Settle
 from worker.metrics import Metrics
 from worker.parts import BUNDLED_MODEL, Feed, Worker

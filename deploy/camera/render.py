@@ -1,6 +1,6 @@
 """Render the demo camera's clip, a held-out scene of the demo model's world, and its timeline.
 
-    .venv/bin/python deploy/camera/render.py deploy/camera/yard.mp4
+    .venv/bin/python deploy/camera/render.py worker/demo/yard.mp4
 
 Takes the first yard, of the scenes that are never trained on, with a stretch in which everything
 worth showing happens, and which ends as it begins: nobody there, gate closed, lights on. So it
@@ -18,12 +18,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from model.scenes import KINDS, Scene
+from model.scenes.backdrops import Layout
+from model.scenes.canvas import HEIGHT_UNITS, WIDTH_UNITS
+from model.scenes.sensor import Sensor
 from model.training.rendered import FIRST_HELD_OUT_SEED
-from model.training.scenes import KINDS, Scene
-from model.training.scenes.backdrops import Layout
-from model.training.scenes.canvas import HEIGHT_UNITS, WIDTH_UNITS
-from model.training.scenes.sensor import Sensor
-from worker.commands.demo_timeline import Stay, Timeline
+from worker.demo.timeline import Stay, Timeline
 
 SCALE, FPS = 3, 6  # 924x504: whole pixels per pixel of what the model sees, 308x168
 SCENE_S, SHORTEST_S, LONGEST_S = 160, 80, 115

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from model.prompt import CAPTION_TEXT
-from model.tokenizer import Tokenizer
+from model.scenes import Scene
 from model.training.folder import write_folder, write_tokenizer
 from model.training.loop import Progress
 from model.training.nano import fresh, nano_config
 from model.training.recipe import Plan, run_stage
 from model.training.rendered import Rendered
 from model.training.samples import Asked, script_sample
-from model.training.scenes import Scene
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
 from model.types import MERGE_SIZE
+from model.videollama3.prompt import CAPTION_TEXT
+from model.videollama3.tokenizer import Tokenizer
 
 VOCAB_SIZE = 1024
 NUM_READ = 2500

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.attention import Attend
-from model.delta import VisionMode
+from model.engine.stream_encoder import VisionMode
 from model.errors import InputError
-from model.network import VideoLlama3
-from model.rope import patch_positions
-from model.transfer import there
+from model.layers.attention import Attend
+from model.layers.rope import patch_positions
+from model.layers.to_device import there
 from model.types import PATCH_PX, PrunedFrame
-from model.vision import merge
+from model.videollama3.network import VideoLlama3
+from model.videollama3.vision import merge
 
 CPU_GROUP_FRAMES = 24
 

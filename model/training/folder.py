@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from transformers import VideoLlama3Config
 
-from model.checkpoint import LAYOUTS, WEIGHTS
-from model.config import NATIVE_MODEL_TYPE, ModelConfig
 from model.errors import CheckpointError
-from model.network import VideoLlama3
-from model.tokenizer import Tokenizer
 from model.types import MERGE_SIZE, PATCH_PX, TOKEN_PX
+from model.videollama3.checkpoint import LAYOUTS, WEIGHTS
+from model.videollama3.config import NATIVE_MODEL_TYPE, ModelConfig
+from model.videollama3.network import VideoLlama3
+from model.videollama3.tokenizer import Tokenizer
 
 IMAGE_PAD = "<|image_pad|>"
 VIDEO_PAD = "<|video_pad|>"

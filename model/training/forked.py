@@ -56,7 +56,7 @@ class ForkedAttention:
         self._back = torch.argsort(torch.cat(order))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend; see `model.attention.Attend`."""
+        """Attend; see `model.layers.attention.Attend`."""
         if self._wanted is not None and len(q) < len(k):
             all_rows = q.new_zeros(len(k), *q.shape[1:]).index_copy(0, self._wanted, q)
             return self(layer, all_rows, k, v).index_select(0, self._wanted)

@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor
 
-from model.network import VideoLlama3
 from model.training.clip_encoder import encode_rows
 from model.training.forked import ForkedAttention
 from model.training.packing import IGNORED, Packed
 from model.training.padded import PaddedAttention
-from model.vision import merge
+from model.videollama3.network import VideoLlama3
+from model.videollama3.vision import merge
 
 
 def answer_loss(model: VideoLlama3, batch: Packed) -> Tensor:

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import nn
 
-from model.config import ModelConfig, TextConfig, VisionConfig
-from model.network import VideoLlama3
+from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
+from model.videollama3.network import VideoLlama3
 
 VISION = VisionConfig(hidden_size=192, intermediate_size=768, num_layers=6, num_heads=6)
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_KV_HEADS, HEAD_DIM = 192, 6, 6, 2, 32

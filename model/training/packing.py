@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.delta import VisionMode
+from model.engine.stream_encoder import VisionMode
 from model.errors import InputError
-from model.prompt import HEAD, frame_stamp, question_suffix
-from model.tokenizer import Tokenizer
 from model.training.clip_encoder import CPU_GROUP_FRAMES, LaidClips, lay_out
 from model.training.sample import Exchange, Media, Sample
 from model.training.truth import Truth
 from model.types import PrunedFrame
+from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
+from model.videollama3.tokenizer import Tokenizer
 
 IGNORED = -100
 NEXT_TURN = "\n<|im_start|>user\n"

@@ -54,7 +54,7 @@ class PaddedAttention:
         self._asking = self._place if wanted is None else self._place[wanted]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG002
-        """Attend; see `model.attention.Attend`."""
+        """Attend; see `model.layers.attention.Attend`."""
         asking = self._place if len(q) == len(k) else self._asking
         group = q.shape[1] // k.shape[1]
         keys, values = (

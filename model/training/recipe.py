@@ -8,10 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.delta import VisionMode
+from model.engine.stream_encoder import VisionMode
 from model.errors import InputError
-from model.network import VideoLlama3
-from model.tokenizer import Tokenizer
 from model.training.clip_encoder import CPU_GROUP_FRAMES
 from model.training.feed import batches
 from model.training.loop import Loop, Progress, Schedule
@@ -19,6 +17,8 @@ from model.training.packing import Packed, pack
 from model.training.sample import Sample
 from model.training.stages import Stage, parameter_groups
 from model.training.teaching import Pupil
+from model.videollama3.network import VideoLlama3
+from model.videollama3.tokenizer import Tokenizer
 
 MAX_TOKENS = 65_536
 GPU_GROUP_FRAMES = 1024

@@ -6,10 +6,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from model.scenes import KINDS, Scene
 from model.training.memo import ClipMemo
 from model.training.sample import Sample
 from model.training.samples import Asked, Prune, asked_of, image_sample, script_sample, watch
-from model.training.scenes import KINDS, Scene
 from model.training.stages import Kind
 from model.types import PrunedFrame
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.prompt import frame_stamp, wording
+from model.scenes import Scene, downscaled
+from model.scenes.quiz import Quiz, quizzes
 from model.training.sample import Exchange, Sample
-from model.training.scenes import Scene, downscaled
-from model.training.scenes.quiz import Quiz, quizzes
 from model.training.truth import truth_of
 from model.types import MERGE_SIZE, TOKEN_PX, PrunedFrame, Question
+from model.videollama3.prompt import frame_stamp, wording
 
 TASKS = ("yes_no", "choice", "count", "text", "grounding", "caption")
 RENDER_SCALE = 2

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from model.network import VideoLlama3
+from model.videollama3.network import VideoLlama3
 
 Rule = Literal["adamw", "muon"]
 Part = Literal["vision", "projector", "language"]

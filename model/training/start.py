@@ -20,10 +20,10 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import Qwen2Tokenizer
 
-from model.config import NATIVE_MODEL_TYPE, ModelConfig
 from model.errors import CheckpointError
-from model.network import VideoLlama3
 from model.training.folder import IMAGE_PAD, VIDEO_PAD, native_key, write_folder, write_tokenizer
+from model.videollama3.config import NATIVE_MODEL_TYPE, ModelConfig
+from model.videollama3.network import VideoLlama3
 
 _TOWER, _DECODER = "model.vision_model.", "model.language_model."
 _HEAD = "lm_head.weight"

@@ -18,7 +18,6 @@ import torch.nn.functional as F  # noqa: N812, the field's own name
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.network import VideoLlama3
 from model.training.clip_encoder import LaidClips, encode_rows
 from model.training.loss import loss_of, read, visual_features
 from model.training.packing import Packed, Shown, is_end_compared
@@ -31,7 +30,8 @@ from model.training.truth import (
     UNSURE,
     Truth,
 )
-from model.vision import merge
+from model.videollama3.network import VideoLlama3
+from model.videollama3.vision import merge
 
 NOTHING_WEIGHT = 0.15  # most tokens show wall or floor, and that is soon learnt
 RARE = ("kind", "colour", "part")
@@ -74,7 +74,10 @@ class Pupil(nn.Module):
     def __init__(self, model: VideoLlama3) -> None:
         super().__init__()
         self.model = model
-        seeing, knowing = model.config.vision.hidden_size, model.config.text.hidden_size
+        seeing, knowing = (
+            model.config.vision.hidden_size,
+            model.config.text.hidden_size,
+        )
         self.names = nn.Linear(seeing, sum(NAMES.values()))
         self.pictures = nn.Linear(seeing, len(PICTURE_FLAGS))
         self.recents = nn.Linear(knowing, len(RECENT_FLAGS))

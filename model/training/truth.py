@@ -10,10 +10,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.scenes import COLOURS, KINDS, Scene
-from model.training.scenes.facts import IN_VIEW
-from model.training.scenes.script import Life
-from model.training.scenes.witness import HARDLY
+from model.scenes import COLOURS, KINDS, Scene
+from model.scenes.facts import IN_VIEW
+from model.scenes.script import Life
+from model.scenes.witness import HARDLY
 from model.types import PrunedFrame
 
 NAMES = {"kind": 10, "colour": 11, "part": 2, "row": 6, "col": 11}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.engine import Engine as RealEngine
+from model.engine.engine import Engine as RealEngine
 from model.types import Answer, PrunedFrame, Question
 from pipeline.runner import Engine
 from tests.fakes import SMALL, ScriptedEngine, picture

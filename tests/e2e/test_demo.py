@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.commands.demo_timeline import Timeline
+from worker.demo.timeline import Timeline
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.timeout(150)
 def test_the_demo_shows_captions_an_answer_and_the_kept_ratio(redis_executable: str) -> None:
     assert redis_executable
-    timeline = Timeline.read(ROOT / "deploy" / "camera" / "yard.json")
+    timeline = Timeline.read(ROOT / "worker" / "demo" / "yard.json")
     done = subprocess.run(
         [sys.executable, "-m", "worker", "demo", "--seconds", "14"],
         cwd=ROOT,

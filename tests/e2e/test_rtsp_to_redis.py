@@ -78,7 +78,7 @@ def test_bad_cameras_say_why_and_leave_a_good_one_alone(
     inbox: Inbox,
     start_worker: StartWorker,
 ) -> None:
-    yard = Path(__file__).resolve().parents[2] / "deploy" / "camera" / "yard.mp4"
+    yard = Path(__file__).resolve().parents[2] / "worker" / "demo" / "yard.mp4"
     locked = rtsp_camera(yard, codec="copy", user="admin", password=CANARY)
     start_worker(
         **QUESTION,

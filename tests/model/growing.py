@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.context import Context
-from model.forks import Branch, Forks
-from model.kv_cache import KVSequence, PagePool
-from model.network import VideoLlama3
-from model.packed import Prefill, Prefixes
-from model.prompt import HEAD, frame_stamp, question_suffix
-from model.tokenizer import Tokenizer
+from model.engine.cascade import Prefill, Prefixes
+from model.engine.forks import Branch, Forks
+from model.engine.kv_cache import KVSequence, PagePool
+from model.engine.rolling_context import Context
+from model.videollama3.network import VideoLlama3
+from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
+from model.videollama3.tokenizer import Tokenizer
 
 
 def new_pool(network: VideoLlama3, *, page_tokens: int = 8) -> PagePool:

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
-from model.checkpoint import load_model
-from model.delta import VisionMode
-from model.engine import Engine
-from model.network import VideoLlama3
-from model.tokenizer import Tokenizer
+from model.engine.engine import Engine
+from model.engine.stream_encoder import VisionMode
 from model.types import PatchGrid, PrunedFrame
+from model.videollama3.checkpoint import load_model
+from model.videollama3.network import VideoLlama3
+from model.videollama3.tokenizer import Tokenizer
 
 # The model is too small to share out: more threads only wait for each other.
 torch.set_num_threads(1)

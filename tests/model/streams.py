@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network import VideoLlama3
-from model.patches import patchify
-from model.rope import patch_positions, rotate, vision_rotation
+from model.layers.rope import patch_positions, rotate, vision_rotation
 from model.types import PrunedFrame
-from model.vision import merge
+from model.videollama3.network import VideoLlama3
+from model.videollama3.patches import patchify
+from model.videollama3.vision import merge
 
 Mask = NDArray[np.bool_]
 

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-from model.checkpoint import load_model
-from model.network import VideoLlama3
+from model.videollama3.checkpoint import load_model
+from model.videollama3.network import VideoLlama3
 
 IMAGE_TOKEN_ID = 90
 VIDEO_TOKEN_ID = 91

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from model.types import Question
 from pipeline.questions import CAPTION_ID, Schedule, StandingQuestion
-from pipeline.slots import AskPhase
+from pipeline.ticks import AskPhase
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", ""), every_s=10.0)
 FIRE = StandingQuestion("fire", Question("yes_no", "Is there fire?"), every_s=5.0)

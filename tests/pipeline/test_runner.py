@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.types import Answer, Question
-from pipeline.admission import WaitingRoom
+from pipeline.admission_backlog import WaitingRoom
 from pipeline.events import EventMachine, EventRule
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
-from pipeline.slots import Slots
+from pipeline.ticks import Slots
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import EPOCH, FakeClock, ListReplies, NoObserver, ScriptedEngine, frame_at, picture
 

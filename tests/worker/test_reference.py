@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from worker.commands.reference import example_env, settings_table
 from worker.environment import load
+from worker.reference import example_env, settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +26,6 @@ def test_every_line_of_the_example_can_be_switched_on() -> None:
 
 
 def test_the_demo_settings_are_valid() -> None:
-    lines = (ROOT / "deploy" / "demo.env").read_text().splitlines()
+    lines = (ROOT / "worker" / "demo" / "demo.env").read_text().splitlines()
     settings = load(dict(line.split("=", 1) for line in lines if line.startswith("VIGIL_")))
     assert "yard" in settings.cameras

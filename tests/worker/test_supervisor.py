@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model.types import Answer, Question
-from pipeline.admission import WaitingRoom
+from pipeline.admission_backlog import WaitingRoom
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, PublishError, SourceError
 from pipeline.lane import Lanes
@@ -22,8 +22,8 @@ from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.questions import StandingQuestion
 from pipeline.runner import Runner
-from pipeline.slots import Slots
 from pipeline.sources.base import FrameSource
+from pipeline.ticks import Slots
 from pipeline.types import Frame, Overflow, Receipt, Wanted
 from tests.fakes import NoObserver, ScriptedEngine, ScriptedSource, frame_at
 from worker.environment import load

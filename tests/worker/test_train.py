@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from model.checkpoint import load_model
 from model.errors import InputError
+from model.videollama3.checkpoint import load_model
 from worker.__main__ import main
 from worker.commands.train import stage_of
 

@@ -5,7 +5,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.redact import MASK, redact
 from worker import environment
-from worker.commands.reference import example_env, written
+from worker.reference import example_env, written
 
 
 def check(*, with_model: bool, as_example: bool) -> int:

@@ -1,57 +1,26 @@
 """`vigil inspect`: what the pruner sends of a video, as a video to look at."""
 
 import sys
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.patches import pin_grid
-from model.types import TOKEN_PX, PrunedFrame
+from model.videollama3.patches import pin_grid
 from pipeline.errors import ConfigError, SourceError
-from pipeline.pruner import Pruner, PrunerMode
+from pipeline.overlay import Overlay
+from pipeline.pruner import PrunerMode
+from pipeline.recorded import sampled
 from pipeline.sources.encoder import encode_clip
 from pipeline.types import Frame
 from worker import environment
-from worker.commands.chart import Colour, Pen
-from worker.commands.sampled import sampled
 
 CONTAINERS = (".mp4", ".mkv", ".mov")
 MAX_FPS = 30.0
 PLAYED_FPS = 4
 BITS_PER_S = 4_000_000
-ZOOM = 2
-STRIP_PX = 136
-STRIP_MARGINS_PX = (52, 30, 52, 20)  # left, top, right, bottom
-SAMPLE_PX = 4  # width of a frame in the strip
-DIM = 0.45  # brightness of what is not sent
-KEPT: Colour = (72, 214, 138)
-REFRESH: Colour = (255, 158, 44)
-THRESHOLD: Colour = (116, 178, 255)
-SHEET: Colour = (24, 27, 32)
-WORDS: Colour = (226, 230, 235)
-FAINT: Colour = (66, 72, 80)
-FULL_SCALE_LEVELS = 12.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What the strip shows of one frame.
-
-    Attributes:
-        kept_ratio: tokens sent per token.
-        threshold_levels: what a token had to differ by; None where there is no such figure.
-        is_refresh: the frame was sent whole.
-    """
-
-    kept_ratio: float
-    threshold_levels: float | None
-    is_refresh: bool
 
 
 def inspect(video: str, out: str, *, mode: PrunerMode | None, fps: float) -> int:
@@ -97,133 +66,6 @@ def inspect(video: str, out: str, *, mode: PrunerMode | None, fps: float) -> int
         unfinished.unlink(missing_ok=True)
     _say(f"{target}: {overlay.num_frames} frames, {overlay.kept_ratio:.1%} of the tokens sent")
     return 0
-
-
-class Overlay:
-    """Draws frame after frame as the pruner decides on it, and remembers what the strip shows.
-
-    Attributes:
-        num_frames: drawn so far.
-    """
-
-    def __init__(self, pruner: Pruner, *, title: str) -> None:
-        """Start with nothing seen; `title` stands in the strip."""
-        self._pruner = pruner
-        self._title = title
-        self._samples: deque[Sample] = deque()
-        self._num_kept = 0
-        self._num_tokens = 0
-        self.num_frames = 0
-
-    @property
-    def kept_ratio(self) -> float:
-        """Tokens sent per token so far."""
-        return self._num_kept / max(1, self._num_tokens)
-
-    def drawn(self, frame: Frame) -> NDArray[np.uint8]:
-        """Decide on a frame and return it with what is sent of it.
-
-        Returns:
-            (2 * height + 136, 2 * width, 3) uint8 RGB.
-        """
-        pruned = self._pruner.prune(frame)
-        threshold = self._pruner.threshold_levels  # what this frame was decided by
-        self._pruner.sent(pruned)
-        self.num_frames += 1
-        self._num_kept += pruned.num_kept
-        self._num_tokens += pruned.grid.num_tokens
-        ratio = pruned.num_kept / pruned.grid.num_tokens
-        self._samples.append(Sample(ratio, threshold, pruned.is_refresh))
-        picture = _outlined(pruned)
-        return np.vstack([picture, self._strip(pruned, width_px=picture.shape[1])])
-
-    def _strip(self, pruned: PrunedFrame, *, width_px: int) -> NDArray[np.uint8]:
-        left, top, right, bottom = STRIP_MARGINS_PX
-        while len(self._samples) > (width_px - left - right) // SAMPLE_PX:
-            self._samples.popleft()
-        pen = Pen(width_px, STRIP_PX)
-        pen.box((0, 0), (width_px, STRIP_PX), SHEET)
-        base = STRIP_PX - bottom
-        scale = _Scale(left, base, base - top)
-        self._axes(pen, scale, right_px=width_px - right)
-        for index, one in enumerate(self._samples):
-            x, colour = left + index * SAMPLE_PX, REFRESH if one.is_refresh else KEPT
-            y = scale.of_ratio(one.kept_ratio)
-            pen.box((x, y), (SAMPLE_PX - 1, base - y), colour)
-        levels = [one.threshold_levels for one in self._samples]
-        points = [
-            (left + (index + 0.5) * SAMPLE_PX, scale.of_levels(level))
-            for index, level in enumerate(levels)
-            if level is not None
-        ]
-        if len(points) > 1:
-            pen.line(points, THRESHOLD, width_px=2.2)
-        self._words(pen, pruned, right_px=width_px - right)
-        return pen.pixels()
-
-    def _axes(self, pen: Pen, scale: "_Scale", *, right_px: int) -> None:
-        for ratio in (0.0, 0.5, 1.0):
-            y = scale.of_ratio(ratio)
-            pen.line([(scale.left_px, y), (right_px, y)], FAINT)
-            pen.text((scale.left_px - 8, y), f"{ratio:.0%}", size_px=11, colour=KEPT, anchor="rm")
-            if self._samples[-1].threshold_levels is not None:
-                words = f"{ratio * FULL_SCALE_LEVELS:g}"
-                pen.text((right_px + 8, y), words, size_px=11, colour=THRESHOLD, anchor="lm")
-
-    def _words(self, pen: Pen, pruned: PrunedFrame, *, right_px: int) -> None:
-        latest = self._samples[-1]
-        x = 8.0
-        x += 22 + pen.text((x, 15), self._title, size_px=13, colour=WORDS, anchor="lm")
-        said = f"{pruned.pts_s:.1f} s"
-        x += 22 + pen.text((x, 15), said, size_px=13, colour=WORDS, anchor="lm")
-        said = f"sent {pruned.num_kept} of {pruned.grid.num_tokens}, {self.kept_ratio:.1%} so far"
-        x += 22 + pen.text((x, 15), said, size_px=13, colour=KEPT, anchor="lm")
-        if latest.threshold_levels is not None:
-            said = f"threshold {latest.threshold_levels:.1f} levels"
-            x += 22 + pen.text((x, 15), said, size_px=13, colour=THRESHOLD, anchor="lm")
-        if latest.is_refresh:
-            pen.text((right_px, 15), "REFRESH", size_px=13, colour=REFRESH, anchor="rm")
-
-
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Where the strip's figures stand in it.
-
-    Attributes:
-        left_px: where it begins.
-        base_px: where 0 stands.
-        height_px: of the whole scale.
-    """
-
-    left_px: float
-    base_px: float
-    height_px: float
-
-    def of_ratio(self, ratio: float) -> float:
-        """Return the height of a kept ratio."""
-        return self.base_px - ratio * self.height_px
-
-    def of_levels(self, levels: float) -> float:
-        """Return the height of a threshold; one off the scale stands at its top."""
-        return self.of_ratio(min(1.0, levels / FULL_SCALE_LEVELS))
-
-
-def _outlined(pruned: PrunedFrame) -> NDArray[np.uint8]:
-    """Enlarge a frame, dim what is not sent of it, and draw a line around what is."""
-    height, width = (side * ZOOM for side in pruned.pixels.shape[:2])
-    picture = cv2.resize(pruned.pixels, (width, height), interpolation=cv2.INTER_CUBIC)
-    side = TOKEN_PX * ZOOM
-    kept = pruned.keep_mask.repeat(side, axis=0).repeat(side, axis=1)
-    dark = (picture * np.float32(DIM)).astype(np.uint8)
-    drawn = np.where(kept[..., None], picture, dark)
-    if pruned.is_refresh:
-        cv2.rectangle(drawn, (0, 0), (width - 1, height - 1), REFRESH, 10)
-        return drawn
-    outlines, _hierarchy = cv2.findContours(
-        kept.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
-    cv2.drawContours(drawn, outlines, -1, KEPT, 2)
-    return drawn
 
 
 def _with_progress(overlay: Overlay, frames: Iterator[Frame]) -> Iterator[NDArray[np.uint8]]:

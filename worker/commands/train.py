@@ -7,18 +7,14 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from model.checkpoint import load_model, locate
 from model.errors import InputError
-from model.tokenizer import Tokenizer
 from model.training.begin import BEGINNING, begin
 from model.training.conversation import Conversation, MediaReader, read
 from model.training.folder import write_folder
@@ -29,10 +25,10 @@ from model.training.rendered import Rendered
 from model.training.sample import Sample
 from model.training.shown import sample_of
 from model.training.stages import NANO, PAPER, Kind, Stage
-from model.types import TOKEN_PX, PatchGrid, PrunedFrame
+from model.videollama3.checkpoint import load_model, locate
+from model.videollama3.tokenizer import Tokenizer
 from pipeline.clock import SystemClock
-from pipeline.pruner import Pruner
-from pipeline.types import Frame
+from pipeline.pruner import prune_clip
 
 Table = Literal["nano", "paper"]
 REPORT_EVERY_S = 5.0
@@ -151,19 +147,6 @@ def stage_of(number: int, *, table: Table, rate: float = 1.0) -> Stage:
     return replace(stage, rates={part: rate * each for part, each in stage.rates.items()})
 
 
-def prune(pictures: Iterable[tuple[NDArray[np.uint8], float]]) -> list[PrunedFrame]:
-    """Play pictures to a camera's pruner, as the worker does."""
-    pruner = Pruner()
-    pruned = []
-    for pixels, pts_s in pictures:
-        grid = PatchGrid(pixels.shape[0] // TOKEN_PX, pixels.shape[1] // TOKEN_PX)
-        captured_at = datetime.fromtimestamp(pts_s, UTC)
-        one = pruner.prune(Frame("clip", pixels, grid, pts_s, captured_at))
-        pruner.sent(one)
-        pruned.append(one)
-    return pruned
-
-
 def show(progress: Iterable[Progress], *, what: str) -> None:
     """Print how a run goes, now and then."""
     clock = SystemClock()
@@ -188,7 +171,7 @@ def show(progress: Iterable[Progress], *, what: str) -> None:
 def _samples(order: Order, stage: Stage) -> Callable[[int], Sample]:
     if not order.data:
         return _rendered(order, mix=stage.mix, image_merge=stage.image_merge).sample
-    from worker.commands.media import Media
+    from worker.training_media import Media
 
     media = Media(max_tokens_per_frame=order.max_tokens_per_frame)
     conversations = list(_conversations(order, media))
@@ -215,14 +198,14 @@ def _numbered(
     """Give sample `index`: every epoch has every conversation once, in an order of its own."""
     epoch, place = divmod(index, len(conversations))
     order = np.random.default_rng((seed, epoch)).permutation(len(conversations))
-    return sample_of(conversations[int(order[place])], media=media, prune=prune, stage=stage)
+    return sample_of(conversations[int(order[place])], media=media, prune=prune_clip, stage=stage)
 
 
 def _rendered(order: Order, *, mix: Mapping[Kind, float], image_merge: int) -> Rendered:
     return Rendered(
         mix=mix,
         seed=order.seed + order.stage,
-        prune=prune,
+        prune=prune_clip,
         memo=ClipMemo(order.memo),
         num_scenes=order.num_scenes,
         image_merge=image_merge,

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from model.network import VideoLlama3
-from model.tokenizer import Tokenizer
 from model.training.nano import fresh
 from model.training.sample import Exchange, Sample
 from model.types import PrunedFrame
+from model.videollama3.network import VideoLlama3
+from model.videollama3.tokenizer import Tokenizer
 from tests.model.nano_model import nano, nano_tokenizer
 
 ROWS, COLS = 2, 3

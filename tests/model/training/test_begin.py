@@ -3,20 +3,20 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from model.checkpoint import load_model
-from model.tokenizer import Tokenizer
 from model.training.begin import VOCAB_SIZE, begin
 from model.training.memo import ClipMemo
 from model.training.recipe import HEADS_FILE, Plan, run_stage
 from model.training.rendered import Rendered
 from model.training.stages import NANO
-from worker.commands.train import prune
+from model.videollama3.checkpoint import load_model
+from model.videollama3.tokenizer import Tokenizer
+from pipeline.pruner import prune_clip
 
 
 def test_a_beginning_is_a_folder_that_the_stages_go_on_from(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     memo = ClipMemo(tmp_path / "clips")
-    rendered = Rendered(mix={"image": 1.0}, seed=0, prune=prune, memo=memo, num_scenes=1)
+    rendered = Rendered(mix={"image": 1.0}, seed=0, prune=prune_clip, memo=memo, num_scenes=1)
     plan = Plan(num_steps=1, batch_size=1, num_workers=0)
     [first] = begin(rendered, plan=plan, seed=0, out=tmp_path / "0", num_read=60)
     assert set(first.parts) == {"answers", "names", "pictures", "recents", "pasts", "drift"}

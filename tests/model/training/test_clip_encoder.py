@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.errors import InputError
-from model.patches import patchify
-from model.rope import patch_positions
+from model.layers.rope import patch_positions
 from model.training.clip_encoder import encode_clips, encode_rows, lay_out
 from model.types import PrunedFrame
+from model.videollama3.patches import patchify
 from tests.model.training.clips import clip, network
 
 

@@ -9,13 +9,13 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoProcessor, VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
-from model.checkpoint import expected_tensors, load_model
-from model.config import ModelConfig, TextConfig, VisionConfig
 from model.errors import CheckpointError
-from model.network import VideoLlama3
-from model.patches import patchify
 from model.training.folder import native_key, write_folder, write_tokenizer
 from model.training.nano import fresh
+from model.videollama3.checkpoint import expected_tensors, load_model
+from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
+from model.videollama3.network import VideoLlama3
+from model.videollama3.patches import patchify
 from tests.model.nano_model import NANO, nano, picture
 
 

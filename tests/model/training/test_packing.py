@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.patches import patchify
-from model.prompt import HEAD, frame_stamp, question_suffix
 from model.training.loss import answer_loss, answer_rows
 from model.training.packing import IGNORED, pack, write
 from model.training.sample import Exchange, Sample
+from model.videollama3.patches import patchify
+from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
 from tests.model.growing import logits_of
 from tests.model.training.clips import ASK, clip, network, sample, tokenizer
 

@@ -3,17 +3,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.scenes import Scene
 from model.training.memo import ClipMemo
 from model.training.rendered import Rendered, part_of
 from model.training.sample import Sample
 from model.training.samples import Asked, asked_of
-from model.training.scenes import Scene
 from model.training.stages import NANO, Kind, Stage
-from worker.commands.train import prune
+from pipeline.pruner import prune_clip
 
 
 def rendered(tmp_path: Path, kind: Kind = "video", *, seed: int = 0) -> Rendered:
-    return Rendered(mix={kind: 1.0}, seed=seed, prune=prune, memo=ClipMemo(tmp_path), num_scenes=3)
+    return Rendered(
+        mix={kind: 1.0}, seed=seed, prune=prune_clip, memo=ClipMemo(tmp_path), num_scenes=3
+    )
 
 
 def asked(sample: Sample) -> list[tuple[int, tuple[tuple[str, str], ...]]]:

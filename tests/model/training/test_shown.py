@@ -8,7 +8,7 @@ from model.training.conversation import Conversation, Pixels, Turn
 from model.training.sample import Sample
 from model.training.shown import sample_of
 from model.training.stages import NANO, PAPER
-from worker.commands.train import prune
+from pipeline.pruner import prune_clip
 
 STILL = np.full((56, 84, 3), 90, dtype=np.uint8)
 
@@ -39,7 +39,7 @@ def conversation(**changes: object) -> Conversation:
 
 
 def sample(one: Conversation, *, number: int = 4) -> Sample:
-    return sample_of(one, media=Frames(), prune=prune, stage=NANO[number - 1])
+    return sample_of(one, media=Frames(), prune=prune_clip, stage=NANO[number - 1])
 
 
 def test_a_video_is_pruned_from_stage_three_on() -> None:
@@ -69,7 +69,7 @@ def test_a_stream_that_is_asked_before_it_begins_is_refused() -> None:
 
 def test_pictures_take_the_stages_merge_size() -> None:
     one = conversation(video=None, images=(Path("a.png"), Path("b.png")))
-    shown = sample_of(one, media=Frames(), prune=prune, stage=PAPER[0])
+    shown = sample_of(one, media=Frames(), prune=prune_clip, stage=PAPER[0])
     assert (shown.media, shown.merge_size, len(shown.frames)) == ("images", 1, 2)
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from model.network import VideoLlama3
 from model.training.nano import fresh, nano_config
 from model.training.stages import NANO, PAPER, PARTS, Stage, parameter_groups
+from model.videollama3.network import VideoLlama3
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,12 @@ from transformers import (
     VideoLlama3ForConditionalGeneration,
 )
 
-from model.checkpoint import load_model
 from model.errors import CheckpointError
-from model.patches import patchify
-from model.tokenizer import Tokenizer as VigilTokenizer
 from model.training.folder import native_key, write_tokenizer
 from model.training.start import start_from
+from model.videollama3.checkpoint import load_model
+from model.videollama3.patches import patchify
+from model.videollama3.tokenizer import Tokenizer as VigilTokenizer
 from tests.model.nano_model import NANO, picture
 
 TOWER: dict[str, Any] = {

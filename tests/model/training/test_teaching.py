@@ -11,13 +11,15 @@ from model.training.packing import pack
 from model.training.rendered import Rendered
 from model.training.samples import Asked, asked_of
 from model.training.teaching import Pupil
+from pipeline.pruner import prune_clip
 from tests.model.training.clips import network, sample, small, tokenizer
-from worker.commands.train import prune
 
 
 @pytest.fixture
 def rendered(tmp_path: Path) -> Rendered:
-    return Rendered(mix={"video": 1.0}, seed=0, prune=prune, memo=ClipMemo(tmp_path), num_scenes=2)
+    return Rendered(
+        mix={"video": 1.0}, seed=0, prune=prune_clip, memo=ClipMemo(tmp_path), num_scenes=2
+    )
 
 
 def test_what_is_not_rendered_is_taught_by_its_answers_alone() -> None:

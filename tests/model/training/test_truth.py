@@ -3,9 +3,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from model.scenes import Scene
+from model.scenes.witness import Witness
 from model.training.samples import picture
-from model.training.scenes import Scene
-from model.training.scenes.witness import Witness
 from model.training.truth import (
     NAMES,
     PAST_FLAGS,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from model.patches import pin_grid
 from model.types import PatchGrid
+from model.videollama3.patches import pin_grid
 from pipeline.errors import FrameError
 from pipeline.sources.image import MAX_PIXELS, DecodedImage, decode_image
 

@@ -17,7 +17,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from PIL import Image
 
-from model.patches import pin_grid
+from model.videollama3.patches import pin_grid
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, SourceError
 from pipeline.sources.base import FrameSource

@@ -1,0 +1,1 @@
+"""The incremental engine: streams, contexts and asking."""

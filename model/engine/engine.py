@@ -1,0 +1,393 @@
+"""The engine: frames of many streams in, answers about their windows out.
+
+A tick is two calls: `append`, in which what changed goes through the encoder and on to the
+contexts, and `ask`, in which questions are put after them. Each is a packed pass over all streams
+that are due. Not safe for use by two threads.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+
+from model.engine.answers import Respondent
+from model.engine.append import Seen, grow
+from model.engine.frame_part import check_frame
+from model.engine.kv_cache import PagePool
+from model.engine.memory import Budget, bytes_per_stream
+from model.engine.rolling_context import Context, RollingContext
+from model.engine.stream_encoder import FrameTokens, StreamEncoder, VisionMode
+from model.errors import DeviceMemoryError, InputError
+from model.layers.backends import prove
+from model.layers.to_device import there
+from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
+from model.videollama3.checkpoint import load_model, locate
+from model.videollama3.network import VideoLlama3
+from model.videollama3.tokenizer import Tokenizer
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+DEFAULT_MAX_DRIFT = 0.05
+
+T = TypeVar("T")
+
+
+class Engine:
+    """VideoLLaMA3 over the rolling windows of many streams."""
+
+    def __init__(  # noqa: PLR0913, one knob each
+        self,
+        model: VideoLlama3,
+        tokenizer: Tokenizer,
+        *,
+        model_name: str,
+        window_s: float,
+        max_context_tokens: int,
+        max_caption_tokens: int,
+        max_answer_tokens: int,
+        vision: VisionMode = "delta",
+        audit_share: float = 0.0,
+        max_drift: float = DEFAULT_MAX_DRIFT,
+        memory_budget_bytes: int | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            model: the networks, with their weights.
+            tokenizer: of the same checkpoint.
+            model_name: what to call it in messages.
+            window_s: a question sees between half of this and all of it.
+            max_context_tokens: text and visual tokens a window may hold; a busy one is cut short.
+            max_caption_tokens: a caption ends here at the latest.
+            max_answer_tokens: and a free text here.
+            vision: what of a frame goes through the encoder.
+            audit_share: share of the frames encoded in part that are encoded whole too.
+            max_drift: cosine distance beyond which such a frame replaces its stream's cache.
+            memory_budget_bytes: what weights, caches and contexts may take together; None for no
+                bound.
+
+        Raises:
+            InputError: a limit is not positive, or the model has too few positions for them.
+            CheckpointError: the tokenizer is not fit for reading answers.
+        """
+        limits = (window_s, max_context_tokens, max_caption_tokens, max_answer_tokens)
+        if min(limits) <= 0:
+            raise InputError(
+                "engine: expected positive window_s, max_context_tokens, max_caption_tokens and "
+                f"max_answer_tokens, got {', '.join(map(str, limits))}"
+            )
+        max_positions = model.config.text.max_positions
+        needed = max_context_tokens + max(max_caption_tokens, max_answer_tokens)
+        if needed >= max_positions:
+            raise InputError(
+                "max_context_tokens: expected room for a question and its answer within the "
+                f"model's {max_positions} positions, got {max_context_tokens}"
+            )
+        self.model_name = model_name
+        self._model = model.join()
+        self._tokenizer = tokenizer
+        self._window_s = window_s
+        self._max_context_tokens = max_context_tokens
+        self._respondent = Respondent(
+            model,
+            tokenizer,
+            max_caption_tokens=max_caption_tokens,
+            max_answer_tokens=max_answer_tokens,
+        )
+        self._encoder = StreamEncoder(
+            model, mode=vision, audit_share=audit_share, max_drift=max_drift
+        )
+        self._pool = PagePool(model.config.text, dtype=model.dtype, device=model.device)
+        self._weight_bytes = sum(weight.nbytes for weight in model.parameters())
+        self._budget = Budget(memory_budget_bytes, fixed_bytes=self._weight_bytes)
+        self._streams: dict[str, RollingContext] = {}
+        self._grids: dict[str, PatchGrid] = {}
+        self._num_out_of_memory = 0
+        self._num_shed = 0
+
+    @classmethod
+    def load(  # noqa: PLR0913, one knob each
+        cls,
+        path: str,
+        *,
+        device: str,
+        dtype: str,
+        window_s: float,
+        max_context_tokens: int,
+        max_caption_tokens: int,
+        max_answer_tokens: int,
+        vision: VisionMode = "delta",
+        audit_share: float = 0.01,
+        max_drift: float = DEFAULT_MAX_DRIFT,
+        memory_budget_bytes: int | None = None,
+    ) -> Self:
+        """Load a checkpoint of either family and prove its attention backend.
+
+        `path` is a local folder or a repository on the Hugging Face hub; `device` `cpu`, `cuda` or
+        `cuda:1`; `dtype` `bfloat16`, `float16` or `float32`; the rest are the constructor's.
+
+        Raises:
+            CheckpointError: the folder is not a whole VideoLLaMA3 checkpoint.
+            BackendError: attention on this device is not what the formula says.
+            InputError: a device, dtype or limit cannot be had.
+        """
+        target = _device(device)
+        if dtype not in DTYPES:
+            raise InputError(f"dtype: expected one of {', '.join(DTYPES)}; got {dtype}")
+        folder = locate(path)
+        tokenizer = Tokenizer.load(folder)
+        model = load_model(folder, device=target, dtype=DTYPES[dtype])
+        prove(model.language.backend, device=target, dtype=model.dtype)
+        return cls(
+            model,
+            tokenizer,
+            model_name=folder.resolve().name if Path(path).is_dir() else path,
+            window_s=window_s,
+            max_context_tokens=max_context_tokens,
+            max_caption_tokens=max_caption_tokens,
+            max_answer_tokens=max_answer_tokens,
+            vision=vision,
+            audit_share=audit_share,
+            max_drift=max_drift,
+            memory_budget_bytes=memory_budget_bytes,
+        )
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the model runs on the CPU."""
+        return self._model.device.type == "cpu"
+
+    @property
+    def stats(self) -> EngineStats:
+        """What is held, and what has become of it."""
+        backend = self._model.language.backend
+        drift = self._encoder.drift
+        return EngineStats(
+            num_streams=len(self._streams),
+            weight_bytes=self._weight_bytes,
+            vision_cache_bytes=self._encoder.num_bytes,
+            context_bytes=self._pool.num_bytes,
+            budget_bytes=self._budget.total_bytes,
+            drift=drift.cosine_distance if drift else None,
+            num_audits=self._encoder.num_audits,
+            num_forced_refreshes=self._encoder.num_forced_refreshes,
+            num_out_of_memory=self._num_out_of_memory,
+            num_shed=self._num_shed,
+            attention_backend=f"{backend.name} ({backend.reason})",
+        )
+
+    def bytes_of(self, stream_id: str) -> int:
+        """Device memory that one stream holds: its pages and its vision cache."""
+        stream = self._streams.get(stream_id)
+        return (stream.num_bytes if stream else 0) + self._encoder.bytes_of(stream_id)
+
+    def admit(self, stream_id: str, grid: PatchGrid) -> None:
+        """Set memory aside for all that a stream may come to hold; `append` does so by itself.
+
+        Raises:
+            AdmissionError: the budget has too little left; nothing has changed.
+        """
+        num_bytes = bytes_per_stream(
+            self._model.config,
+            grid,
+            max_context_tokens=self._pool.whole_pages(self._max_context_tokens),
+            dtype=self._model.dtype,
+            has_vision_cache=self._encoder.mode == "delta",
+        )
+        self._budget.admit(stream_id, num_bytes)
+
+    @torch.inference_mode()
+    def append(self, frames: Sequence[PrunedFrame]) -> None:
+        """Show frames, of any number of streams, in the order given.
+
+        A stream's first frame, a refresh, and the first after a jump back in time are seen whole,
+        whatever their mask. When this raises, every stream is as it was before.
+
+        Raises:
+            InputError: a frame is malformed, or changes its stream's grid without being a refresh.
+            AdmissionError: a stream is new, or on a larger grid, and the budget has no room for it.
+            DeviceMemoryError: the device has no room for the pass, even after younger contexts
+                were given up.
+        """
+        self._check(frames)
+        for frame in frames:
+            if self._grids.get(frame.stream_id) != frame.grid:
+                self.admit(frame.stream_id, frame.grid)
+        self._sparing(lambda: self._append(frames))
+
+    def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
+        """Answer questions, each about the window of its stream; none changes another's answer.
+
+        Args:
+            asks: stream id and question.
+
+        Returns:
+            One answer for each, in order.
+
+        Raises:
+            InputError: a stream has shown no frame, or a question cannot be put; none is answered.
+            DeviceMemoryError: the device has no room for the pass.
+        """
+        put = [(question, self._context(stream_id)) for stream_id, question in asks]
+        return self._sparing(lambda: self._respondent.answer(self._pool, put))
+
+    def window(self, stream_id: str) -> Window | None:
+        """Give the stretch of a stream that a question sees; None where it has shown no frame."""
+        stream = self._streams.get(stream_id)
+        return stream.window if stream else None
+
+    def reset(self, stream_id: str) -> None:
+        """Forget what a stream has shown; its next frame starts anew."""
+        if stream_id in self._streams:
+            self._streams[stream_id].reset()
+        self._encoder.reset(stream_id)
+        self._grids.pop(stream_id, None)
+
+    def remove(self, stream_id: str) -> None:
+        """Forget a stream and free what it holds."""
+        self.reset(stream_id)
+        self._streams.pop(stream_id, None)
+        self._encoder.remove(stream_id)
+        self._budget.release(stream_id)
+
+    def _append(self, frames: Sequence[PrunedFrame]) -> None:
+        """Encode what changed, and let the contexts read it; all of it or nothing."""
+        with self._all_or_nothing({frame.stream_id for frame in frames}):
+            shown: list[PrunedFrame] = []
+            whole: list[bool] = []
+            for frame in frames:
+                if self._is_shown(frame):
+                    whole.append(self._show(frame, index=len(shown)))
+                    shown.append(frame)
+            encoded = self._encoder.encode(shown, whole)
+            seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
+            streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in shown)]
+            contexts = [context for stream in streams for context in stream.contexts]
+            grow(self._model, self._pool, contexts, seen)
+            self._grids.update({frame.stream_id: frame.grid for frame in shown})
+
+    def _show(self, frame: PrunedFrame, *, index: int) -> bool:
+        """Tell a stream's contexts of a frame; say whether it must be encoded whole."""
+        num_tokens = frame.grid.num_tokens
+        return self._streams[frame.stream_id].show(
+            index,
+            num_kept=num_tokens if frame.is_refresh else frame.num_kept,
+            num_tokens=num_tokens,
+            pts_s=frame.pts_s,
+        )
+
+    def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> Seen:
+        """Sort out what of a frame goes to contexts it opens, and what to the others."""
+        if not encoded.is_whole:
+            return Seen(whole=None, kept=encoded.features)
+        if frame.is_refresh:
+            return Seen(whole=encoded.features, kept=encoded.features)
+        # The mask is on the host already: as indices it selects without a wait.
+        kept = there(np.flatnonzero(frame.keep_mask), self._model.device)
+        return Seen(whole=encoded.features, kept=encoded.features[kept])
+
+    @contextmanager
+    def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:
+        """Take back what the block did to streams if it fails."""
+        new = stream_ids - self._streams.keys()
+        for stream_id in new:
+            self._streams[stream_id] = RollingContext(
+                self._pool,
+                self._tokenizer,
+                window_s=self._window_s,
+                max_context_tokens=self._max_context_tokens,
+            )
+        try:
+            with ExitStack() as undo:
+                undo.enter_context(self._encoder.all_or_nothing())
+                for stream_id in stream_ids:
+                    undo.enter_context(self._streams[stream_id].all_or_nothing())
+                yield
+        except BaseException:
+            for stream_id in new:
+                del self._streams[stream_id]
+            raise
+
+    def _sparing(self, work: Callable[[], T]) -> T:
+        """Do work that leaves no trace when it fails; where memory runs out shed, and do it again.
+
+        Raises:
+            DeviceMemoryError: it ran out again.
+        """
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            self._num_out_of_memory += 1
+        self._shed()
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            self._num_out_of_memory += 1
+            raise DeviceMemoryError(
+                f"{self._model.device}: expected room for a pass over {len(self._streams)} "
+                f"streams, got none with {self._pool.num_bytes} bytes of contexts held"
+            ) from exc
+
+    def _shed(self) -> None:
+        """Give up every younger context; questions see what they saw, for half a window."""
+        self._num_shed += sum(stream.shed() for stream in self._streams.values())
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _context(self, stream_id: str) -> Context:
+        stream = self._streams.get(stream_id)
+        context = stream.elder if stream else None
+        if context is None:
+            raise InputError(f"stream {stream_id}: expected a frame before a question, got none")
+        return context
+
+    def _is_shown(self, frame: PrunedFrame) -> bool:
+        """Tell whether a frame has anything to show: one that keeps nothing costs nothing."""
+        window = self.window(frame.stream_id)
+        return (
+            window is None
+            or frame.is_refresh
+            or frame.num_kept > 0
+            or (frame.stale_mask is not None and bool(frame.stale_mask.any()))
+            or frame.pts_s < window.end_pts_s
+        )
+
+    def _check(self, frames: Sequence[PrunedFrame]) -> None:
+        """Refuse a batch with a frame that cannot be shown."""
+        grids = dict(self._grids)
+        for frame in frames:
+            check_frame(frame)
+            pinned = grids.get(frame.stream_id)
+            if pinned and frame.grid != pinned and not frame.is_refresh:
+                raise InputError(
+                    f"stream {frame.stream_id}: expected a refresh where the grid changes from "
+                    f"{pinned.rows}x{pinned.cols} to {frame.grid.rows}x{frame.grid.cols} tokens"
+                )
+            grids[frame.stream_id] = frame.grid
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory from other faults; on the CPU PyTorch has no exception of its own."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+
+
+def _device(name: str) -> torch.device:
+    """Give the device of that name, where the machine has it."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as exc:
+        raise InputError(f"device: expected cpu or cuda, got {name}") from exc
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"device: expected one this machine has, got {name}, and CUDA is not there"
+        )
+    return device

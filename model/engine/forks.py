@@ -1,0 +1,151 @@
+"""Words put after contexts, many at once, and thrown away: questions, options, answers.
+
+All branches of all cameras go through the decoder in one packed pass; those that are to be decoded
+go on one token at a time, each step one pass again. A context is read and never written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+
+import torch
+from torch import Tensor
+
+from model.engine.cascade import Prefill, Prefixes, Tails
+from model.engine.decoding import Capture, Decoding, capture_on
+from model.engine.kv_cache import KVSequence, PagePool
+from model.errors import InputError
+from model.layers.to_device import there
+from model.videollama3.network import VideoLlama3
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Words after a context.
+
+    Attributes:
+        ids: the tokens, one at least.
+        num_scored: of so many of the last ones it is wanted what follows them.
+        max_new_tokens: it may be decoded so far; 0 where nothing is.
+    """
+
+    ids: tuple[int, ...]
+    num_scored: int = 1
+    max_new_tokens: int = 0
+
+
+class Forks:
+    """Branches of any number of contexts; the contexts must stay as they are meanwhile."""
+
+    def __init__(
+        self,
+        model: VideoLlama3,
+        pool: PagePool,
+        branches: Sequence[tuple[KVSequence, Branch]],
+        *,
+        capture: Capture | None = None,
+    ) -> None:
+        """Take the branches, each with the context it goes on from; neither is empty.
+
+        Args:
+            model: the decoder is run.
+            pool: where the contexts lie.
+            branches: each with its context.
+            capture: how steps are captured; by default as the device allows.
+
+        Raises:
+            InputError: a branch would pass the model's positions.
+        """
+        for sequence, branch in branches:
+            length = sequence.length + len(branch.ids) + branch.max_new_tokens
+            if length > pool.max_positions:
+                raise InputError(
+                    f"fork: expected at most {pool.max_positions} tokens with its context, "
+                    f"got {length}"
+                )
+        self._model = model
+        self._pool = pool
+        self._branches = [branch for _, branch in branches]
+        # The branches of one context lie side by side, in the order they came.
+        sequences = {id(sequence): sequence for sequence, _ in branches}
+        family_of = {key: family for family, key in enumerate(sequences)}
+        self._families = [family_of[id(sequence)] for sequence, _ in branches]
+        self._order = sorted(range(len(branches)), key=self._families.__getitem__)
+        self._going = [n for n in self._order if branches[n][1].max_new_tokens]
+        self._prefixes = Prefixes(pool, list(sequences.values()), is_kept=bool(self._going))
+        self._capture = capture or capture_on(model.device)
+        self._tails: Tails | None = None
+        self._decoding: Decoding | None = None
+
+    @torch.inference_mode()
+    def prefill(self) -> list[Tensor]:
+        """Put every branch's words, in one pass.
+
+        Returns:
+            For each branch, in the order given, (num_scored, V) float32 logits of what follows its
+            last tokens.
+        """
+        language, device = self._model.language, self._model.device
+        laid_out = [self._branches[n] for n in self._order]
+        ends = accumulate(len(branch.ids) for branch in laid_out)
+        rows = {
+            n: range(end - len(self._branches[n].ids), end)
+            for n, end in zip(self._order, ends, strict=True)
+        }
+        self._tails = self._new_tails(rows)
+        families = [
+            [self._branches[n] for n in members]
+            for _, members in groupby(self._order, key=self._families.__getitem__)
+        ]
+        attend = Prefill(
+            self._prefixes,
+            [[len(branch.ids) for branch in members] for members in families],
+            backend=language.backend,
+            store=self._tails.store if self._tails else _forget,
+            num_wanted=[[branch.num_scored for branch in members] for members in families],
+        )
+        ids = there([token for branch in laid_out for token in branch.ids], device)
+        scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
+        wanted = there(scored, device)
+        hidden = language.forward(
+            language.embed(ids), attend.positions, attend=attend, wanted=wanted
+        )
+        logits = torch.split(language.logits(hidden), [branch.num_scored for branch in laid_out])
+        in_order = dict(zip(self._order, logits, strict=True))
+        return [in_order[n] for n in range(len(in_order))]
+
+    @torch.inference_mode()
+    def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:
+        """Put one more token at the end of some branches, in one pass; the others are over.
+
+        Args:
+            tokens: branch, by its place in the order given -> token. Each was in the last step.
+
+        Returns:
+            For each of them the likeliest token that follows and the (V,) float32 logits.
+        """
+        if self._tails is None:
+            raise RuntimeError("expected a prefill before a step")
+        if self._decoding is None:
+            self._decoding = Decoding(
+                self._model,
+                self._prefixes,
+                self._tails,
+                families=[self._families[n] for n in self._going],
+                capture=self._capture,
+            )
+        places = {n: place for place, n in enumerate(self._going)}
+        follows = self._decoding.step({places[n]: token for n, token in tokens.items()})
+        return {n: follows[places[n]] for n in tokens}
+
+    def _new_tails(self, rows: Mapping[int, range]) -> Tails | None:
+        """Make room for the branches that are to be decoded."""
+        if not self._going:
+            return None
+        going = [self._branches[n] for n in self._going]
+        max_tokens = max(len(branch.ids) + branch.max_new_tokens for branch in going)
+        return Tails(self._pool, [rows[n] for n in self._going], max_tokens=max_tokens)
+
+
+def _forget(layer: int, keys: Tensor, values: Tensor) -> None:
+    """Keep nothing: no branch goes on."""

@@ -1,0 +1,182 @@
+"""The keys and values of many growing sequences, in pages of one pool.
+
+A sequence takes pages as it grows and gives them back when it is released, so that what one camera
+retires the next one uses: after the first window the pool asks the device for nothing more.
+"""
+
+import torch
+from torch import Tensor
+
+from model.errors import InputError
+from model.videollama3.config import TextConfig
+
+PAGE_TOKENS = 256
+
+
+class PagePool:
+    """Post-RoPE keys and values of every decoder layer, in pages that sequences share out.
+
+    Attributes:
+        page_tokens: tokens of a page.
+        page_bytes: bytes of a page, all layers.
+        max_positions: tokens of the longest sequence the model takes.
+        device: where the pages lie.
+    """
+
+    def __init__(
+        self,
+        config: TextConfig,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        page_tokens: int = PAGE_TOKENS,
+    ) -> None:
+        """Begin without memory; pages hold `page_tokens` tokens each."""
+        self.page_tokens = page_tokens
+        self.max_positions = config.max_positions
+        self.device = torch.device(device)
+        shape = (0, config.num_kv_heads, config.head_dim)
+        # (num_pages * page_tokens, num_kv_heads, head_dim) for each layer.
+        self._keys = [
+            torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_layers)
+        ]
+        self._values = [torch.empty_like(keys) for keys in self._keys]
+        self._free: list[int] = []
+        self._num_pages = 0
+        row = config.num_kv_heads * config.head_dim * dtype.itemsize
+        self.page_bytes = 2 * row * page_tokens * config.num_layers
+
+    @property
+    def num_layers(self) -> int:
+        """Layers that each token has keys and values of."""
+        return len(self._keys)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes allocated, all layers."""
+        return sum(slab.nbytes for slab in (*self._keys, *self._values))
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the pages that sequences hold."""
+        return (self._num_pages - len(self._free)) * self.page_bytes
+
+    def whole_pages(self, num_tokens: int) -> int:
+        """Round a number of tokens up to pages."""
+        return -(-num_tokens // self.page_tokens) * self.page_tokens
+
+    def take(self, num_pages: int) -> list[int]:
+        """Give out pages, asking the device for more where none is free.
+
+        Raises:
+            torch.OutOfMemoryError, MemoryError: the device has no more; nothing is given out.
+        """
+        if num_pages > len(self._free):
+            self._grow(self._num_pages + max(num_pages - len(self._free), self._num_pages // 8))
+        taken = self._free[len(self._free) - num_pages :]
+        del self._free[len(self._free) - num_pages :]
+        return taken
+
+    def give_back(self, pages: list[int]) -> None:
+        """Take back pages; what they hold is lost."""
+        self._free.extend(pages)
+
+    def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Put rows (N, num_kv_heads, head_dim) at slots (N,) int64."""
+        self._keys[layer].index_copy_(0, slots, keys)
+        self._values[layer].index_copy_(0, slots, values)
+
+    def read(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Copy out keys and values at slots (N,) int64: (N, num_kv_heads, head_dim) each."""
+        keys, values = self._keys[layer], self._values[layer]
+        return keys.index_select(0, slots), values.index_select(0, slots)
+
+    def new_tails(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
+        """Make keys and values of its kind outside the pool, of zeros, for each layer.
+
+        Returns:
+            (num_branches, num_kv_heads, num_tokens, head_dim) each: a head's tokens lie together.
+        """
+        tails = []
+        for keys, values in zip(self._keys, self._values, strict=True):
+            shape = (num_branches, keys.shape[1], num_tokens, keys.shape[2])
+            tails.append((keys.new_zeros(shape), values.new_zeros(shape)))
+        return tails
+
+    def _grow(self, num_pages: int) -> None:
+        """Make room for so many pages in all.
+
+        One layer at a time, so that growing needs one spare slab and not a second cache. The
+        pages count once every layer has them; a growth that fails half way is gone on with later.
+        """
+        num_tokens = num_pages * self.page_tokens
+        for slabs in (self._keys, self._values):
+            for layer, old in enumerate(slabs):
+                if old.shape[0] < num_tokens:
+                    slabs[layer] = old.new_empty((num_tokens, *old.shape[1:]))
+                    slabs[layer][: old.shape[0]] = old
+        self._free.extend(range(num_pages - 1, self._num_pages - 1, -1))
+        self._num_pages = num_pages
+
+
+class KVSequence:
+    """One growing run of tokens in a pool: which pages it has, and how many tokens they hold.
+
+    A pass calls `reserve`, writes at the `slots` past `length`, and calls `advance` at its end: a
+    pass that fails half way leaves the sequence as it was.
+    """
+
+    def __init__(self, pool: PagePool) -> None:
+        self._pool = pool
+        self._pages: list[int] = []
+        self._length = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens held."""
+        return self._length
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of its pages, all layers."""
+        return len(self._pages) * self._pool.page_bytes
+
+    def reserve(self, num_tokens: int) -> None:
+        """Take pages for so many more tokens.
+
+        Raises:
+            InputError: the sequence would pass the model's positions.
+            torch.OutOfMemoryError, MemoryError: the device has no more pages.
+        """
+        end = self._length + num_tokens
+        if end > self._pool.max_positions:
+            raise InputError(
+                f"sequence: expected at most {self._pool.max_positions} tokens, got {end}"
+            )
+        num_missing = -(-end // self._pool.page_tokens) - len(self._pages)
+        if num_missing > 0:
+            self._pages += self._pool.take(num_missing)
+
+    def slots(self, start: int, end: int) -> Tensor:
+        """Say where tokens `start` to `end` lie in the pool: (end - start,) int64, on the host."""
+        size = self._pool.page_tokens
+        tokens = torch.arange(start, end)
+        pages = torch.tensor(self._pages, dtype=torch.int64)
+        return pages[tokens // size] * size + tokens % size
+
+    def advance(self, num_tokens: int) -> None:
+        """Count the rows that every layer has written."""
+        self._length += num_tokens
+
+    def truncate(self, length: int) -> None:
+        """Forget every token from `length` on, and give back the pages that empties.
+
+        Raises:
+            InputError: `length` is not within what is held.
+        """
+        if not 0 <= length <= self._length:
+            raise InputError(f"truncate: expected 0 to {self._length} tokens, got {length}")
+        self._length = length
+        num_pages = -(-length // self._pool.page_tokens)
+        self._pool.give_back(self._pages[num_pages:])
+        del self._pages[num_pages:]

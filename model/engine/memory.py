@@ -1,0 +1,91 @@
+"""Device memory: what a stream may come to hold, and whether another fits."""
+
+import torch
+
+from model.engine.frame_part import PATCHES
+from model.engine.kv_cache import PAGE_TOKENS
+from model.engine.vision_cache import patch_bytes
+from model.errors import AdmissionError
+from model.types import PatchGrid
+from model.videollama3.config import ModelConfig, TextConfig
+
+NUM_CONTEXTS = 2
+"""Of a stream. After a quiet half window both can come to be as long as they may."""
+
+
+def token_bytes(config: TextConfig, dtype: torch.dtype) -> int:
+    """Bytes that one token takes in a context: keys and values of every layer."""
+    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
+
+
+def bytes_per_stream(
+    config: ModelConfig,
+    grid: PatchGrid,
+    *,
+    max_context_tokens: int,
+    dtype: torch.dtype,
+    has_vision_cache: bool = True,
+) -> int:
+    """Bytes that a stream holds at worst: its vision cache and its two contexts, in pages.
+
+    Args:
+        config: of the model.
+        grid: of the stream's frames.
+        max_context_tokens: text and visual tokens one context may hold.
+        dtype: what keys and values are kept in.
+        has_vision_cache: False where whole or isolated frames are encoded.
+    """
+    num_patches = grid.num_tokens * PATCHES if has_vision_cache else 0
+    vision_bytes = num_patches * patch_bytes(config.vision, dtype)
+    num_pages = -(-max_context_tokens // PAGE_TOKENS)
+    context_bytes = num_pages * PAGE_TOKENS * token_bytes(config.text, dtype)
+    return vision_bytes + NUM_CONTEXTS * context_bytes
+
+
+class Budget:
+    """A number of bytes, shared out to streams before they come."""
+
+    def __init__(self, total_bytes: int | None, *, fixed_bytes: int = 0) -> None:
+        """Start with no stream.
+
+        Args:
+            total_bytes: all there is; None for no limit.
+            fixed_bytes: of that, what weights and passes take.
+        """
+        self.total_bytes = total_bytes
+        self._fixed_bytes = fixed_bytes
+        self._streams: dict[str, int] = {}
+
+    @property
+    def granted_bytes(self) -> int:
+        """What streams may come to hold."""
+        return sum(self._streams.values())
+
+    @property
+    def left_bytes(self) -> int | None:
+        """What further streams can have; None for no limit."""
+        if self.total_bytes is None:
+            return None
+        return max(0, self.total_bytes - self._fixed_bytes - self.granted_bytes)
+
+    def admit(self, stream_id: str, num_bytes: int) -> None:
+        """Grant a stream so much, instead of what it was granted before.
+
+        Raises:
+            AdmissionError: that is more than is left; nothing has changed.
+        """
+        if self.total_bytes is not None:
+            others = self.granted_bytes - self._streams.get(stream_id, 0)
+            left_bytes = max(0, self.total_bytes - self._fixed_bytes - others)
+            if num_bytes > left_bytes:
+                raise AdmissionError(
+                    f"stream {stream_id}: expected at most {left_bytes} bytes, which is what the "
+                    f"memory budget of {self.total_bytes} has left; it may need {num_bytes}",
+                    needed_bytes=num_bytes,
+                    left_bytes=left_bytes,
+                )
+        self._streams[stream_id] = num_bytes
+
+    def release(self, stream_id: str) -> None:
+        """Take back what a stream was granted."""
+        self._streams.pop(stream_id, None)

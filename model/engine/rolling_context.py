@@ -1,0 +1,261 @@
+"""What the model has seen of one stream: a prompt that only grows, and the pair that rolls.
+
+A context is the prompt's head and then frames in time order, held as keys and values. It only ever
+grows, so what it holds is the exact causal prefix of the prompt one would write out. Nothing is
+evicted: a younger context takes over instead, so a question sees between half a window and a whole
+one, with positions and time stamps as in training.
+
+Frames are shown first and read later, those of all streams in one pass (`append.grow`): what is
+shown decides which frames are to be encoded whole.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from model.engine.kv_cache import KVSequence, PagePool
+from model.errors import InputError
+from model.types import Window
+from model.videollama3.prompt import HEAD, frame_stamp
+from model.videollama3.tokenizer import Tokenizer
+
+SHED_REST = 1 / 4  # of a window: for so long no younger context is begun after one was given up
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A frame that a context has been shown and not read yet.
+
+    Attributes:
+        stamp_ids: the tokens before its own.
+        frame: which frame of the batch.
+        is_whole: all of its tokens, not those kept alone.
+        num_tokens: how many of them that is.
+    """
+
+    stamp_ids: tuple[int, ...]
+    frame: int
+    is_whole: bool
+    num_tokens: int
+
+
+class Mark(NamedTuple):
+    """A moment in a context's life that it can be taken back to."""
+
+    length: int
+    window: Window
+
+
+class Context:
+    """A prompt that grows frame by frame, held as keys and values.
+
+    Attributes:
+        sequence: the keys and values.
+        unread: what has been shown since the last pass.
+    """
+
+    def __init__(self, pool: PagePool, tokenizer: Tokenizer, *, start_pts_s: float) -> None:
+        self.sequence = KVSequence(pool)
+        self.unread: list[Piece] = []
+        self._tokenizer = tokenizer
+        self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)
+
+    @property
+    def window(self) -> Window:
+        """The stretch of stream shown."""
+        return self._window
+
+    @property
+    def length(self) -> int:
+        """Tokens shown, those of the text among them."""
+        unread = sum(len(piece.stamp_ids) + piece.num_tokens for piece in self.unread)
+        return self.sequence.length + unread
+
+    def length_with(self, num_tokens: int, *, pts_s: float) -> int:
+        """Tokens it would hold after a frame of `num_tokens` at `pts_s`."""
+        return self.length + len(self._stamp_ids(pts_s)) + num_tokens
+
+    def show(self, frame: int, *, num_tokens: int, is_whole: bool, pts_s: float) -> None:
+        """Put a frame at the end, to be read in the next pass.
+
+        Args:
+            frame: which frame of the batch.
+            num_tokens: visual tokens it brings.
+            is_whole: they are all there are.
+            pts_s: stream time of the frame, not before the last one's.
+        """
+        self.unread.append(Piece(tuple(self._stamp_ids(pts_s)), frame, is_whole, num_tokens))
+        self._window = replace(
+            self._window,
+            end_pts_s=pts_s,
+            num_frames=self._window.num_frames + 1,
+            num_tokens=self._window.num_tokens + num_tokens,
+        )
+
+    def mark(self) -> Mark:
+        """Remember this moment; nothing may be unread."""
+        return Mark(self.sequence.length, self._window)
+
+    def rewind(self, mark: Mark) -> None:
+        """Forget everything after `mark`."""
+        self.unread.clear()
+        self.sequence.truncate(mark.length)
+        self._window = mark.window
+
+    def release(self) -> None:
+        """Give its memory back; it is not used again."""
+        self.unread.clear()
+        self.sequence.truncate(0)
+
+    def _stamp_ids(self, pts_s: float) -> list[int]:
+        """Encode what stands before the next frame's tokens."""
+        is_first = self._window.num_frames == 0
+        stamp = frame_stamp(pts_s - self._window.start_pts_s, is_first=is_first)
+        return self._tokenizer.encode(HEAD + stamp if is_first else stamp)
+
+
+class RollingContext:
+    """The contexts of one stream: an elder, which is asked, and a younger that will take over.
+
+    The younger starts when the elder has lived half a window or used half its tokens; both see
+    every frame from there. The elder retires after a whole window, or when it is full.
+    """
+
+    def __init__(
+        self,
+        pool: PagePool,
+        tokenizer: Tokenizer,
+        *,
+        window_s: float,
+        max_context_tokens: int,
+    ) -> None:
+        self._pool = pool
+        self._tokenizer = tokenizer
+        self._window_s = window_s
+        self._max_context_tokens = max_context_tokens
+        self._elder: Context | None = None
+        self._younger: Context | None = None
+        self._younger_from_s = float("-inf")
+
+    @property
+    def elder(self) -> Context | None:
+        """The context to ask; None before the first frame."""
+        return self._elder
+
+    @property
+    def window(self) -> Window | None:
+        """The stretch of stream a question sees; None before the first frame."""
+        return self._elder.window if self._elder else None
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """The elder and the younger, as far as there are such."""
+        return tuple(context for context in (self._elder, self._younger) if context)
+
+    @property
+    def num_bytes(self) -> int:
+        """Device memory of the pages held."""
+        return sum(context.sequence.num_bytes for context in self.contexts)
+
+    def reset(self) -> None:
+        """Forget everything seen."""
+        for context in self.contexts:
+            context.release()
+        self._begin_anew()
+
+    def shed(self) -> bool:
+        """Give up the younger context, where there is one, and begin none for a while."""
+        if self._elder is None or self._younger is None:
+            return False
+        self._younger.release()
+        self._younger = None
+        self._younger_from_s = self._elder.window.end_pts_s + self._window_s * SHED_REST
+        return True
+
+    def show(self, frame: int, *, num_kept: int, num_tokens: int, pts_s: float) -> bool:
+        """Show a frame: every token to a context it opens, the kept ones to the others.
+
+        A frame that keeps nothing is not shown, unless it is the first: the next frame's stamp
+        tells of the gap. A jump back in time starts anew, and so does a gap of a window's length,
+        because no context is left that is young enough. Only within `all_or_nothing`.
+
+        Args:
+            frame: which frame of the batch.
+            num_kept: its tokens that are to be seen.
+            num_tokens: all its tokens.
+            pts_s: stream time of the frame.
+
+        Returns:
+            Whether it opens a context, and so must be encoded whole.
+
+        Raises:
+            InputError: a whole frame does not fit into max_context_tokens.
+        """
+        if self._elder and pts_s < self._elder.window.end_pts_s:
+            self._begin_anew()
+        if self._elder and not num_kept:
+            return False
+        self._retire(num_kept=num_kept, pts_s=pts_s)
+        if self._elder is None:
+            self._elder = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
+            return True
+        for context in self.contexts:
+            context.show(frame, num_tokens=num_kept, is_whole=False, pts_s=pts_s)
+        if self._younger or not self._is_half_spent(self._elder) or pts_s < self._younger_from_s:
+            return False
+        self._younger = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
+        return True
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Take back what the block showed if it fails, so that it can be tried again.
+
+        What the block retires gives its memory back at the end of the block and no sooner.
+        """
+        elder, younger = self._elder, self._younger
+        before = self.contexts
+        marks = [context.mark() for context in before]
+        try:
+            yield
+        except BaseException:
+            opened = [context for context in self.contexts if context not in before]
+            self._elder, self._younger = elder, younger
+            for context, mark in zip(before, marks, strict=True):
+                context.rewind(mark)
+            for context in opened:
+                context.release()
+            raise
+        for context in before:
+            if context not in self.contexts:
+                context.release()
+
+    def _begin_anew(self) -> None:
+        self._elder = self._younger = None
+        self._younger_from_s = float("-inf")
+
+    def _retire(self, *, num_kept: int, pts_s: float) -> None:
+        """Let go of what the next frame would make too old or too long."""
+        while self._elder and (
+            pts_s - self._elder.window.start_pts_s >= self._window_s
+            or self._elder.length_with(num_kept, pts_s=pts_s) > self._max_context_tokens
+        ):
+            self._elder, self._younger = self._younger, None
+
+    def _is_half_spent(self, context: Context) -> bool:
+        window = context.window
+        return (
+            window.end_pts_s - window.start_pts_s >= self._window_s / 2
+            or context.length >= self._max_context_tokens / 2
+        )
+
+    def _start(self, frame: int, *, num_tokens: int, pts_s: float) -> Context:
+        context = Context(self._pool, self._tokenizer, start_pts_s=pts_s)
+        length = context.length_with(num_tokens, pts_s=pts_s)
+        if length > self._max_context_tokens:
+            raise InputError(
+                f"max_context_tokens: expected room for a whole frame, {length} tokens; "
+                f"got {self._max_context_tokens}"
+            )
+        context.show(frame, num_tokens=num_tokens, is_whole=True, pts_s=pts_s)
+        return context

@@ -1,0 +1,1 @@
+"""How true a model's answers are."""

@@ -1,0 +1,1 @@
+"""What every transformer here is built of."""

@@ -1,0 +1,1 @@
+"""All that is VideoLLaMA3: its shapes, weights, words and pixels."""

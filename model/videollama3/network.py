@@ -1,0 +1,64 @@
+"""VideoLLaMA3: encoder, merge, projector and decoder under one roof."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from model.layers.attention import SDPA, Backend
+from model.types import MERGE_SIZE
+from model.videollama3.config import ModelConfig
+from model.videollama3.language import Decoder
+from model.videollama3.projector import Projector
+from model.videollama3.vision import VisionEncoder, merge
+
+
+class VideoLlama3(nn.Module):
+    """The networks; weights come from `checkpoint.load_model`."""
+
+    def __init__(self, config: ModelConfig, *, backend: Backend = SDPA) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = VisionEncoder(config.vision, backend=backend)
+        self.projector = Projector(config)
+        self.language = Decoder(config.text, backend=backend)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.language.embed_tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are kept in."""
+        return self.language.embed_tokens.weight.dtype
+
+    def join(self) -> Self:
+        """Make passes without gradients of fewer and larger products, and return the model.
+
+        Weights keep names and values, and take no more memory; training goes on as before.
+        """
+        self.vision.join()
+        self.language.join()
+        return self
+
+    def encode(
+        self, rows: Tensor, patch_grids: Sequence[tuple[int, int]], *, merge_size: int = MERGE_SIZE
+    ) -> Tensor:
+        """Turn whole frames into token rows.
+
+        Args:
+            rows: (N, 588), the frames' rows end to end, in the order of `patches.patchify`.
+            patch_grids: each frame's (height, width) in patches; their areas sum to N.
+            merge_size: patches per token side: 2 for video, 1 for the reference's images.
+
+        Returns:
+            (N / merge_size², text width): each frame's tokens in raster order, frames end to end.
+
+        Raises:
+            InputError: rows and grids do not fit.
+        """
+        features = self.vision(rows, patch_grids, merge_size=merge_size)
+        out: Tensor = self.projector(merge(features, merge_size))
+        return out

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers.video_utils import VideoMetadata
+
+from model.types import Question
+from model.videollama3.prompt import CAPTION_TEXT, HEAD, frame_stamp, question_suffix, wording
+from tests.model.nano_model import nano_tokenizer, picture, reference_processor
+
+VISUAL = "<|video_pad|>"
+
+
+def written_out(times_s: list[float], num_kept: list[int], text: str) -> str:
+    """The whole prompt as one text, from the pieces."""
+    frames = "".join(
+        frame_stamp(time_s, is_first=index == 0) + VISUAL * count
+        for index, (time_s, count) in enumerate(zip(times_s, num_kept, strict=True))
+    )
+    return HEAD + frames + question_suffix(text)
+
+
+def test_pieces_join_to_the_reference_text() -> None:
+    assert written_out([0.0, 1.0], [1, 2], "Q?") == (
+        "<|im_start|>user\n"
+        f"Time 0.0s:{VISUAL},Time 1.0s:{VISUAL}{VISUAL}\n"
+        "Q?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_pieces_join_to_what_the_reference_processor_renders() -> None:
+    still = picture(1)
+    moved = still.copy()
+    moved[28:56, 28:84] = 0
+    processor = reference_processor()
+    message = [{"type": "video"}, {"type": "text", "text": "Is there fire or smoke?"}]
+    rendered = processor.apply_chat_template(
+        [{"role": "user", "content": message}], add_generation_prompt=True, tokenize=False
+    )
+    batch = processor(
+        text=[rendered],
+        videos=[np.stack([still, moved, moved, still])],
+        video_metadata=[VideoMetadata(total_num_frames=4, fps=2.0, frames_indices=[0, 1, 4, 25])],
+        return_tensors="pt",
+    )
+    text = written_out([0.0, 0.5, 2.0, 12.5], [20, 2, 1, 2], "Is there fire or smoke?")
+    assert processor.tokenizer.decode(batch["input_ids"][0]) == text
+    assert nano_tokenizer().encode(text) == batch["input_ids"][0].tolist()
+
+
+@given(
+    times_s=st.lists(st.floats(0, 4000), min_size=1, max_size=4),
+    text=st.text(min_size=1).filter(lambda text: "<|" not in text),
+)
+def test_tokenising_pieces_equals_tokenising_the_whole(times_s: list[float], text: str) -> None:
+    tokenizer = nano_tokenizer()
+    pieces = [HEAD + frame_stamp(times_s[0], is_first=True)]
+    pieces += [frame_stamp(time_s, is_first=False) for time_s in times_s[1:]]
+    ids = []
+    for piece in pieces:
+        ids += [*tokenizer.encode(piece), tokenizer.visual_id, tokenizer.visual_id]
+    ids += tokenizer.encode(question_suffix(text))
+    assert ids == tokenizer.encode(written_out(times_s, [2] * len(times_s), text))
+
+
+def test_a_stamp_has_one_decimal() -> None:
+    assert frame_stamp(119.96, is_first=True) == "Time 120.0s:"
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        pytest.param(Question("caption", ""), CAPTION_TEXT, id="caption has a text of its own"),
+        pytest.param(Question("caption", "Say it."), "Say it.", id="caption may bring a text"),
+        pytest.param(Question("text", "What now?"), "What now?", id="text is put as it is"),
+        pytest.param(
+            Question("yes_no", "Fire?"), "Fire?\nAnswer yes or no.", id="yes_no asks for yes or no"
+        ),
+        pytest.param(
+            Question("count", "How many?"),
+            "How many?\nAnswer with a number.",
+            id="count asks for a number",
+        ),
+        pytest.param(
+            Question("choice", "Colour?", ("red", "blue")),
+            "Colour?\nOptions:\nred\nblue\nAnswer with one of the options.",
+            id="choice lists its options",
+        ),
+    ],
+)
+def test_wording_asks_for_the_form_of_the_answer(question: Question, words: str) -> None:
+    assert wording(question) == words

@@ -1,0 +1,103 @@
+from threading import Event
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.engine.engine import Engine
+from pipeline.errors import ConfigError
+from pipeline.lane import Lanes
+from pipeline.pruner import Pruner
+from pipeline.ticks import Slots
+from pipeline.types import Frame
+from tests.fakes import FakeClock
+from worker.benchmarks import camera_trial
+from worker.benchmarks.camera_trial import Seen, trial
+from worker.benchmarks.cameras import GRID, MOST, measure, search
+from worker.benchmarks.rendered_cameras import Clips, Played, play
+
+
+@given(st.integers(0, 2 * MOST), st.sampled_from([1, 16, 48, 128]))
+def test_the_search_finds_the_most_that_hold(most: int, start: int) -> None:
+    tried: list[int] = []
+
+    def holds(number: int) -> bool:
+        tried.append(number)
+        return number <= most
+
+    found = search(holds, start=start)
+    assert len(tried) == len(set(tried))
+    assert found <= most
+    if found <= MOST // 2 and found:
+        assert most < found + max(1, start // 8)
+    if not found:
+        assert most < max(1, start // 8)
+
+
+def test_cameras_are_played_a_frame_a_second_and_spread() -> None:
+    clips = Clips(np.zeros((2, 3, GRID.height_px, GRID.width_px, 3), np.uint8))
+    cameras = [Played(f"c{n}", n, history_s=5) for n in range(4)]
+    clock, stop = FakeClock(), Event()
+    lanes = Lanes(lambda _camera_id: Pruner(mode="last_seen"), clock=clock)
+    arrivals: dict[str, list[float]] = {camera.camera_id: [] for camera in cameras}
+
+    class Watched(Lanes):
+        def lane(self, camera_id, *, overflow):  # type: ignore[no-untyped-def]
+            arrivals[camera_id].append(clock.seconds)
+            if len(arrivals[camera_id]) > 9:
+                stop.set()
+            return lanes.lane(camera_id, overflow=overflow)
+
+    watched = Watched(lambda _camera_id: Pruner(), clock=clock)
+    play(cameras, clips, watched, slots=Slots(period_s=1.0, per_period=4), clock=clock, stop=stop)
+    for times in arrivals.values():
+        assert np.diff(times[1:]) == pytest.approx(1.0)
+    quarters = sorted(int(times[-1] % 1 * 4) for times in arrivals.values())
+    assert quarters == [0, 1, 2, 3]
+
+
+def test_no_two_cameras_show_the_same_at_the_same_time() -> None:
+    pictures = np.zeros((2, 40, GRID.height_px, GRID.width_px, 3), np.uint8)
+    pictures[..., 0, 0, :2] = np.stack(
+        np.broadcast_arrays(np.arange(2)[:, None], np.arange(40)), axis=-1
+    )
+    clips = Clips(pictures)
+    shown = {tuple(clips.at(camera, 7)[0, 0, :2]) for camera in range(10)}
+    assert len(shown) == 10
+
+
+def test_a_trial_without_an_answer_does_not_hold() -> None:
+    seen = Seen().trial(4, measured_s=1.0, num_dropped=0, level=0, context_tokens=1.0)
+    assert not seen.holds
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_trial_whose_inference_ends_early_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        is_on_cpu = True
+
+        def append(self, frames: object) -> None: ...
+
+        def admit(self, camera_id: str, grid: object) -> None:
+            raise ValueError(camera_id, grid)
+
+    monkeypatch.setattr(camera_trial, "SETTLE_S", 0.0)
+    monkeypatch.setattr(camera_trial, "WINDOW_S", 2.0)
+    clips = Clips(np.zeros((1, 3, GRID.height_px, GRID.width_px, 3), np.uint8))
+    with pytest.raises(RuntimeError, match="1 cameras: inference ended early"):
+        trial(1, cast("Engine", Broken()), clips, lambda _words: None, measured_s=10.0)
+
+
+@pytest.mark.parametrize(("cameras", "seconds"), [(0, 60.0), (4, 0.0)])
+def test_no_camera_or_no_time_is_refused(cameras: int, seconds: float) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        measure(lambda _words: None, cameras=cameras, seconds=seconds)
+
+
+def test_a_camera_tells_its_stream_time() -> None:
+    clips = Clips(np.zeros((1, 2, GRID.height_px, GRID.width_px, 3), np.uint8))
+    frame = Played("c0", 0, 5).frame(clips, 5, captured_at=FakeClock().now())
+    assert isinstance(frame, Frame)
+    assert frame.pts_s == 5.0

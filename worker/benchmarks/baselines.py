@@ -1,0 +1,174 @@
+"""The usual ways to answer about a live window, as baselines: nothing else uses them.
+
+`Transformers` answers a request as its users do: encode the whole clip, prefill the whole prompt.
+`HoppingWindow` is a well-kept server: a frame is encoded once, the prompt's prefix is cached, and
+the window hops by half, since a window that slides would miss the cache at every frame.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
+
+from model.engine.append import Seen, grow
+from model.engine.forks import Branch, Forks
+from model.engine.kv_cache import PagePool
+from model.engine.rolling_context import Context
+from model.types import MERGE_SIZE, PrunedFrame, Question
+from model.videollama3.config import ModelConfig
+from model.videollama3.network import VideoLlama3
+from model.videollama3.patches import patchify
+from model.videollama3.prompt import HEAD, frame_stamp, question_suffix, wording
+from model.videollama3.tokenizer import Tokenizer
+
+
+class Transformers:
+    """transformers' VideoLLaMA3: a request at a time, from pixels."""
+
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def random(
+        cls,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        *,
+        dtype: torch.dtype,
+        device: str = "cpu",
+    ) -> Self:
+        """Make one of these shapes with random weights, and the best attention it has there."""
+        vision, text = config.vision, config.text
+        theirs = VideoLlama3Config(
+            text_config={
+                "model_type": "qwen2",
+                "hidden_size": text.hidden_size,
+                "intermediate_size": text.intermediate_size,
+                "num_hidden_layers": text.num_layers,
+                "num_attention_heads": text.num_heads,
+                "num_key_value_heads": text.num_kv_heads,
+                "vocab_size": text.vocab_size,
+                "max_position_embeddings": text.max_positions,
+                "rope_parameters": {"rope_type": "default", "rope_theta": text.rope_theta},
+                "tie_word_embeddings": text.has_tied_head,
+                "eos_token_id": tokenizer.im_end_id,
+            },
+            vision_config={
+                "hidden_size": vision.hidden_size,
+                "intermediate_size": vision.intermediate_size,
+                "num_hidden_layers": vision.num_layers,
+                "num_attention_heads": vision.num_heads,
+                "patch_size": 14,
+            },
+            image_token_id=config.image_token_id,
+            video_token_id=tokenizer.visual_id,
+            tie_word_embeddings=text.has_tied_head,
+        )
+        torch.manual_seed(0)
+        with torch.device(device):
+            model: Any = VideoLlama3ForConditionalGeneration(theirs)
+        return cls(model.to(dtype).eval().requires_grad_(requires_grad=False), tokenizer)
+
+    def save(self, folder: Path) -> None:
+        """Write it where `load_model` reads it: both then have the same weights."""
+        tensors = {name: weight.contiguous() for name, weight in self._model.state_dict().items()}
+        if self._model.config.tie_word_embeddings:
+            del tensors["lm_head.weight"]
+        self._model.config.to_json_file(folder / "config.json")
+        save_file(tensors, folder / "model.safetensors")
+
+    @torch.inference_mode()
+    def answer(self, frames: Sequence[PrunedFrame], question: Question) -> Tensor:
+        """Answer about a clip whose first frame is whole; give the next token's logits, (V,)."""
+        logits: Tensor = self._model(**self._request(frames, question), logits_to_keep=1).logits
+        return logits[0, -1]
+
+    @torch.inference_mode()
+    def say(self, frames: Sequence[PrunedFrame], question: Question, *, num_tokens: int) -> Tensor:
+        """Say so many tokens about such a clip, greedily: (num_tokens,) int64."""
+        request = self._request(frames, question)
+        ids: Tensor = self._model.generate(
+            **request, max_new_tokens=num_tokens, min_new_tokens=num_tokens, do_sample=False
+        )
+        return ids[0, request["input_ids"].shape[1] :]
+
+    def _request(self, frames: Sequence[PrunedFrame], question: Question) -> dict[str, Tensor]:
+        """Write a request out, from its words and pixels."""
+        masks = [np.ones_like(frames[0].keep_mask), *(frame.keep_mask for frame in frames[1:])]
+        prompt = HEAD
+        for index, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
+            prompt += frame_stamp(frame.pts_s - frames[0].pts_s, is_first=index == 0)
+            prompt += "<|video_pad|>" * int(mask.sum())
+        ids = torch.tensor([self._tokenizer.encode(prompt + question_suffix(wording(question)))])
+        rows = torch.cat([patchify(frame.pixels) for frame in frames])
+        grid = frames[0].grid
+        request = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "pixel_values_videos": rows.to(self._model.dtype),
+            "video_grid_thw": torch.tensor(
+                [[len(frames), MERGE_SIZE * grid.rows, MERGE_SIZE * grid.cols]]
+            ),
+            "video_merge_sizes": torch.tensor([MERGE_SIZE]),
+            "video_compression_mask": torch.from_numpy(np.concatenate([m.ravel() for m in masks])),
+        }
+        return {name: value.to(self._model.device) for name, value in request.items()}
+
+
+class HoppingWindow:
+    """One camera on a server with cached frame features and a prefix cache."""
+
+    def __init__(self, model: VideoLlama3, tokenizer: Tokenizer) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._pool = PagePool(model.config.text, dtype=model.dtype, device=model.device)
+        self._frames: list[tuple[float, Tensor, Tensor]] = []  # pts_s, whole and kept features
+        self._context: Context | None = None
+
+    @torch.inference_mode()
+    def append(self, frame: PrunedFrame) -> None:
+        """Encode a frame whole and prefill the tokens it keeps."""
+        grid = (frame.grid.rows * MERGE_SIZE, frame.grid.cols * MERGE_SIZE)
+        rows = patchify(frame.pixels).to(self._model.device, self._model.dtype)
+        whole = self._model.encode(rows, [grid])
+        kept = whole[torch.from_numpy(np.flatnonzero(frame.keep_mask)).to(whole.device)]
+        self._frames.append((frame.pts_s, whole, kept))
+        self._prefill(self._frames[-1:])
+
+    def hop(self) -> None:
+        """Start the window at its middle: the prefix is another, and is prefilled anew."""
+        if self._context:
+            self._context.release()
+        self._context = None
+        self._frames = self._frames[len(self._frames) // 2 :]
+        self._prefill(self._frames)
+
+    def ask(self, questions: Sequence[Question]) -> list[Tensor]:
+        """Answer each by a request of its own that finds the prefix cached: (V,) logits each."""
+        if self._context is None:
+            raise RuntimeError("expected a frame before a question, got none")
+        suffixes = [
+            self._tokenizer.encode(question_suffix(wording(question))) for question in questions
+        ]
+        return [
+            Forks(
+                self._model, self._pool, [(self._context.sequence, Branch(tuple(suffix)))]
+            ).prefill()[0][-1]
+            for suffix in suffixes
+        ]
+
+    def _prefill(self, frames: Sequence[tuple[float, Tensor, Tensor]]) -> None:
+        is_new = self._context is None
+        context = self._context or Context(self._pool, self._tokenizer, start_pts_s=frames[0][0])
+        for index, (pts_s, whole, kept) in enumerate(frames):
+            is_whole = is_new and index == 0
+            num_tokens = len(whole if is_whole else kept)
+            context.show(index, num_tokens=num_tokens, is_whole=is_whole, pts_s=pts_s)
+        grow(self._model, self._pool, [context], [Seen(whole, kept) for _, whole, kept in frames])
+        self._context = context

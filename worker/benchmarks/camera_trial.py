@@ -1,0 +1,266 @@
+"""One number of cameras for a while: lanes, pruners, schedule, slots and engine, in real time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from threading import Event, Thread
+
+import numpy as np
+import torch
+
+from model.engine.engine import Engine
+from model.types import EngineStats, Question
+from pipeline.admission_backlog import WaitingRoom
+from pipeline.clock import SystemClock
+from pipeline.lane import Lanes
+from pipeline.load import Load
+from pipeline.messages import Message
+from pipeline.pruner import Pruner
+from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.runner import Runner
+from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Slots
+from pipeline.types import Overflow, SentFrame
+from worker.benchmarks.rendered_cameras import Clips, Played, play
+from worker.report import Progress, Row
+
+MAX_AGE_S = 2.0
+WINDOW_S = 180.0
+SETTLE_S = 15.0  # the first questions of all cameras are due at once
+CALM_AFTER_S = 75.0  # what that burst made the worker give up is given back by then
+MEASURED_S = 60.0
+NUM_THREADS = 1  # of the model, as a worker has on two cores by itself
+QUESTIONS = (
+    StandingQuestion("person", Question("yes_no", "Is a person in view?"), every_s=5.0),
+    StandingQuestion("car", Question("yes_no", "Is a car on the road?"), every_s=5.0),
+    StandingQuestion("parcel", Question("yes_no", "Is there a parcel on the ground?"), every_s=5.0),
+    StandingQuestion("cars", Question("count", "How many cars are there?"), every_s=5.0),
+    StandingQuestion(
+        "light", Question("choice", "Is it day or night?", ("day", "night")), every_s=5.0
+    ),
+    StandingQuestion(CAPTION_ID, Question("caption", ""), every_s=10.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of one number of cameras."""
+
+    num_cameras: int
+    age_p50_s: float
+    age_p95_s: float
+    num_answers: int
+    num_dropped: int
+    num_late: int
+    level: int
+    busy_share: float
+    kept_share: float
+    stage_shares: dict[str, float]
+    context_tokens: float
+    measured_s: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the worker kept up."""
+        return self.age_p95_s < MAX_AGE_S and not self.num_dropped and not self.level
+
+    def row(self, model: str) -> Row:
+        """Write it down."""
+        return Row(
+            f"frame_age_p95_{model}_{self.num_cameras}_cameras",
+            self.age_p95_s,
+            "s",
+            MAX_AGE_S,
+            None,  # one that does not hold is how the most that do are found
+            {
+                "p50_s": self.age_p50_s,
+                "answers": self.num_answers,
+                "frames_dropped": self.num_dropped,
+                "answers_late": self.num_late,
+                "load_level": self.level,
+                "busy_share": self.busy_share,
+                "tokens_kept_share": self.kept_share,
+                "context_tokens": self.context_tokens,
+                "seconds_measured": self.measured_s,
+                **{f"{stage}_share": share for stage, share in self.stage_shares.items()},
+            },
+        )
+
+
+def trial(
+    num_cameras: int,
+    engine: Engine,
+    clips: Clips,
+    progress: Progress,
+    *,
+    measured_s: float = MEASURED_S,
+) -> Trial:
+    """Play so many cameras on an engine that holds none yet, and say how it went.
+
+    Measured is what follows the burst of first questions, and only for as long as it may still
+    hold: a number that lost a frame or gave something up is not played to the end.
+
+    Raises:
+        RuntimeError: the thread that infers ended early, which tells nothing of the number.
+    """
+    clock = SystemClock()
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    slots = Slots(
+        period_s=1.0,
+        per_period=4,
+        asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else ASKED_TOGETHER,
+    )
+    load = Load(max_age_s=MAX_AGE_S, period_s=1.0, recover_after_s=30.0)
+    seen = Seen()
+    cameras = [
+        Played(f"camera-{number}", number, int(WINDOW_S / 2 * (1 + number / num_cameras)))
+        for number in range(num_cameras)
+    ]
+    progress(f"{num_cameras} cameras: giving them {WINDOW_S / 2:g} to {WINDOW_S:g} s of history")
+    _live_through(cameras, clips, lanes=lanes, engine=engine, clock=clock)
+    runner = Runner(
+        lanes,
+        engine,
+        questions=QUESTIONS,
+        replies=seen,
+        settle=lambda _frame: None,
+        clock=clock,
+        observer=seen,
+        new_machine=lambda _camera_id, _standing: None,
+        slots=slots,
+        load=load,
+        waiting_room=WaitingRoom(),
+        forget_after_s=600.0,
+    )
+    stop = Event()
+
+    def infer() -> None:
+        torch.set_num_threads(NUM_THREADS)
+        runner.run(stop, beat=lambda: None)
+
+    threads = [
+        Thread(target=infer, name="infer"),
+        Thread(
+            target=lambda: play(cameras, clips, lanes, slots=slots, clock=clock, stop=stop),
+            name="play",
+        ),
+    ]
+    for thread in threads:
+        thread.start()
+    begun_s = clock.monotonic_s()
+    clock.pause(SETTLE_S)
+    while load.level and clock.monotonic_s() - begun_s < CALM_AFTER_S:
+        clock.pause(0.5)
+    progress(f"{num_cameras} cameras: measuring {measured_s:g} s")
+    seen.reset()
+    num_dropped, begun_s = lanes.num_dropped, clock.monotonic_s()
+    level = load.level
+    while clock.monotonic_s() - begun_s < measured_s and threads[0].is_alive():
+        clock.pause(0.5)
+        level = max(level, load.level)
+        if lanes.num_dropped > num_dropped or level:
+            break
+    spent_s = clock.monotonic_s() - begun_s
+    has_failed = not threads[0].is_alive()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    if has_failed:
+        raise RuntimeError(f"{num_cameras} cameras: inference ended early, its error is above")
+    return seen.trial(
+        num_cameras,
+        measured_s=spent_s,
+        num_dropped=lanes.num_dropped - num_dropped,
+        level=level,
+        context_tokens=_context_tokens(engine, cameras),
+    )
+
+
+class Seen:
+    """An outbox and an observer that keep what the trial tells of."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._ages_s: list[float] = []
+        self._num_late = 0
+        self._busy_s = 0.0
+        self._stages_s: dict[str, float] = {}
+        self._kept = self._total = 0
+
+    def trial(
+        self,
+        num_cameras: int,
+        *,
+        measured_s: float,
+        num_dropped: int,
+        level: int,
+        context_tokens: float,
+    ) -> Trial:
+        """Return what it comes to."""
+        p50_s, p95_s = np.percentile(self._ages_s, (50, 95)) if self._ages_s else (inf, inf)
+        return Trial(
+            num_cameras=num_cameras,
+            age_p50_s=float(p50_s),
+            age_p95_s=float(p95_s),
+            num_answers=len(self._ages_s),
+            num_dropped=num_dropped,
+            num_late=self._num_late,
+            level=level,
+            busy_share=self._busy_s / measured_s,
+            kept_share=self._kept / max(1, self._total),
+            stage_shares={stage: spent / measured_s for stage, spent in self._stages_s.items()},
+            context_tokens=context_tokens,
+            measured_s=measured_s,
+        )
+
+    def put(self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
+        """Take replies."""
+        told = [message.body["data"] for message in messages]
+        self._ages_s += [one["frame_age_ms"] / 1000 for one in told if not one.get("reused")]
+
+    def frame_sent(self, sent: SentFrame, *, age_s: float) -> None:  # noqa: ARG002
+        """Count tokens."""
+        self._kept += sent.pruned.num_kept
+        self._total += sent.frame.grid.num_tokens
+
+    def frame_refused(self, camera_id: str, reason: str) -> None:
+        """Refuse to go on: there is memory for all of this."""
+        raise AssertionError(f"{camera_id}: {reason}")
+
+    def stage_done(self, stage: str, seconds: float) -> None:
+        """Add up."""
+        self._stages_s[stage] = self._stages_s.get(stage, 0.0) + seconds
+
+    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None:  # noqa: ARG002
+        """Add up."""
+        self._busy_s += duration_s
+
+    def answered(self, *, age_s: float, is_late: bool) -> None:  # noqa: ARG002
+        """Count late ones."""
+        self._num_late += is_late
+
+    def reply_made(self, message: Message) -> None:
+        """Do nothing: `put` has seen it."""
+
+    def engine_did(self, stats: EngineStats) -> None:
+        """Do nothing."""
+
+
+def _live_through(
+    cameras: list[Played], clips: Clips, *, lanes: Lanes, engine: Engine, clock: SystemClock
+) -> None:
+    """Show every camera's history, as fast as it goes; nothing is asked of it."""
+    for second in range(max(camera.history_s for camera in cameras)):
+        for camera in cameras:
+            if second < camera.history_s:
+                lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
+                lane.offer(camera.frame(clips, second, captured_at=clock.now()))
+        engine.append([sent.pruned for sent in lanes.take()])
+
+
+def _context_tokens(engine: Engine, cameras: list[Played]) -> float:
+    windows = [engine.window(camera.camera_id) for camera in cameras]
+    return float(np.mean([window.num_tokens for window in windows if window]))

@@ -1,0 +1,97 @@
+"""Cameras that are not there: rendered streets, made beforehand and played in real time."""
+
+import heapq
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Event
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.types import TOKEN_PX, PatchGrid
+from pipeline.clock import Clock
+from pipeline.lane import Lanes
+from pipeline.ticks import Slots
+from pipeline.types import Frame, Overflow
+from worker.benchmarks.street import Image, Street
+from worker.report import Progress
+
+NUM_STREETS, CLIP_S = 6, 40
+NOISE_LEVELS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """Pictures of several streets, one a second: (streets, seconds, height, width, 3) uint8 RGB."""
+
+    pictures: NDArray[np.uint8]
+
+    @property
+    def grid(self) -> PatchGrid:
+        """What each picture is cut into."""
+        height, width = self.pictures.shape[2:4]
+        return PatchGrid(height // TOKEN_PX, width // TOKEN_PX)
+
+    def at(self, camera: int, second: int) -> Image:
+        """Return what a camera sees: no two of them the same street at the same moment."""
+        streets, seconds = self.pictures.shape[:2]
+        offset = 7 * (camera // streets)
+        picture: Image = self.pictures[camera % streets, (second + offset) % seconds]
+        return picture
+
+
+def render(grid: PatchGrid, progress: Progress) -> Clips:
+    """Draw the streets, scale them down, add sensor noise. No decoder has had part in it."""
+    progress(f"rendering {NUM_STREETS} streets of {CLIP_S} s")
+    rng = np.random.default_rng(0)
+    shape = (NUM_STREETS, CLIP_S, grid.height_px, grid.width_px, 3)
+    pictures = np.empty(shape, np.uint8)
+    for street in range(NUM_STREETS):
+        drawn = Street(seed=100 + street)
+        for second in range(CLIP_S):
+            small = cv2.resize(drawn.at(float(second)), shape[3:1:-1], interpolation=cv2.INTER_AREA)
+            noisy = small + rng.normal(0.0, NOISE_LEVELS, small.shape)
+            pictures[street, second] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return Clips(pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One camera: its id, its number, and how much stream time it had before it is played."""
+
+    camera_id: str
+    number: int
+    history_s: int
+
+    def frame(self, clips: Clips, second: int, *, captured_at: datetime) -> Frame:
+        """Return its frame of a second of stream time."""
+        pixels = clips.at(self.number, second)
+        return Frame(self.camera_id, pixels, clips.grid, float(second), captured_at)
+
+
+def play(
+    cameras: list[Played], clips: Clips, lanes: Lanes, *, slots: Slots, clock: Clock, stop: Event
+) -> None:
+    """Offer every camera's frames, one a second by the clock, until told to stop.
+
+    They connect within the first second, in no order, and are sampled from then on when `slots`
+    says, as live cameras are. Frames are pruned on this thread.
+    """
+    rng = np.random.default_rng(1)
+    begun_s = clock.monotonic_s()
+    due = [
+        (begun_s + float(wait_s), camera.number, camera.history_s)
+        for camera, wait_s in zip(cameras, rng.uniform(0.0, 1.0, len(cameras)), strict=True)
+    ]
+    heapq.heapify(due)
+    while not stop.is_set():
+        at_s, number, second = heapq.heappop(due)
+        if clock.wait(at_s - clock.monotonic_s(), stop):
+            return
+        camera = cameras[number]
+        lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
+        lane.offer(camera.frame(clips, second, captured_at=clock.now()))
+        is_first = second == camera.history_s
+        gap_s = slots.first_gap_s(camera.camera_id, at_s) if is_first else slots.period_s
+        heapq.heappush(due, (at_s + gap_s, number, second + 1))

@@ -1,0 +1,1 @@
+"""The demo: a worker, a camera and a Redis on this machine."""

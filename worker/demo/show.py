@@ -1,0 +1,221 @@
+"""`vigil demo`: a worker, a camera and a Redis on this machine, and what a subscriber receives."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.clock import SystemClock
+from pipeline.errors import ConfigError
+from pipeline.publishers.subscriber import Subscriber
+from worker import environment
+from worker.demo.timeline import Timeline
+from worker.demo.verdict import Judge, Verdict
+from worker.embedded_redis import embedded_redis, free_port
+from worker.parts import BUNDLED_MODEL
+from worker.settings import PREFIX
+
+FOLDER = Path(__file__).resolve().parent
+SETTINGS = FOLDER / "demo.env"
+SCENE = FOLDER / "yard.mp4"
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 45.0  # as compose gives it
+_COLOURS = {"caption": "36", "answer": "32", "event": "35", "status": "90", "wrong": "31"}
+_LABEL_CHARS = len("vigil:yard:captions")
+_MARGIN_CHARS = len("00:00:00  ") + _LABEL_CHARS + len("  ")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the subscriber has received.
+
+    Attributes:
+        messages: how many of each kind.
+        kept_ratio: the newest.
+        shown: each question's answer as last printed, and whether it was right.
+        judge: knows what is true; None where the clip has no timeline.
+    """
+
+    judge: Judge | None
+    messages: Counter[str] = field(default_factory=Counter)
+    kept_ratio: float | None = None
+    shown: dict[str, tuple[object, bool]] = field(default_factory=dict)
+
+
+def demo(*, seconds: float | None, video: str | None) -> int:
+    """Run the main job on embedded defaults and print it as a Redis subscriber sees it.
+
+    Beneath each caption, event and new answer stands what was true, where the clip has a timeline
+    beside it: a file of the clip's name that ends in `.json`.
+
+    Args:
+        seconds: stop this long after the first message; None runs until Ctrl-C.
+        video: a file to play, over and over, instead of the bundled scene.
+
+    Returns:
+        0 when captions, answers and the kept ratio were received, else 1.
+
+    Raises:
+        ConfigError: there is no such video, its timeline is none, or there is no redis-server.
+    """
+    clip = Path(video) if video else SCENE
+    if not clip.is_file():
+        raise ConfigError(f"expected a video file at {clip}, found none")
+    timeline = clip.with_suffix(".json")
+    seen = _Seen(Judge(Timeline.read(timeline)) if timeline.is_file() else None)
+    with embedded_redis() as redis_url:
+        port = free_port()
+        _introduce(clip, redis_url=redis_url, port=port)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "worker", "run"],
+            env=_environment(clip, redis_url=redis_url, port=port),
+            start_new_session=True,  # Ctrl-C is for us; the worker is told to stop, not struck down
+        )
+        try:
+            with Subscriber(redis_url) as subscriber:
+                _listen(subscriber, worker, seconds=seconds, seen=seen)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _stop(worker)
+    return _conclude(seen)
+
+
+def _environment(clip: Path, *, redis_url: str, port: int) -> dict[str, str]:
+    """Return this process's environment with the demo's settings and no other of ours."""
+    lines = SETTINGS.read_text(encoding="utf-8").splitlines()
+    settings = dict(line.split("=", 1) for line in lines if line.startswith(PREFIX))
+    return (
+        environment.without_settings()
+        | settings
+        | {
+            "VIGIL_CAMERAS__YARD__URL": str(clip),
+            "VIGIL_CAMERAS__YARD__LOOP": "true",
+            "VIGIL_REDIS__URL": redis_url,
+            "VIGIL_OUTBOX__PATH": "memory",
+            "VIGIL_HEALTH__PORT": str(port),
+            "VIGIL_LOG_LEVEL": "warning",
+            "VIGIL_LOG_FORMAT": "console",
+            "VIGIL_WORKER_ID": "demo",
+        }
+    )
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    """Ask the worker to stop, and end it where the machine is too busy for it to do so."""
+    worker.send_signal(signal.SIGTERM)
+    try:
+        worker.wait(timeout=STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
+def _listen(
+    subscriber: Subscriber, worker: subprocess.Popen[bytes], *, seconds: float | None, seen: _Seen
+) -> None:
+    clock = SystemClock()
+    until_s = clock.monotonic_s() + START_LIMIT_S
+    while clock.monotonic_s() < until_s and worker.poll() is None:
+        for channel, message in subscriber.receive(timeout_s=0.2):
+            if not seen.messages:  # the model is loaded and the camera runs: the clock starts
+                until_s = clock.monotonic_s() + seconds if seconds is not None else float("inf")
+            _show(channel, message, seen=seen)
+            if clock.monotonic_s() >= until_s:
+                break
+
+
+def _show(channel: str, message: dict[str, Any], *, seen: _Seen) -> None:
+    said = message["data"]
+    kind = message["type"].split(".")[1]
+    seen.messages[kind] += 1
+    if "tokens" in said and said["tokens"]["total"]:
+        seen.kept_ratio = said["tokens"]["kept_ratio"]
+    verdict = seen.judge.verdict(kind, said) if seen.judge else None
+    if kind == "answer" and not _is_news(said, verdict, seen=seen):
+        return
+    at = datetime.fromisoformat(said["published_at"]).astimezone()
+    label = _coloured(f"{channel:<{_LABEL_CHARS}}", kind)
+    _say(f"{at:%H:%M:%S}  {label}  {_indented(_in_words(kind, said))}")
+    if verdict is not None:
+        hue = "status" if verdict.is_right else "wrong"
+        _say(_coloured(f"{'truth':>{_MARGIN_CHARS - 2}}  {_indented(_truth(verdict))}", hue))
+    if kind == "caption":
+        tokens = said["tokens"]
+        _say(
+            f"{'sent':>{_MARGIN_CHARS - 2}}  {tokens['kept']} of {tokens['total']} tokens in the "
+            f"window ({tokens['kept_ratio']:.0%}), "
+            f"frame {said['frame_age_ms']} ms old when answered"
+        )
+
+
+def _is_news(said: dict[str, Any], verdict: Verdict | None, *, seen: _Seen) -> bool:
+    """Say whether an answer, or whether it is right, has changed since it was last printed."""
+    now = said["answer"], verdict is None or verdict.is_right
+    is_news = seen.shown.get(said["question_id"]) != now
+    seen.shown[said["question_id"]] = now
+    return is_news
+
+
+def _truth(verdict: Verdict) -> str:
+    if not verdict.true:
+        return f"{'right' if verdict.is_right else 'WRONG'}  {verdict.truth}"
+    return f"{verdict.right} of {verdict.said} right, {verdict.true} true  {verdict.truth}"
+
+
+def _indented(text: str) -> str:
+    """Wrap to the terminal, under the text of the first line."""
+    width = max(40, shutil.get_terminal_size((160, 24)).columns - _MARGIN_CHARS)
+    return f"\n{'':{_MARGIN_CHARS}}".join(textwrap.wrap(text, width) or [""])
+
+
+def _in_words(kind: str, said: dict[str, Any]) -> str:
+    if kind == "caption":
+        return json.dumps(said["text"], ensure_ascii=False)
+    if kind == "status":
+        return f"{said['state']} ({said['reason']})" if said.get("reason") else str(said["state"])
+    p = f" (p {said['p']:.2f})" if said.get("p") is not None else ""
+    phase = f"{said['phase']}: " if kind == "event" else ""
+    return f"{phase}{said['question']} -> {said['answer']}{p}"
+
+
+def _introduce(clip: Path, *, redis_url: str, port: int) -> None:
+    _say(f"camera    {clip.name}, played over and over as if live")
+    _say(f"redis     {redis_url}  (try: redis-cli -u {redis_url} psubscribe 'vigil:*')")
+    _say(f"status    http://127.0.0.1:{port}/status, /metrics")
+    _say(f"model     {_about_model()}")
+    _say("answers   shown when they change; every one counts")
+    _say("loading the model ...\n")
+
+
+def _about_model() -> str:
+    """Return what the bundled model's card says in bold: what its words are worth."""
+    card = (BUNDLED_MODEL / "README.md").read_text(encoding="utf-8")
+    said = re.search(r"\*\*(.+?)\*\*", card, re.DOTALL)
+    return "vigil-nano, bundled. " + (" ".join(said[1].split()) + "." if said else "")
+
+
+def _conclude(seen: _Seen) -> int:
+    ratio = "none" if seen.kept_ratio is None else f"{seen.kept_ratio:.1%}"
+    counts = ", ".join(f"{number} {kind}" for kind, number in sorted(seen.messages.items()))
+    _say(f"\nreceived  {counts or 'nothing'}; kept ratio {ratio}")
+    if seen.judge is not None:
+        _say(f"truth     {seen.judge.in_words()}")
+    complete = seen.messages["caption"] and seen.messages["answer"] and seen.kept_ratio is not None
+    return 0 if complete else 1
+
+
+def _coloured(text: str, kind: str) -> str:
+    return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 (this command's output)

@@ -1,0 +1,1 @@
+"""`vigil eval`: how true a model's answers are."""
