@@ -13,7 +13,7 @@ class Refusal:
     retry_at_s: float
 
 
-class WaitingRoom:
+class AdmissionBacklog:
     """The refused cameras. The inference thread writes; any may ask `why`."""
 
     def __init__(self, *, retry_after_s: float = RETRY_AFTER_S) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of one camera between two slots, and what is due to be asked of it."""
+"""What is remembered of one camera between two ticks, and what is due to be asked of it."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from math import inf
 from model.types import Answer, PatchGrid, Window
 from pipeline.events import EventMachine
 from pipeline.questions import Schedule, StandingQuestion
-from pipeline.types import SentFrame
+from pipeline.types import PrunedSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,17 @@ class Ask:
     Attributes:
         sent: that frame.
         standing: the question.
-        stands: the answer it had, where no token was added since; None where it must be asked.
-        is_owed: it was due on an earlier frame and could not be asked then.
+        cached: the answer it had, where no token was added since; None where it must be asked.
+        is_deferred: it was due on an earlier frame and could not be asked then.
     """
 
-    sent: SentFrame
+    sent: PrunedSample
     standing: StandingQuestion
-    stands: Answer | None
-    is_owed: bool
+    cached: Answer | None
+    is_deferred: bool
 
 
-class Watched:
+class CameraSession:
     """One camera's schedule, answers, event machines and counts of tokens.
 
     Attributes:
@@ -45,7 +45,7 @@ class Watched:
         self._schedule = schedule
         self._version = 0  # grows with every frame that added a token to the context
         self._answered: dict[str, tuple[int, Answer]] = {}  # by question, with the version
-        self._owed: dict[str, StandingQuestion] = {}
+        self._deferred: dict[str, StandingQuestion] = {}
         self._kept: deque[tuple[float, int, int]] = deque()  # (pts_s, kept, total)
 
     @property
@@ -53,7 +53,7 @@ class Watched:
         """Tokens sent of the frames in the window, and tokens these would have had whole."""
         return sum(kept for _, kept, _ in self._kept), sum(total for _, _, total in self._kept)
 
-    def note(self, sent: SentFrame, window: Window | None) -> None:
+    def note(self, sent: PrunedSample, window: Window | None) -> None:
         """Note a frame that the model has seen, and what its window is now."""
         self._version += sent.pruned.num_kept > 0
         pts_s, total = sent.frame.pts_s, sent.frame.grid.num_tokens
@@ -63,9 +63,9 @@ class Watched:
         while window and self._kept[0][0] < window.start_pts_s and len(self._kept) > 1:
             self._kept.popleft()
 
-    def due(self, sent: SentFrame, *, caption_stretch: int) -> list[Ask]:
+    def due(self, sent: PrunedSample, *, caption_stretch: int) -> list[Ask]:
         """Return what is to be answered on this frame: what is owed and what has come due."""
-        owed, self._owed = self._owed, {}
+        owed, self._deferred = self._deferred, {}
         due = {
             one.id: one
             for one in self._schedule.due(sent.frame.pts_s, caption_stretch=caption_stretch)
@@ -73,18 +73,18 @@ class Watched:
         asks = []
         for standing in (owed | due).values():
             version, answer = self._answered.get(standing.id, (-1, None))
-            stands = answer if version == self._version else None
-            if stands is None or standing.question.kind != "caption":  # a caption is not repeated
-                asks.append(Ask(sent, standing, stands, standing.id in owed))
+            cached = answer if version == self._version else None
+            if cached is None or standing.question.kind != "caption":  # a caption is not repeated
+                asks.append(Ask(sent, standing, cached, standing.id in owed))
         return asks
 
     def answered(self, ask: Ask, answer: Answer) -> None:
         """Note the answer to a question."""
         self._answered[ask.standing.id] = (self._version, answer)
 
-    def owe(self, asks: Sequence[Ask]) -> None:
+    def defer(self, asks: Sequence[Ask]) -> None:
         """Note questions that could not be asked: they are due with the next frame."""
-        self._owed |= {ask.standing.id: ask.standing for ask in asks}
+        self._deferred |= {ask.standing.id: ask.standing for ask in asks}
 
     def forget(self) -> None:
         """Note that the engine holds nothing of this camera. Events and schedule go on."""

@@ -6,7 +6,7 @@ from threading import Condition
 
 from pipeline.clock import Clock
 from pipeline.pruner import Pruner
-from pipeline.types import Frame, Overflow, SentFrame
+from pipeline.types import Frame, Overflow, PrunedSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Lane:
         self._clock = clock
         self._arrived = arrived
         self._closed = closed
-        self._waiting: SentFrame | None = None
+        self._waiting: PrunedSample | None = None
         self._since_s = (
             0.0  # when the oldest frame came that was not taken, dropped ones among them
         )
@@ -71,7 +71,7 @@ class Lane:
             self._arrived.notify_all()
             return dropped.frame if dropped else None
 
-    def take(self) -> SentFrame | None:
+    def take(self) -> PrunedSample | None:
         """Return the waiting frame, which from now on is what the model has seen, or None."""
         with self._arrived:
             sent, self._waiting = self._waiting, None
@@ -95,7 +95,7 @@ class Lane:
             self._pruner.threshold_ratio = ratio
 
     @property
-    def waiting(self) -> SentFrame | None:
+    def waiting(self) -> PrunedSample | None:
         """The frame that waits, or None."""
         return self._waiting
 
@@ -112,8 +112,8 @@ class Lane:
                 self._offered, self._taken, self._dropped, int(self._waiting is not None)
             )
 
-    def _pruned(self, frame: Frame, arrived_s: float) -> SentFrame:
-        return SentFrame(frame, self._pruner.prune(frame), arrived_s, self.is_live)
+    def _pruned(self, frame: Frame, arrived_s: float) -> PrunedSample:
+        return PrunedSample(frame, self._pruner.prune(frame), arrived_s, self.is_live)
 
 
 class Lanes:
@@ -146,7 +146,7 @@ class Lanes:
                 lane.raise_threshold(self._threshold_ratio)
             return self._lanes[camera_id]
 
-    def wait(self, timeout_s: float) -> SentFrame | None:
+    def wait(self, timeout_s: float) -> PrunedSample | None:
         """Wait for a frame; return the one that should go first, without taking it, or None.
 
         A frame whose source is held back goes before all live ones, and an older one before a
@@ -157,7 +157,7 @@ class Lanes:
             queue = self._queue()
             return min(queue, key=lambda lane: lane.is_live).waiting if queue else None
 
-    def take(self, max_frames: int | None = None) -> list[SentFrame]:
+    def take(self, max_frames: int | None = None) -> list[PrunedSample]:
         """Take at most one frame of every camera, who waited longest first; all where None."""
         with self._arrived:
             taken = [lane.take() for lane in self._queue()[:max_frames]]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Reason = Literal["frame_age", "frames_dropped", "slot_overrun"]
+Reason = Literal["frame_age", "frames_dropped", "tick_overrun"]
 
 JUDGE_EVERY_S = 5.0
 BAD_JUDGEMENTS = 2  # the first frames of many cameras are whole ones, which is no lasting load
@@ -52,7 +52,7 @@ class _Judged:
     begun_s: float
     busy_s: float = 0.0
     ages_s: list[float] = field(default_factory=list)
-    num_slots: int = 0
+    num_ticks: int = 0
     num_overruns: int = 0
     num_dropped: int = 0
 
@@ -75,7 +75,7 @@ class Load:
 
         Args:
             max_age_s: see above.
-            period_s: between two frames of a camera: a slot that takes longer meets the next ones.
+            period_s: between two frames of a camera: a tick that takes longer meets the next ones.
             recover_after_s: calm before a step is taken back.
         """
         self.level = 0
@@ -97,18 +97,18 @@ class Load:
     def note(
         self, *, begun_s: float, ended_s: float, ages_s: Sequence[float], num_dropped: int
     ) -> None:
-        """Tell of one slot.
+        """Tell of one tick.
 
         Args:
             begun_s: when it began, monotonic.
             ended_s: when its replies were stored.
             ages_s: of the live frames it took, when they were answered.
-            num_dropped: live frames that gave way to newer ones since the slot before.
+            num_dropped: live frames that gave way to newer ones since the tick before.
         """
         judged = self._judged = self._judged or _Judged(begun_s)
         judged.busy_s += ended_s - begun_s
         judged.ages_s += ages_s
-        judged.num_slots += bool(ages_s)
+        judged.num_ticks += bool(ages_s)
         judged.num_overruns += bool(ages_s) and ended_s - begun_s > self._period_s
         judged.num_dropped += num_dropped
 
@@ -138,8 +138,8 @@ class Load:
             return "frame_age"
         if judged.num_dropped > MAX_DROPPED_SHARE * num_frames:
             return "frames_dropped"
-        if judged.num_overruns > MAX_OVERRUN_SHARE * judged.num_slots:
-            return "slot_overrun"
+        if judged.num_overruns > MAX_OVERRUN_SHARE * judged.num_ticks:
+            return "tick_overrun"
         return None
 
     def _is_calm(self, judged: _Judged, now_s: float) -> bool:

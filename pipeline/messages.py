@@ -30,7 +30,7 @@ _ROUNDING = 1e-6  # a float32 softmax may sum to a little more than 1
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class Provenance:
     """What the model had seen, and when, as a message says it. All times aware.
 
     Attributes:
@@ -114,18 +114,18 @@ class Stored:
         return encode({**body, "source": source, "data": {**body["data"], **late}})
 
 
-def caption_message(circumstances: Circumstances, *, text: str, changed: bool = True) -> Message:
+def caption_message(provenance: Provenance, *, text: str, changed: bool = True) -> Message:
     """Return a caption; `changed` says whether anything was sent since the one before."""
     return _message(
         "caption",
-        circumstances.camera_id,
-        at=circumstances.inferred_at,
-        data={"text": text, "changed": changed, **_told(circumstances)},
+        provenance.camera_id,
+        at=provenance.inferred_at,
+        data={"text": text, "changed": changed, **_told(provenance)},
     )
 
 
 def answer_message(
-    circumstances: Circumstances,
+    provenance: Provenance,
     *,
     question_id: str,
     question: str,
@@ -137,7 +137,7 @@ def answer_message(
     """Return one evaluation of a standing question.
 
     Args:
-        circumstances: what the model had seen.
+        provenance: what the model had seen.
         question_id: its slug.
         question: its words.
         kind: how it is answered.
@@ -151,13 +151,13 @@ def answer_message(
     data = {
         **_asked(question_id=question_id, question=question, kind=kind, answer=answer, p=p),
         "reused": reused,
-        **_told(circumstances),
+        **_told(provenance),
     }
-    return _message("answer", circumstances.camera_id, at=circumstances.inferred_at, data=data)
+    return _message("answer", provenance.camera_id, at=provenance.inferred_at, data=data)
 
 
 def event_message(  # noqa: PLR0913 - a message is as wide as its schema
-    circumstances: Circumstances,
+    provenance: Provenance,
     *,
     question_id: str,
     question: str,
@@ -173,7 +173,7 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
     """Return the start, an update or the end of an event.
 
     Args:
-        circumstances: what the model had seen.
+        provenance: what the model had seen.
         question_id: the question it is about.
         question: its words.
         kind: how it is answered.
@@ -198,9 +198,9 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
         "started_at": rfc3339(started_at),
         "ended_at": None if ended_at is None else rfc3339(ended_at),
         "reason": reason,
-        **_told(circumstances),
+        **_told(provenance),
     }
-    return _message("event", circumstances.camera_id, at=circumstances.inferred_at, data=data)
+    return _message("event", provenance.camera_id, at=provenance.inferred_at, data=data)
 
 
 def status_message(
@@ -290,8 +290,8 @@ def _message(
     return Message(kind, camera_id, message_id, body)
 
 
-def _told(circumstances: Circumstances) -> dict[str, Any]:
-    told = circumstances
+def _told(provenance: Provenance) -> dict[str, Any]:
+    told = provenance
     kept_ratio = told.tokens_kept / told.tokens_total if told.tokens_total else 0.0
     return {
         "camera_id": told.camera_id,

@@ -65,7 +65,7 @@ def encode_credentials(url: str) -> str:
 
 
 def _userinfo(url: str) -> str | None:
-    """Return what stands before the @ that ends the userinfo, or None when there is none.
+    """Return what cached before the @ that ends the userinfo, or None when there is none.
 
     `@`, `:`, `#` and `?` in a password need no encoding here; a `/` does, unless what stands before
     it cannot be read as host:port.

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from model.types import Answer, Window
-from pipeline.camera_session import Ask, Watched
+from pipeline.camera_session import Ask, CameraSession
 from pipeline.messages import (
-    Circumstances,
     Message,
+    Provenance,
     answer_message,
     caption_message,
     event_message,
@@ -16,8 +16,8 @@ from pipeline.questions import StandingQuestion
 
 
 @dataclass(frozen=True, slots=True)
-class SlotReplies:
-    """What one slot has to say, to be stored together.
+class TickReplies:
+    """What one tick has to say, to be stored together.
 
     Attributes:
         messages: in the order they were made.
@@ -28,23 +28,23 @@ class SlotReplies:
     states: dict[str, str] = field(default_factory=dict)
 
     def add(
-        self, ask: Ask, answer: Answer, *, camera: Watched, circumstances: Circumstances
+        self, ask: Ask, answer: Answer, *, camera: CameraSession, provenance: Provenance
     ) -> None:
         """Make the messages of one answer, and step its event machine."""
         standing = ask.standing
         if answer.kind == "caption":
-            self.messages.append(caption_message(circumstances, text=answer.text))
+            self.messages.append(caption_message(provenance, text=answer.text))
             return
         published = _published(answer, standing)
         self.messages.append(
             answer_message(
-                circumstances,
+                provenance,
                 question_id=standing.id,
                 question=standing.question.text,
                 kind=answer.kind,
                 answer=published,
                 p=answer.p,
-                reused=ask.stands is not None,
+                reused=ask.cached is not None,
             )
         )
         machine = camera.machines.get(standing.id)
@@ -54,10 +54,10 @@ class SlotReplies:
         transition = machine.step(p, ask.sent.frame.captured_at)
         if transition is None:
             return
-        self.states[state_name(circumstances.camera_id, standing)] = machine.snapshot()
+        self.states[state_name(provenance.camera_id, standing)] = machine.snapshot()
         self.messages.append(
             event_message(
-                circumstances,
+                provenance,
                 question_id=standing.id,
                 question=standing.question.text,
                 kind=answer.kind,
@@ -71,20 +71,20 @@ class SlotReplies:
         )
 
 
-def circumstances_of(
+def provenance_of(
     ask: Ask,
     *,
-    camera: Watched,
+    camera: CameraSession,
     window: Window | None,
     inferred_at: datetime,
     model: str,
     degraded: bool,
-) -> Circumstances:
+) -> Provenance:
     """Return what the model had seen of a camera when it answered."""
     frame = ask.sent.frame
     start_pts_s = window.start_pts_s if window else frame.pts_s
     tokens_kept, tokens_total = camera.tokens
-    return Circumstances(
+    return Provenance(
         camera_id=frame.camera_id,
         captured_at=frame.captured_at,
         inferred_at=inferred_at,

@@ -6,17 +6,17 @@ from typing import Protocol, TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
-from pipeline.admission_backlog import WaitingRoom
-from pipeline.camera_session import Ask, Watched
+from pipeline.admission_backlog import AdmissionBacklog
+from pipeline.camera_session import Ask, CameraSession
 from pipeline.clock import Clock
 from pipeline.events import EventMachine
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message
 from pipeline.questions import Schedule, StandingQuestion
-from pipeline.replies import SlotReplies, circumstances_of
-from pipeline.ticks import Slots
-from pipeline.types import SentFrame, Settle
+from pipeline.replies import TickReplies, provenance_of
+from pipeline.ticks import Ticks
+from pipeline.types import PrunedSample, Settle
 
 T = TypeVar("T")
 
@@ -71,13 +71,13 @@ class Replies(Protocol):
 class Observer(Protocol):
     """What the metrics want to know. Must return at once."""
 
-    def frame_sent(self, sent: SentFrame, *, age_s: float) -> None: ...
+    def frame_sent(self, sent: PrunedSample, *, age_s: float) -> None: ...
 
     def frame_refused(self, camera_id: str, reason: str) -> None: ...
 
     def stage_done(self, stage: str, seconds: float) -> None: ...
 
-    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
+    def tick_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
 
     def answered(self, *, age_s: float, is_late: bool) -> None: ...
 
@@ -89,7 +89,7 @@ class Observer(Protocol):
 class Runner:
     """Grow contexts by what the cameras sent, answer what is due, hand the replies over.
 
-    It goes by slots: one look at all cameras whose frames have come since the last one, one packed
+    It goes by ticks: one look at all cameras whose frames have come since the last one, one packed
     append, one packed ask. A frame the model has no memory for counts as not seen, and its camera's
     next one is a refresh; a question it has none for is owed, and answered with the next frame.
     """
@@ -105,9 +105,9 @@ class Runner:
         clock: Clock,
         observer: Observer,
         new_machine: Callable[[str, StandingQuestion], EventMachine | None],
-        slots: Slots,
+        ticks: Ticks,
         load: Load,
-        waiting_room: WaitingRoom,
+        admission_backlog: AdmissionBacklog,
         forget_after_s: float,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
@@ -118,14 +118,14 @@ class Runner:
             questions: standing questions, the caption among them.
             replies: the outbox.
             settle: told of every frame whose replies are in the outbox.
-            clock: for inference times and slots.
+            clock: for inference times and ticks.
             observer: metrics.
             new_machine: (camera_id, question) -> its event machine, where it was left by the
                 process before this one; None for a question that makes no events.
-            slots: when to look.
+            ticks: when to look.
             load: what to give up when that is too slow; answers that come later than it allows are
                 counted.
-            waiting_room: for cameras the engine has no room for.
+            admission_backlog: for cameras the engine has no room for.
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
         """
         self._lanes = lanes
@@ -136,19 +136,19 @@ class Runner:
         self._clock = clock
         self._observer = observer
         self._new_machine = new_machine
-        self._slots = slots
+        self._ticks = ticks
         self._load = load
-        self._waiting_room = waiting_room
+        self._admission_backlog = admission_backlog
         self._forget_after_s = forget_after_s
-        self._cameras: dict[str, Watched] = {}
+        self._cameras: dict[str, CameraSession] = {}
         self._num_dropped = 0
 
     def run(self, stop: Event, *, beat: Callable[[], None]) -> None:
-        """Go from slot to slot until `stop`; call `beat` after each."""
+        """Go from tick to tick until `stop`; call `beat` after each."""
         while not stop.is_set():
             first = self._lanes.wait(IDLE_S)
             if first is not None and first.is_live:  # a source that is held back loses no time
-                due_s = self._slots.due_s(first.arrived_s)
+                due_s = self._ticks.due_s(first.arrived_s)
                 self._clock.wait(due_s - self._clock.monotonic_s(), stop)
             self.step()
             beat()
@@ -157,7 +157,7 @@ class Runner:
         """Take the waiting frames through to the outbox; return how many there were."""
         begun_s = self._now_s()
         # 1. take: from here on the pruner counts these frames as seen by the model
-        sent = self._lanes.take(self._slots.max_frames(begun_s))
+        sent = self._lanes.take(self._ticks.max_frames(begun_s))
         # 2. grow the contexts by what changed, where there is room
         seen = self._append([one for one in sent if self._has_room(one)])
         # 3. answer what is due; where no token was added since, the answer stands
@@ -172,32 +172,32 @@ class Runner:
         self._forget_silent()
         return len(sent)
 
-    def _has_room(self, sent: SentFrame) -> bool:
+    def _has_room(self, sent: PrunedSample) -> bool:
         """Say whether the engine takes a frame; ask for room where its camera is new to it."""
         frame, camera = sent.frame, self._camera(sent.frame.camera_id)
         now_s = camera.seen_s = self._now_s()
         if camera.grid == frame.grid:
             return True
-        if not self._waiting_room.must_wait(frame.camera_id, now_s=now_s):
+        if not self._admission_backlog.must_wait(frame.camera_id, now_s=now_s):
             try:
                 self._engine.admit(frame.camera_id, frame.grid)
             except AdmissionError as error:
-                self._waiting_room.refuse(frame.camera_id, str(error), now_s=now_s)
+                self._admission_backlog.refuse(frame.camera_id, str(error), now_s=now_s)
             else:
-                self._waiting_room.leave(frame.camera_id)
+                self._admission_backlog.leave(frame.camera_id)
                 camera.grid = frame.grid
                 return True
         self._not_seen(sent, "no_room")
         return False
 
-    def _append(self, sent: Sequence[SentFrame]) -> Sequence[SentFrame]:
+    def _append(self, sent: Sequence[PrunedSample]) -> Sequence[PrunedSample]:
         """Show frames to the model; return those it has seen: without memory, none with news."""
         new = [one for one in sent if _has_news(one.pruned)]
         try:
             if new:
                 self._timed("append", lambda: self._engine.append([one.pruned for one in new]))
         except (AdmissionError, DeviceMemoryError):
-            self._slots.narrow(len(new), self._now_s())
+            self._ticks.narrow(len(new), self._now_s())
             for one in new:
                 self._not_seen(one, "out_of_memory")
             sent = [one for one in sent if not _has_news(one.pruned)]
@@ -208,32 +208,32 @@ class Runner:
             self._observer.frame_sent(one, age_s=age.total_seconds())
         return sent
 
-    def _due(self, sent: SentFrame) -> list[Ask]:
+    def _due(self, sent: PrunedSample) -> list[Ask]:
         camera = self._camera(sent.frame.camera_id)
         return camera.due(sent, caption_stretch=self._load.step.caption_stretch)
 
     def _answer(self, asks: Sequence[Ask]) -> list[tuple[Ask, Answer]]:
         """Return the answers that stand and those the model gave; what it could not is owed."""
-        new = [ask for ask in asks if ask.stands is None]
+        new = [ask for ask in asks if ask.cached is None]
         questions = [(ask.sent.frame.camera_id, ask.standing.question) for ask in new]
         try:
             given = self._timed("ask", lambda: self._engine.ask(questions)) if new else []
         except DeviceMemoryError:
-            self._slots.narrow(len({camera_id for camera_id, _ in questions}), self._now_s())
+            self._ticks.narrow(len({camera_id for camera_id, _ in questions}), self._now_s())
             for ask in new:
-                self._camera(ask.sent.frame.camera_id).owe([ask])
-            asks, given = [ask for ask in asks if ask.stands is not None], []
+                self._camera(ask.sent.frame.camera_id).defer([ask])
+            asks, given = [ask for ask in asks if ask.cached is not None], []
         left = iter(given)
-        return [(ask, ask.stands or next(left)) for ask in asks]
+        return [(ask, ask.cached or next(left)) for ask in asks]
 
     def _reply(self, answers: Sequence[tuple[Ask, Answer]]) -> None:
         """Store what the answers say, and what their events have come to."""
-        replies = SlotReplies()
+        replies = TickReplies()
         for ask, answer in answers:
             camera_id = ask.sent.frame.camera_id
             camera = self._camera(camera_id)
             camera.answered(ask, answer)
-            circumstances = circumstances_of(
+            provenance = provenance_of(
                 ask,
                 camera=camera,
                 window=self._engine.window(camera_id),
@@ -241,18 +241,18 @@ class Runner:
                 model=self._engine.model_name,
                 degraded=self._load.level > 0,
             )
-            replies.add(ask, answer, camera=camera, circumstances=circumstances)
+            replies.add(ask, answer, camera=camera, provenance=provenance)
             age_s = self._now_s() - ask.sent.arrived_s
             self._observer.answered(
-                age_s=age_s, is_late=ask.is_owed or age_s > self._load.max_age_s
+                age_s=age_s, is_late=ask.is_deferred or age_s > self._load.max_age_s
             )
         if replies.messages:
             self._replies.put(replies.messages, states=replies.states)
         for message in replies.messages:
             self._observer.reply_made(message)
 
-    def _look_back(self, sent: Sequence[SentFrame], *, begun_s: float) -> None:
-        """Tell the metrics and the load of a slot; act on what the load makes of it."""
+    def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
+        """Tell the metrics and the load of a tick; act on what the load makes of it."""
         ended_s, num_dropped = self._now_s(), self._lanes.num_dropped
         live = [one.arrived_s for one in sent if one.is_live]
         if live:
@@ -262,10 +262,10 @@ class Runner:
                 ages_s=[ended_s - arrived_s for arrived_s in live],
                 num_dropped=num_dropped - self._num_dropped,
             )
-            self._observer.slot_done(
+            self._observer.tick_done(
                 duration_s=ended_s - begun_s,
-                lateness_s=max(0.0, begun_s - self._slots.due_s(min(live))),
-                is_overrun=ended_s - begun_s > self._slots.slot_s,
+                lateness_s=max(0.0, begun_s - self._ticks.due_s(min(live))),
+                is_overrun=ended_s - begun_s > self._ticks.tick_s,
             )
         self._num_dropped = num_dropped
         if self._load.judge(ended_s):
@@ -279,12 +279,12 @@ class Runner:
         for camera_id, camera in self._cameras.items():
             if camera.seen_s < limit_s:
                 self._engine.remove(camera_id)
-                self._slots.remove(camera_id)
-                self._waiting_room.leave(camera_id)
+                self._ticks.remove(camera_id)
+                self._admission_backlog.leave(camera_id)
                 self._lanes.reset(camera_id)
                 camera.forget()
 
-    def _not_seen(self, sent: SentFrame, reason: str) -> None:
+    def _not_seen(self, sent: PrunedSample, reason: str) -> None:
         """Take back that the model has seen a frame: its camera's next one is a refresh."""
         camera_id = sent.frame.camera_id
         if self._engine.window(camera_id) is None:
@@ -292,16 +292,16 @@ class Runner:
         self._lanes.reset(camera_id)
         self._observer.frame_refused(camera_id, reason)
 
-    def _camera(self, camera_id: str) -> Watched:
+    def _camera(self, camera_id: str) -> CameraSession:
         if camera_id not in self._cameras:
             machines = {
                 standing.id: machine
                 for standing in self._questions
                 if (machine := self._new_machine(camera_id, standing)) is not None
             }
-            phase = self._slots.ask_phase(camera_id)
+            phase = self._ticks.ask_phase(camera_id)
             schedule = Schedule(camera_id, self._questions, phase=phase)
-            self._cameras[camera_id] = Watched(schedule, machines)
+            self._cameras[camera_id] = CameraSession(schedule, machines)
         return self._cameras[camera_id]
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
-"""The second cut into slots: when the inference thread looks, and when each camera is sampled.
+"""The second cut into ticks: when the inference thread looks, and when each camera is sampled.
 
-A frame is due at the first slot that begins after it has arrived. Cameras that are sampled at one
-moment would fill one slot and leave the others empty, so their moments are spread: the n-th camera
+A frame is due at the first tick that begins after it has arrived. Cameras that are sampled at one
+moment would fill one tick and leave the others empty, so their moments are spread: the n-th camera
 samples at the n-th point of a Halton sequence (0, 1/2, 1/4, 3/4, 1/8 ... of the period), of which
 any beginning is spread evenly. A camera keeps its number for as long as it is here, so another one
 that comes or goes moves nobody.
@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 
 WIDEN_AFTER_S = 60.0
 ASKED_TOGETHER = 16
-"""Cameras of a slot whose questions fall due together: on a GPU a step of decoding costs hardly
+"""Cameras of a tick whose questions fall due together: on a GPU a step of decoding costs hardly
 more for sixteen captions than for one."""
 ASKED_TOGETHER_ON_CPU = 1
 """There it costs nearly so many times more, and the frames of other cameras wait meanwhile, or give
@@ -46,11 +46,11 @@ class AskPhase(NamedTuple):
     among: float = 0.0
 
 
-class Slots:
-    """Slots of equal length, the cameras spread over them. Safe from any thread.
+class Ticks:
+    """Ticks of equal length, the cameras spread over them. Safe from any thread.
 
     Not guaranteed: that a camera's frames come when they are wanted. A late frame goes with the
-    slot it is in time for; no slot waits for it.
+    tick it is in time for; no tick waits for it.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class Slots:
 
         Args:
             period_s: between two frames of a camera.
-            per_period: slots in it.
-            asked_together: cameras of a slot whose questions fall due together.
+            per_period: ticks in it.
+            asked_together: cameras of a tick whose questions fall due together.
 
         Raises:
             ConfigError: either is not positive.
         """
         if not (period_s > 0 and per_period > 0):
             raise ConfigError(
-                f"slots: expected a positive period and number, got {period_s} s, {per_period}"
+                f"ticks: expected a positive period and number, got {period_s} s, {per_period}"
             )
         self.period_s = period_s
-        self.slot_s = period_s / per_period
+        self.tick_s = period_s / per_period
         self._per_period = per_period
         self._asked_together = asked_together
         self._lock = Lock()
@@ -80,8 +80,8 @@ class Slots:
         self._widen_at_s = 0.0
 
     def due_s(self, arrived_s: float) -> float:
-        """Return when the slot begins that takes a frame of this arrival; both monotonic."""
-        return (floor(arrived_s / self.slot_s) + 1) * self.slot_s
+        """Return when the tick begins that takes a frame of this arrival; both monotonic."""
+        return (floor(arrived_s / self.tick_s) + 1) * self.tick_s
 
     def number(self, camera_id: str) -> int:
         """Return a camera's number; one that is new gets the lowest that is free."""
@@ -95,22 +95,22 @@ class Slots:
         """Return how long after its first frame, now, a camera is sampled again.
 
         Between half a period and one and a half, so that from then on its frames arrive in the
-        middle of its slot, ready for the next one.
+        middle of its tick, ready for the next one.
         """
         phase_s = halton(self.number(camera_id), 2) * self.period_s
-        at_s = floor(phase_s / self.slot_s) * self.slot_s + self.slot_s / 2
+        at_s = floor(phase_s / self.tick_s) * self.tick_s + self.tick_s / 2
         gap_s = (at_s - now_s) % self.period_s
         return gap_s if gap_s >= self.period_s / 2 else gap_s + self.period_s
 
     def ask_phase(self, camera_id: str) -> AskPhase:
         """Return when a camera's questions are due.
 
-        Some cameras of a slot are asked at once, as one group. Groups are spread over the shortest
+        Some cameras of a tick are asked at once, as one group. Groups are spread over the shortest
         period, over another base than the moments of sampling, so that no second gets the questions
         of all; and captions that come more seldom are due at different ones of their group's turns.
         """
-        turn, slot = divmod(self.number(camera_id), self._per_period)
-        group = turn // self._asked_together * self._per_period + slot
+        turn, tick = divmod(self.number(camera_id), self._per_period)
+        group = turn // self._asked_together * self._per_period + tick
         return AskPhase(within=halton(group, 3), among=halton(group, 2))
 
     def remove(self, camera_id: str) -> None:
@@ -118,7 +118,7 @@ class Slots:
         with self._lock:
             self._numbers.pop(camera_id, None)
 
-    # -- how many frames a slot may take ---------------------------------------------------------
+    # -- how many frames a tick may take ---------------------------------------------------------
 
     def narrow(self, num_frames: int, now_s: float) -> None:
         """Note that the device had no memory for so many frames at once: half of them next time."""
@@ -126,7 +126,7 @@ class Slots:
         self._widen_at_s = now_s + WIDEN_AFTER_S
 
     def max_frames(self, now_s: float) -> int | None:
-        """Return how many frames a slot may take; None for any number. Doubles with time."""
+        """Return how many frames a tick may take; None for any number. Doubles with time."""
         if self._max_frames is not None and now_s >= self._widen_at_s:
             self._max_frames *= 2
             self._widen_at_s = now_s + WIDEN_AFTER_S

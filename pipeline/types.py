@@ -56,7 +56,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class SentFrame:
+class PrunedSample:
     """A frame on its way into the model.
 
     Attributes:

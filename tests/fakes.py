@@ -12,7 +12,7 @@ from model.errors import AdmissionError, DeviceMemoryError
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.errors import SourceError
 from pipeline.messages import Message
-from pipeline.types import Frame, Receipt, SentFrame
+from pipeline.types import Frame, PrunedSample, Receipt
 
 EPOCH = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SMALL = PatchGrid(rows=3, cols=4)
@@ -155,13 +155,13 @@ class ListReplies:
 class NoObserver:
     """Looks away."""
 
-    def frame_sent(self, sent: SentFrame, *, age_s: float) -> None: ...
+    def frame_sent(self, sent: PrunedSample, *, age_s: float) -> None: ...
 
     def frame_refused(self, camera_id: str, reason: str) -> None: ...
 
     def stage_done(self, stage: str, seconds: float) -> None: ...
 
-    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
+    def tick_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
 
     def answered(self, *, age_s: float, is_late: bool) -> None: ...
 

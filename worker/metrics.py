@@ -13,7 +13,7 @@ from prometheus_client import (
 
 from model.types import EngineStats
 from pipeline.messages import Message
-from pipeline.types import SentFrame
+from pipeline.types import PrunedSample
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
@@ -43,11 +43,11 @@ class Metrics:
         self._refused = self._counter(
             "vigil_frames_refused", "Frames there was no memory for", "camera", "reason"
         )
-        self._slots = self._histogram("vigil_slot_seconds", "Time a slot took")
+        self._ticks = self._histogram("vigil_tick_seconds", "Time a tick took")
         self._lateness = self._histogram(
-            "vigil_slot_lateness_seconds", "How late a slot began after it was due"
+            "vigil_tick_lateness_seconds", "How late a tick began after it was due"
         )
-        self._overruns = self._counter("vigil_slot_overruns", "Slots that ran into the next one")
+        self._overruns = self._counter("vigil_tick_overruns", "Ticks that ran into the next one")
         self._answer_age = self._histogram(
             "vigil_answer_age_seconds", "From the arrival of a frame to an answer on it"
         )
@@ -64,7 +64,7 @@ class Metrics:
         self._publish_failures = self._counter("vigil_publish_failures", "Times Redis was lost")
         self._counted: dict[str, int] = {}  # engine incidents so far
 
-    def frame_sent(self, sent: SentFrame, *, age_s: float) -> None:
+    def frame_sent(self, sent: PrunedSample, *, age_s: float) -> None:
         """Count a frame and its tokens."""
         camera, kept = sent.frame.camera_id, sent.pruned.num_kept
         self._frames.labels(camera).inc()
@@ -77,9 +77,9 @@ class Metrics:
         """Count a frame the model had no memory for."""
         self._refused.labels(camera_id, reason).inc()
 
-    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None:
-        """Note how long a slot took and how late it began."""
-        self._slots.observe(duration_s)
+    def tick_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None:
+        """Note how long a tick took and how late it began."""
+        self._ticks.observe(duration_s)
         self._lateness.observe(lateness_s)
         self._overruns.inc(is_overrun)
 

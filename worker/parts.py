@@ -8,14 +8,14 @@ from threading import Event
 from typing import Protocol
 
 import model
-from pipeline.admission_backlog import WaitingRoom
+from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.outbox import Outbox
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
-from pipeline.ticks import Slots
+from pipeline.ticks import Ticks
 from pipeline.types import Overflow, Settle, Wanted
 from worker.metrics import Metrics
 from worker.settings import Settings
@@ -61,9 +61,9 @@ class Worker:
     clock: Clock
     feeds: tuple[Feed, ...]
     lanes: Lanes
-    slots: Slots
+    ticks: Ticks
     load: Load
-    waiting_room: WaitingRoom
+    admission_backlog: AdmissionBacklog
     outbox: Outbox
     status: StatusBoard
     metrics: Metrics

@@ -269,7 +269,7 @@ class Settings(BaseSettings):
     )
     window: Duration = Field(default=180.0, description="a camera's longest context")
     sample_fps: float = Field(default=1.0, gt=0, le=30, description="frames taken per second")
-    slots: int = Field(
+    ticks: int = Field(
         default=4, ge=1, le=100, description="looks at the cameras between two frames of one"
     )
     forget_after: Duration = Field(

@@ -273,7 +273,7 @@ class Supervisor:
         period_s = 1.0 / self._worker.settings.sample_fps
         if feed.overflow is not Overflow.LATEST:
             return Cadence(period_s)
-        gap_s = self._worker.slots.first_gap_s(camera_id, self._clock.monotonic_s())
+        gap_s = self._worker.ticks.first_gap_s(camera_id, self._clock.monotonic_s())
         return Cadence(period_s, first_gap_s=gap_s)
 
     def _paced(self, cadence: Cadence, feed: Feed) -> Cadence:
@@ -325,7 +325,7 @@ class Supervisor:
 
     def _how_it_goes(self, camera_id: str) -> tuple[CameraState, str, str]:
         """Return state, reason and detail of a camera whose frames arrive."""
-        why = self._worker.waiting_room.why(camera_id)
+        why = self._worker.admission_backlog.why(camera_id)
         if why is not None:
             return "degraded", "no_memory", why
         load = self._worker.load

@@ -12,7 +12,7 @@ import torch
 from model.engine.engine import Engine
 from model.types import Question
 from model.videollama3.patches import pin_grid
-from pipeline.admission_backlog import WaitingRoom
+from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
 from pipeline.events import EventMachine, EventRule
@@ -28,7 +28,7 @@ from pipeline.runner import Runner
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
-from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Slots
+from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow, Settle
 from worker.metrics import Metrics
 from worker.parts import BUNDLED_MODEL, Feed, Worker
@@ -56,9 +56,9 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     metrics = Metrics()
     lanes = Lanes(partial(new_pruner, settings), clock=clock)
     period_s = 1.0 / settings.sample_fps
-    slots = Slots(
+    ticks = Ticks(
         period_s=period_s,
-        per_period=settings.slots,
+        per_period=settings.ticks,
         asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else ASKED_TOGETHER,
     )
     load = Load(
@@ -66,7 +66,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         period_s=period_s,
         recover_after_s=settings.load.recover_after,
     )
-    waiting_room = WaitingRoom()
+    admission_backlog = AdmissionBacklog()
     about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
     metrics.describe(about)
     if outbox.moved_aside is not None:
@@ -97,9 +97,9 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
             clock=clock,
             observer=metrics,
             new_machine=partial(_machine, outbox.load_states()),
-            slots=slots,
+            ticks=ticks,
             load=load,
-            waiting_room=waiting_room,
+            admission_backlog=admission_backlog,
             forget_after_s=settings.forget_after,
         )
 
@@ -119,9 +119,9 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         clock=clock,
         feeds=feeds,
         lanes=lanes,
-        slots=slots,
+        ticks=ticks,
         load=load,
-        waiting_room=waiting_room,
+        admission_backlog=admission_backlog,
         outbox=outbox,
         status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
         metrics=metrics,

@@ -1,4 +1,4 @@
-"""Contexts read what they have been shown: elder and younger of every stream in one pass."""
+"""Contexts read what they have been shown: active and standby of every stream in one pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.engine.cascade import Prefill, Prefixes
+from model.engine.cascade import CascadePrefill, SharedPrefixes
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 from model.videollama3.network import VideoLlama3
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FrameFeatures:
     """A frame as contexts read it.
 
     Attributes:
@@ -27,8 +27,8 @@ class Seen:
 
 
 @torch.inference_mode()
-def grow(
-    model: VideoLlama3, pool: PagePool, contexts: Sequence[Context], frames: Sequence[Seen]
+def append(
+    model: VideoLlama3, pool: PagePool, contexts: Sequence[Context], frames: Sequence[FrameFeatures]
 ) -> None:
     """Bring contexts up to what they have been shown, in one packed pass of the decoder.
 
@@ -50,7 +50,7 @@ def grow(
     growing.sort(key=lambda context: context.sequence.length == 0)
     language, device = model.language, model.device
     text_ids = [token for one in growing for piece in one.unread for token in piece.stamp_ids]
-    text = language.embed(there(text_ids, device))
+    text = language.embed(to_device(text_ids, device))
     rows: list[Tensor] = []
     start = 0
     for context in growing:
@@ -64,13 +64,13 @@ def grow(
         sequence = context.sequence
         sequence.reserve(length)
         slots.append(sequence.slots(sequence.length, sequence.length + length))
-    places = there(torch.cat(slots), device)
+    places = to_device(torch.cat(slots), device)
 
     def store(layer: int, keys: Tensor, values: Tensor) -> None:
         pool.write(layer, places, keys, values)
 
-    prefixes = Prefixes(pool, [context.sequence for context in growing], is_kept=False)
-    attend = Prefill(
+    prefixes = SharedPrefixes(pool, [context.sequence for context in growing], is_kept=False)
+    attend = CascadePrefill(
         prefixes, [[length] for length in lengths], backend=language.backend, store=store
     )
     language.fill(torch.cat(rows), attend.positions, attend=attend, store=store)
@@ -79,7 +79,7 @@ def grow(
         context.unread.clear()
 
 
-def _tokens(frame: Seen, *, is_whole: bool) -> Tensor:
+def _tokens(frame: FrameFeatures, *, is_whole: bool) -> Tensor:
     if not is_whole:
         return frame.kept
     if frame.whole is None:

@@ -24,10 +24,10 @@ from model.layers.attention import (
     merge,
     padded_attention,
 )
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 
 
-class Prefixes:
+class SharedPrefixes:
     """The keys and values of sequences, laid end to end for a pass, or for as long as one decodes.
 
     Attributes:
@@ -48,7 +48,7 @@ class Prefixes:
         self.device = pool.device
         self._pool = pool
         self._sequences = list(sequences)
-        self._slots = there(slots, pool.device)
+        self._slots = to_device(slots, pool.device)
         self._kept: dict[int, tuple[Tensor, Tensor]] | None = {} if is_kept else None
 
     def only(self, indices: Sequence[int]) -> Self:
@@ -99,7 +99,10 @@ class _Asking(NamedTuple):
 
     @classmethod
     def of(
-        cls, prefixes: Prefixes, num_rows: Sequence[Sequence[int]], branch_lengths: Sequence[int]
+        cls,
+        prefixes: SharedPrefixes,
+        num_rows: Sequence[Sequence[int]],
+        branch_lengths: Sequence[int],
     ) -> Self:
         """Let so many of the last rows of each prefix's branches ask."""
         own = [number for numbers in num_rows for number in numbers]
@@ -109,7 +112,7 @@ class _Asking(NamedTuple):
         )
 
 
-class Prefill:
+class CascadePrefill:
     """What the rows of new branches see: an `Attend` for one pass of the decoder.
 
     The pass may want no more of a branch than its last rows: in the last layer they alone ask.
@@ -120,7 +123,7 @@ class Prefill:
 
     def __init__(
         self,
-        prefixes: Prefixes,
+        prefixes: SharedPrefixes,
         branch_lengths: Sequence[Sequence[int]],
         *,
         backend: Backend,
@@ -152,7 +155,7 @@ class Prefill:
         positions = [
             torch.arange(start, start + length) for start, length in zip(starts, own, strict=True)
         ]
-        self.positions = there(torch.cat(positions), device)
+        self.positions = to_device(torch.cat(positions), device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend each row to its prefix and its branch."""
@@ -173,7 +176,7 @@ class Prefill:
         return merged if len(merged) == len(q) else torch.cat([merged, out[num_seeing:]])
 
 
-class Tails:
+class Suffixes:
     """The keys and values of branches that are decoded, padded to one length.
 
     Attributes:
@@ -196,13 +199,13 @@ class Tails:
             max_tokens: of the longest branch with all that it may come to say.
         """
         self.max_tokens = max_tokens
-        self.lengths = there([len(one) for one in rows], pool.device)
+        self.lengths = to_device([len(one) for one in rows], pool.device)
         self._branches = torch.arange(len(rows), device=pool.device)
-        self._layers = pool.new_tails(len(rows), max_tokens)
-        self._rows = there([row for one in rows for row in one], pool.device)
+        self._layers = pool.new_suffixes(len(rows), max_tokens)
+        self._rows = to_device([row for one in rows for row in one], pool.device)
         # Where those go: of each its branch, and its place in the branch.
         places = [(n, at) for n, one in enumerate(rows) for at in range(len(one))]
-        self._places = there(places, pool.device).view(-1, 2).unbind(dim=1)
+        self._places = to_device(places, pool.device).view(-1, 2).unbind(dim=1)
 
     def store(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Pick the branches' rows out of a prefill."""
@@ -240,40 +243,40 @@ class Tails:
 
     def keep(self, indices: Sequence[int]) -> None:
         """Let go of every branch but these."""
-        at = there(indices, self.lengths.device)
+        at = to_device(indices, self.lengths.device)
         self.lengths = self.lengths[at]
         self._branches = self._branches[: len(indices)]
         self._layers = [(keys[at], values[at]) for keys, values in self._layers]
 
 
-class _Room:
-    """Prefixes with one branch each and room for it behind them: a step attends to both at once."""
+class _PaddedPrefixes:
+    """Shared prefixes with one branch each, padded, with room for the branch behind them."""
 
-    def __init__(self, prefixes: Prefixes, tails: Tails, *, kernel: UsedKernel) -> None:
+    def __init__(self, prefixes: SharedPrefixes, suffixes: Suffixes, *, kernel: UsedKernel) -> None:
         self._prefixes = prefixes
-        self._tails = tails
+        self._suffixes = suffixes
         self._kernel = kernel
         device, lengths = prefixes.device, prefixes.lengths
-        sizes = [length + tails.max_tokens for length in lengths]
+        sizes = [length + suffixes.max_tokens for length in lengths]
         starts = [end - size for end, size in zip(accumulate(sizes), sizes, strict=True)]
         self._segments = Segments.of([1] * len(sizes), sizes, device=device)
         rows = [
             torch.arange(start, start + length)
             for start, length in zip(starts, lengths, strict=True)
         ]
-        self._prefix_rows = there(torch.cat(rows), device)
+        self._prefix_rows = to_device(torch.cat(rows), device)
         # Where each branch begins, and the tokens before it.
-        self._begins = there([s + n for s, n in zip(starts, lengths, strict=True)], device)
-        self._before = there(lengths, device)
-        own = self._begins[:, None] + torch.arange(tails.max_tokens, device=device)
+        self._begins = to_device([s + n for s, n in zip(starts, lengths, strict=True)], device)
+        self._before = to_device(lengths, device)
+        own = self._begins[:, None] + torch.arange(suffixes.max_tokens, device=device)
         self._own_rows = own.flatten()
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self.count()
 
     def count(self) -> None:
         """Take how long the branches are now."""
-        self._places = self._begins + self._tails.lengths
-        self._used = (self._before + self._tails.lengths + 1).int()
+        self._places = self._begins + self._suffixes.lengths
+        self._used = (self._before + self._suffixes.lengths + 1).int()
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Put one token at each branch's end, and let it see all before it."""
@@ -285,15 +288,15 @@ class _Room:
         return self._kernel(q, keys, values, segments=self._segments, used=self._used)
 
     def settle(self) -> None:
-        """Write to the tails what the branches have become here."""
+        """Write to the suffixes what the branches have become here."""
         for layer, slabs in self._layers.items():
-            for tail, slab in zip(self._tails.layer(layer), slabs, strict=True):
+            for tail, slab in zip(self._suffixes.layer(layer), slabs, strict=True):
                 rows = slab.index_select(0, self._own_rows)
                 tail.copy_(rows.view(len(tail), -1, *rows.shape[1:]).transpose(1, 2))
 
     def _lay_out(self, layer: int) -> tuple[Tensor, Tensor]:
         slabs = []
-        for rows, tail in zip(self._prefixes.take(layer), self._tails.layer(layer), strict=True):
+        for rows, tail in zip(self._prefixes.take(layer), self._suffixes.layer(layer), strict=True):
             slab = rows.new_empty((sum(self._segments.key_lengths), *rows.shape[1:]))
             slab.index_copy_(0, self._prefix_rows, rows)
             slab.index_copy_(0, self._own_rows, tail.transpose(1, 2).flatten(0, 1))
@@ -306,9 +309,9 @@ class Step:
 
     def __init__(
         self,
-        prefixes: Prefixes,
+        prefixes: SharedPrefixes,
         families: Sequence[int],
-        tails: Tails,
+        suffixes: Suffixes,
         *,
         backend: Backend,
     ) -> None:
@@ -317,27 +320,27 @@ class Step:
         Args:
             prefixes: what the branches go on from, none of them empty.
             families: for each branch the index of its prefix, ascending.
-            tails: the branches so far.
+            suffixes: the branches so far.
             backend: attention kernels.
         """
         counts = [families.count(index) for index in range(len(prefixes.lengths))]
         kernel = backend.used_kernel if max(counts) == min(counts) == 1 else None
-        self._room = _Room(prefixes, tails, kernel=kernel) if kernel else None
+        self._room = _PaddedPrefixes(prefixes, suffixes, kernel=kernel) if kernel else None
         starts = [prefixes.lengths[index] for index in families]
         self._prefixes = prefixes
         self._seen = prefixes.segments(counts)
-        self._starts = there(starts, tails.lengths.device)
-        self._tails = tails
-        self._unseen = tails.unseen()
+        self._starts = to_device(starts, suffixes.lengths.device)
+        self._suffixes = suffixes
+        self._unseen = suffixes.unseen()
         self._backend = backend
 
     @property
     def positions(self) -> Tensor:
         """Each token's place in its own sequence, (B,) int64."""
-        return self._starts + self._tails.lengths
+        return self._starts + self._suffixes.lengths
 
     def settle(self) -> None:
-        """Leave the tails as long as the branches have become, before they are gone on with."""
+        """Leave the suffixes as long as the branches have become, before they are gone on with."""
         if self._room:
             self._room.settle()
 
@@ -348,8 +351,8 @@ class Step:
                 self._room.count()
             return self._room.attend(layer, q, k, v)
         if layer == 0:  # every layer of a pass sees the same
-            self._unseen = self._tails.unseen()
+            self._unseen = self._suffixes.unseen()
         keys, values = self._prefixes.read(layer)
         seen = attention_with_lse(q, keys, values, segments=self._seen, backend=self._backend)
-        keys, values = self._tails.append(layer, k, v)
+        keys, values = self._suffixes.append(layer, k, v)
         return padded_attention(q, keys, values, unseen=self._unseen, found=seen)

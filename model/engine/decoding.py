@@ -13,7 +13,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from model.engine.cascade import Prefixes, Step, Tails
+from model.engine.cascade import SharedPrefixes, Step, Suffixes
 from model.videollama3.network import VideoLlama3
 
 Work = Callable[[], None]
@@ -34,8 +34,8 @@ class Decoding:
     def __init__(
         self,
         model: VideoLlama3,
-        prefixes: Prefixes,
-        tails: Tails,
+        prefixes: SharedPrefixes,
+        suffixes: Suffixes,
         *,
         families: Sequence[int],
         capture: Capture | None,
@@ -45,13 +45,13 @@ class Decoding:
         Args:
             model: the decoder is run.
             prefixes: what the branches go on from, laid out for keeps.
-            tails: the branches so far, in the order of the rows.
+            suffixes: the branches so far, in the order of the rows.
             families: for each row the index of its prefix, ascending.
             capture: see `capture_on`.
         """
         self._model = model
         self._prefixes = prefixes
-        self._tails = tails
+        self._suffixes = suffixes
         self._families = list(families)
         self._members = list(range(len(families)))
         self._capture = capture
@@ -103,7 +103,7 @@ class Decoding:
 
     def _keep(self, rows: Sequence[int]) -> None:
         self._attend.settle()
-        self._tails.keep(rows)
+        self._suffixes.keep(rows)
         self._families = [self._families[row] for row in rows]
         self._members = [self._members[row] for row in rows]
         self._lay_out()
@@ -118,7 +118,7 @@ class Decoding:
             # A GPU's kernels share out a long prefix only where every one is gone on from.
             self._prefixes = self._prefixes.only(going)
             self._families = [going.index(family) for family in self._families]
-        self._attend = Step(self._prefixes, self._families, self._tails, backend=backend)
+        self._attend = Step(self._prefixes, self._families, self._suffixes, backend=backend)
         self._ids = torch.zeros(len(self._members), dtype=torch.int64, device=device)
         self._likeliest = torch.zeros_like(self._ids)
         self._logits = torch.empty(0, device=device)
@@ -129,7 +129,7 @@ class Decoding:
         language = self._model.language
         embeds = language.embed(self._ids)
         hidden = language.forward(embeds, self._attend.positions, attend=self._attend)
-        self._tails.advance()
+        self._suffixes.advance()
         self._logits = language.logits(hidden)
         self._likeliest = self._logits.argmax(dim=-1)
 

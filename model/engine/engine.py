@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from model.engine.answers import Respondent
-from model.engine.append import Seen, grow
+from model.engine.append import FrameFeatures, append
 from model.engine.frame_part import check_frame
 from model.engine.kv_cache import PagePool
 from model.engine.memory import Budget, bytes_per_stream
@@ -22,7 +22,7 @@ from model.engine.rolling_context import Context, RollingContext
 from model.engine.stream_encoder import FrameTokens, StreamEncoder, VisionMode
 from model.errors import DeviceMemoryError, InputError
 from model.layers.backends import prove
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from model.videollama3.checkpoint import load_model, locate
 from model.videollama3.network import VideoLlama3
@@ -88,7 +88,7 @@ class Engine:
                 f"model's {max_positions} positions, got {max_context_tokens}"
             )
         self.model_name = model_name
-        self._model = model.join()
+        self._model = model.fuse()
         self._tokenizer = tokenizer
         self._window_s = window_s
         self._max_context_tokens = max_context_tokens
@@ -210,7 +210,7 @@ class Engine:
         Raises:
             InputError: a frame is malformed, or changes its stream's grid without being a refresh.
             AdmissionError: a stream is new, or on a larger grid, and the budget has no room for it.
-            DeviceMemoryError: the device has no room for the pass, even after younger contexts
+            DeviceMemoryError: the device has no room for the pass, even after standby contexts
                 were given up.
         """
         self._check(frames)
@@ -267,7 +267,7 @@ class Engine:
             seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
             streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in shown)]
             contexts = [context for stream in streams for context in stream.contexts]
-            grow(self._model, self._pool, contexts, seen)
+            append(self._model, self._pool, contexts, seen)
             self._grids.update({frame.stream_id: frame.grid for frame in shown})
 
     def _show(self, frame: PrunedFrame, *, index: int) -> bool:
@@ -280,15 +280,15 @@ class Engine:
             pts_s=frame.pts_s,
         )
 
-    def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> Seen:
+    def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> FrameFeatures:
         """Sort out what of a frame goes to contexts it opens, and what to the others."""
         if not encoded.is_whole:
-            return Seen(whole=None, kept=encoded.features)
+            return FrameFeatures(whole=None, kept=encoded.features)
         if frame.is_refresh:
-            return Seen(whole=encoded.features, kept=encoded.features)
+            return FrameFeatures(whole=encoded.features, kept=encoded.features)
         # The mask is on the host already: as indices it selects without a wait.
-        kept = there(np.flatnonzero(frame.keep_mask), self._model.device)
-        return Seen(whole=encoded.features, kept=encoded.features[kept])
+        kept = to_device(np.flatnonzero(frame.keep_mask), self._model.device)
+        return FrameFeatures(whole=encoded.features, kept=encoded.features[kept])
 
     @contextmanager
     def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:
@@ -337,14 +337,14 @@ class Engine:
             ) from exc
 
     def _shed(self) -> None:
-        """Give up every younger context; questions see what they saw, for half a window."""
-        self._num_shed += sum(stream.shed() for stream in self._streams.values())
+        """Give up every standby context; questions see what they saw, for half a window."""
+        self._num_shed += sum(stream.drop_standby() for stream in self._streams.values())
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _context(self, stream_id: str) -> Context:
         stream = self._streams.get(stream_id)
-        context = stream.elder if stream else None
+        context = stream.active if stream else None
         if context is None:
             raise InputError(f"stream {stream_id}: expected a frame before a question, got none")
         return context

@@ -11,11 +11,11 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
-from model.engine.cascade import Prefill, Prefixes, Tails
+from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
 from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 from model.videollama3.network import VideoLlama3
 
 
@@ -72,9 +72,9 @@ class Forks:
         self._families = [family_of[id(sequence)] for sequence, _ in branches]
         self._order = sorted(range(len(branches)), key=self._families.__getitem__)
         self._going = [n for n in self._order if branches[n][1].max_new_tokens]
-        self._prefixes = Prefixes(pool, list(sequences.values()), is_kept=bool(self._going))
+        self._prefixes = SharedPrefixes(pool, list(sequences.values()), is_kept=bool(self._going))
         self._capture = capture or capture_on(model.device)
-        self._tails: Tails | None = None
+        self._suffixes: Suffixes | None = None
         self._decoding: Decoding | None = None
 
     @torch.inference_mode()
@@ -92,21 +92,21 @@ class Forks:
             n: range(end - len(self._branches[n].ids), end)
             for n, end in zip(self._order, ends, strict=True)
         }
-        self._tails = self._new_tails(rows)
+        self._suffixes = self._new_suffixes(rows)
         families = [
             [self._branches[n] for n in members]
             for _, members in groupby(self._order, key=self._families.__getitem__)
         ]
-        attend = Prefill(
+        attend = CascadePrefill(
             self._prefixes,
             [[len(branch.ids) for branch in members] for members in families],
             backend=language.backend,
-            store=self._tails.store if self._tails else _forget,
+            store=self._suffixes.store if self._suffixes else _forget,
             num_wanted=[[branch.num_scored for branch in members] for members in families],
         )
-        ids = there([token for branch in laid_out for token in branch.ids], device)
+        ids = to_device([token for branch in laid_out for token in branch.ids], device)
         scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
-        wanted = there(scored, device)
+        wanted = to_device(scored, device)
         hidden = language.forward(
             language.embed(ids), attend.positions, attend=attend, wanted=wanted
         )
@@ -124,13 +124,13 @@ class Forks:
         Returns:
             For each of them the likeliest token that follows and the (V,) float32 logits.
         """
-        if self._tails is None:
+        if self._suffixes is None:
             raise RuntimeError("expected a prefill before a step")
         if self._decoding is None:
             self._decoding = Decoding(
                 self._model,
                 self._prefixes,
-                self._tails,
+                self._suffixes,
                 families=[self._families[n] for n in self._going],
                 capture=self._capture,
             )
@@ -138,13 +138,13 @@ class Forks:
         follows = self._decoding.step({places[n]: token for n, token in tokens.items()})
         return {n: follows[places[n]] for n in tokens}
 
-    def _new_tails(self, rows: Mapping[int, range]) -> Tails | None:
+    def _new_suffixes(self, rows: Mapping[int, range]) -> Suffixes | None:
         """Make room for the branches that are to be decoded."""
         if not self._going:
             return None
         going = [self._branches[n] for n in self._going]
         max_tokens = max(len(branch.ids) + branch.max_new_tokens for branch in going)
-        return Tails(self._pool, [rows[n] for n in self._going], max_tokens=max_tokens)
+        return Suffixes(self._pool, [rows[n] for n in self._going], max_tokens=max_tokens)
 
 
 def _forget(layer: int, keys: Tensor, values: Tensor) -> None:

@@ -91,17 +91,17 @@ class PagePool:
         keys, values = self._keys[layer], self._values[layer]
         return keys.index_select(0, slots), values.index_select(0, slots)
 
-    def new_tails(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
+    def new_suffixes(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
         """Make keys and values of its kind outside the pool, of zeros, for each layer.
 
         Returns:
             (num_branches, num_kv_heads, num_tokens, head_dim) each: a head's tokens lie together.
         """
-        tails = []
+        suffixes = []
         for keys, values in zip(self._keys, self._values, strict=True):
             shape = (num_branches, keys.shape[1], num_tokens, keys.shape[2])
-            tails.append((keys.new_zeros(shape), values.new_zeros(shape)))
-        return tails
+            suffixes.append((keys.new_zeros(shape), values.new_zeros(shape)))
+        return suffixes
 
     def _grow(self, num_pages: int) -> None:
         """Make room for so many pages in all.

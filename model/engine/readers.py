@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.engine.forks import Branch
 from model.errors import CheckpointError
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 from model.types import Answer, QuestionKind
 from model.videollama3.tokenizer import Tokenizer
 
@@ -83,11 +83,13 @@ def read(rows: Tensor, readings: Sequence[Reading]) -> list[list[float]]:
     ids = [[*one.ids, *[0] * (width - len(one.ids))] for one in readings]
     free = [row for row, one in enumerate(readings) if not one.ids]
     shared = [row for row, one in enumerate(readings) if one.is_share]
-    found = [rows.gather(1, there(ids, rows.device)).flatten()] if width else []
+    found = [rows.gather(1, to_device(ids, rows.device)).flatten()] if width else []
     if free:
-        found.append(rows[there(free, rows.device)].argmax(dim=-1).float())  # exact up to 2 ** 24
+        found.append(
+            rows[to_device(free, rows.device)].argmax(dim=-1).float()
+        )  # exact up to 2 ** 24
     if shared:
-        found.append(rows[there(shared, rows.device)].logsumexp(dim=-1))
+        found.append(rows[to_device(shared, rows.device)].logsumexp(dim=-1))
     numbers = torch.cat(found).tolist()  # the wait
     num_picked = width * len(readings)
     likeliest = dict(zip(free, numbers[num_picked:], strict=False))

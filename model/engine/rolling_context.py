@@ -2,10 +2,10 @@
 
 A context is the prompt's head and then frames in time order, held as keys and values. It only ever
 grows, so what it holds is the exact causal prefix of the prompt one would write out. Nothing is
-evicted: a younger context takes over instead, so a question sees between half a window and a whole
+evicted: a standby context takes over instead, so a question sees between half a window and a whole
 one, with positions and time stamps as in training.
 
-Frames are shown first and read later, those of all streams in one pass (`append.grow`): what is
+Frames are shown first and read later, those of all streams in one pass (`append.append`): what is
 shown decides which frames are to be encoded whole.
 """
 
@@ -20,11 +20,11 @@ from model.types import Window
 from model.videollama3.prompt import HEAD, frame_stamp
 from model.videollama3.tokenizer import Tokenizer
 
-SHED_REST = 1 / 4  # of a window: for so long no younger context is begun after one was given up
+SHED_REST = 1 / 4  # of a window: for so long no standby context is begun after one was given up
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PendingFrame:
     """A frame that a context has been shown and not read yet.
 
     Attributes:
@@ -57,7 +57,7 @@ class Context:
 
     def __init__(self, pool: PagePool, tokenizer: Tokenizer, *, start_pts_s: float) -> None:
         self.sequence = KVSequence(pool)
-        self.unread: list[Piece] = []
+        self.unread: list[PendingFrame] = []
         self._tokenizer = tokenizer
         self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)
 
@@ -85,7 +85,7 @@ class Context:
             is_whole: they are all there are.
             pts_s: stream time of the frame, not before the last one's.
         """
-        self.unread.append(Piece(tuple(self._stamp_ids(pts_s)), frame, is_whole, num_tokens))
+        self.unread.append(PendingFrame(tuple(self._stamp_ids(pts_s)), frame, is_whole, num_tokens))
         self._window = replace(
             self._window,
             end_pts_s=pts_s,
@@ -116,10 +116,10 @@ class Context:
 
 
 class RollingContext:
-    """The contexts of one stream: an elder, which is asked, and a younger that will take over.
+    """A stream's contexts: the active one, which is asked, and a standby that will take over.
 
-    The younger starts when the elder has lived half a window or used half its tokens; both see
-    every frame from there. The elder retires after a whole window, or when it is full.
+    The standby starts when the active one has lived half a window or used half its tokens; both see
+    every frame from there. The active one retires after a whole window, or when it is full.
     """
 
     def __init__(
@@ -134,24 +134,24 @@ class RollingContext:
         self._tokenizer = tokenizer
         self._window_s = window_s
         self._max_context_tokens = max_context_tokens
-        self._elder: Context | None = None
-        self._younger: Context | None = None
-        self._younger_from_s = float("-inf")
+        self._active: Context | None = None
+        self._standby: Context | None = None
+        self._standby_from_s = float("-inf")
 
     @property
-    def elder(self) -> Context | None:
+    def active(self) -> Context | None:
         """The context to ask; None before the first frame."""
-        return self._elder
+        return self._active
 
     @property
     def window(self) -> Window | None:
         """The stretch of stream a question sees; None before the first frame."""
-        return self._elder.window if self._elder else None
+        return self._active.window if self._active else None
 
     @property
     def contexts(self) -> tuple[Context, ...]:
-        """The elder and the younger, as far as there are such."""
-        return tuple(context for context in (self._elder, self._younger) if context)
+        """The active and the standby context, as far as there are such."""
+        return tuple(context for context in (self._active, self._standby) if context)
 
     @property
     def num_bytes(self) -> int:
@@ -164,13 +164,13 @@ class RollingContext:
             context.release()
         self._begin_anew()
 
-    def shed(self) -> bool:
-        """Give up the younger context, where there is one, and begin none for a while."""
-        if self._elder is None or self._younger is None:
+    def drop_standby(self) -> bool:
+        """Give up the standby context, where there is one, and begin none for a while."""
+        if self._active is None or self._standby is None:
             return False
-        self._younger.release()
-        self._younger = None
-        self._younger_from_s = self._elder.window.end_pts_s + self._window_s * SHED_REST
+        self._standby.release()
+        self._standby = None
+        self._standby_from_s = self._active.window.end_pts_s + self._window_s * SHED_REST
         return True
 
     def show(self, frame: int, *, num_kept: int, num_tokens: int, pts_s: float) -> bool:
@@ -192,19 +192,19 @@ class RollingContext:
         Raises:
             InputError: a whole frame does not fit into max_context_tokens.
         """
-        if self._elder and pts_s < self._elder.window.end_pts_s:
+        if self._active and pts_s < self._active.window.end_pts_s:
             self._begin_anew()
-        if self._elder and not num_kept:
+        if self._active and not num_kept:
             return False
         self._retire(num_kept=num_kept, pts_s=pts_s)
-        if self._elder is None:
-            self._elder = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
+        if self._active is None:
+            self._active = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
             return True
         for context in self.contexts:
             context.show(frame, num_tokens=num_kept, is_whole=False, pts_s=pts_s)
-        if self._younger or not self._is_half_spent(self._elder) or pts_s < self._younger_from_s:
+        if self._standby or not self._is_half_spent(self._active) or pts_s < self._standby_from_s:
             return False
-        self._younger = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
+        self._standby = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
         return True
 
     @contextmanager
@@ -213,14 +213,14 @@ class RollingContext:
 
         What the block retires gives its memory back at the end of the block and no sooner.
         """
-        elder, younger = self._elder, self._younger
+        active, standby = self._active, self._standby
         before = self.contexts
         marks = [context.mark() for context in before]
         try:
             yield
         except BaseException:
             opened = [context for context in self.contexts if context not in before]
-            self._elder, self._younger = elder, younger
+            self._active, self._standby = active, standby
             for context, mark in zip(before, marks, strict=True):
                 context.rewind(mark)
             for context in opened:
@@ -231,16 +231,16 @@ class RollingContext:
                 context.release()
 
     def _begin_anew(self) -> None:
-        self._elder = self._younger = None
-        self._younger_from_s = float("-inf")
+        self._active = self._standby = None
+        self._standby_from_s = float("-inf")
 
     def _retire(self, *, num_kept: int, pts_s: float) -> None:
         """Let go of what the next frame would make too old or too long."""
-        while self._elder and (
-            pts_s - self._elder.window.start_pts_s >= self._window_s
-            or self._elder.length_with(num_kept, pts_s=pts_s) > self._max_context_tokens
+        while self._active and (
+            pts_s - self._active.window.start_pts_s >= self._window_s
+            or self._active.length_with(num_kept, pts_s=pts_s) > self._max_context_tokens
         ):
-            self._elder, self._younger = self._younger, None
+            self._active, self._standby = self._standby, None
 
     def _is_half_spent(self, context: Context) -> bool:
         window = context.window

@@ -23,7 +23,7 @@ from model.engine.frame_part import PATCHES, FramePart, check_frame
 from model.engine.vision_cache import Span, VisionCache
 from model.errors import InputError
 from model.layers.attention import Attend, Segments, attention
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 from model.types import TOKEN_PX, PatchGrid, PrunedFrame
 from model.videollama3.network import VideoLlama3
 from model.videollama3.patches import patchify
@@ -264,13 +264,13 @@ class StreamEncoder:
         for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
             part.cut(pixels[start:end])
         positions = np.concatenate([part.positions for part in parts])
-        rows = patchify(there(pixels, device))
-        features = merge(self._model.vision.run(rows, there(positions, device), attend=attend))
+        rows = patchify(to_device(pixels, device))
+        features = merge(self._model.vision.run(rows, to_device(positions, device), attend=attend))
         sent = np.concatenate(
             [part.sent + start for part, start in zip(parts, starts[:-1], strict=True)]
         )
         if len(sent) < len(features):
-            features = features[there(sent, device)]
+            features = features[to_device(sent, device)]
         tokens: Tensor = self._model.projector(features)
         return torch.split(tokens, [len(part.sent) for part in parts])
 
@@ -309,7 +309,7 @@ class StreamEncoder:
         return attend
 
     def _rows(self, places: Sequence[NDArray[np.int64]]) -> Tensor:
-        return there(np.concatenate(places), self._model.device)
+        return to_device(np.concatenate(places), self._model.device)
 
     def _span(self, part: FramePart) -> Span:
         span = self._streams[part.frame.stream_id].span

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor
 
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Segments:
         key_lengths = query_lengths if key_lengths is None else key_lengths
 
         def cu_seqlens(lengths: Sequence[int]) -> Tensor:
-            return there([0, *accumulate(lengths)], device, dtype=torch.int32)
+            return to_device([0, *accumulate(lengths)], device, dtype=torch.int32)
 
         cu_seqlens_q = cu_seqlens(query_lengths)
         is_self = key_lengths is query_lengths

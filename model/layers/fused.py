@@ -2,7 +2,7 @@
 
 Passes without gradients are made of many small kernels, and each costs its launch: three products
 of the same rows take longer than one of three times the width. The layers keep their names and
-their weights, which become views of the joined one; with gradients they are run one by one.
+their weights, which become views of the fused one; with gradients they are run one by one.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor, nn
 
 
-class Joined:
+class FusedLinear:
     """Linear layers of one input, with a bias each or none."""
 
     def __init__(self, parts: Sequence[nn.Linear]) -> None:
@@ -31,7 +31,7 @@ class Joined:
         self._row_bytes = self._weight[0].nbytes
         self._device_type = self._weight.device.type
 
-    def serves(self) -> bool:
+    def is_usable(self) -> bool:
         """Tell whether it may stand for its layers.
 
         Not with gradients or under autocast, nor once a layer's weights lie elsewhere: a model
@@ -65,9 +65,9 @@ class Joined:
         return F.linear(x, self._weight[start:], bias)
 
 
-def serves(joined: Joined | None) -> bool:
+def is_fused(fused: FusedLinear | None) -> bool:
     """Tell whether there is one that may stand for its layers."""
-    return joined is not None and joined.serves()
+    return fused is not None and fused.is_usable()
 
 
 def add_product(x: Tensor, found: Tensor, layer: nn.Linear, *, in_place: bool) -> Tensor:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def there(
+def to_device(
     numbers: Sequence[Any] | NDArray[Any] | Tensor,
     device: torch.device | str,
     *,

@@ -137,7 +137,7 @@ def _list(parts: Sequence[str]) -> str:
 
 
 def _joined(clauses: Sequence[str], rng: np.random.Generator) -> str:
-    """Two sentences at most: the clauses of each joined by commas, or by "and"."""
+    """Two sentences at most: the clauses of each fused by commas, or by "and"."""
     groups = [list(clauses)]
     if len(clauses) > 1 and rng.random() < 0.7:
         half = (len(clauses) + 1) // 2

@@ -19,7 +19,7 @@ from model.engine.stream_encoder import VisionMode
 from model.errors import InputError
 from model.layers.attention import Attend
 from model.layers.rope import patch_positions
-from model.layers.to_device import there
+from model.layers.to_device import to_device
 from model.types import PATCH_PX, PrunedFrame
 from model.videollama3.network import VideoLlama3
 from model.videollama3.vision import merge
@@ -64,7 +64,7 @@ class LaidClips:
         """Move everything to a device."""
 
         def moved(x: Tensor | None) -> Any:
-            return None if x is None else there(x, device)
+            return None if x is None else to_device(x, device)
 
         return replace(
             self,

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor, nn
 
 from model.layers.attention import SDPA, Attend, Backend, Store
-from model.layers.fused import Joined, add_product, serves
+from model.layers.fused import FusedLinear, add_product, is_fused
 from model.layers.rope import Rotation, rotate, rotate_, text_rotation
 from model.videollama3.config import TextConfig
 
@@ -25,10 +25,10 @@ class _Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv_width)
         self.v_proj = nn.Linear(config.hidden_size, kv_width)
         self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
-        self.joined: Joined | None = None
+        self.fused: FusedLinear | None = None
 
-    def join(self) -> None:
-        self.joined = Joined((self.q_proj, self.k_proj, self.v_proj))
+    def fuse(self) -> None:
+        self.fused = FusedLinear((self.q_proj, self.k_proj, self.v_proj))
 
     def forward(
         self,
@@ -40,8 +40,8 @@ class _Attention(nn.Module):
         wanted: Tensor | None = None,
     ) -> Tensor:
         """Attend: what the heads of the wanted rows found, side by side, as `o_proj` takes it."""
-        if wanted is None and self.joined and serves(self.joined):
-            q, k, v = self._turned(self.joined(x), rotation)
+        if wanted is None and self.fused and self.fused.is_usable():
+            q, k, v = self._turned(self.fused(x), rotation)
         else:
             k, v = self.keys_values(x, rotation)
             if wanted is not None:
@@ -50,15 +50,15 @@ class _Attention(nn.Module):
         return attend(layer, q, k, v).flatten(1)
 
     def keys_values(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
-        if self.joined and serves(self.joined):
-            _, k, v = self._turned(self.joined(x, first=1), rotation)
+        if self.fused and self.fused.is_usable():
+            _, k, v = self._turned(self.fused(x, first=1), rotation)
             return k, v
         heads = (-1, self.head_dim)
         k = rotate(self.k_proj(x).unflatten(-1, heads), rotation)
         return k, self.v_proj(x).unflatten(-1, heads)
 
     def _turned(self, rows: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotate the queries, if any, and the keys of joined rows, in place, and part them."""
+        """Rotate the queries, if any, and the keys of fused rows, in place, and part them."""
         heads = rows.view(len(rows), -1, self.head_dim)  # those of queries, keys, values
         num_kv = self.k_proj.out_features // self.head_dim
         rotate_(heads[:, :-num_kv], rotation)
@@ -72,15 +72,15 @@ class _MLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-        self.joined: Joined | None = None
+        self.fused: FusedLinear | None = None
 
-    def join(self) -> None:
-        self.joined = Joined((self.gate_proj, self.up_proj))
+    def fuse(self) -> None:
+        self.fused = FusedLinear((self.gate_proj, self.up_proj))
 
     def forward(self, x: Tensor) -> Tensor:
         """Give what `down_proj` takes."""
-        if self.joined and serves(self.joined):
-            gate, up = self.joined(x).chunk(2, dim=-1)
+        if self.fused and self.fused.is_usable():
+            gate, up = self.fused(x).chunk(2, dim=-1)
             return F.silu(gate).mul_(up)
         out: Tensor = F.silu(self.gate_proj(x)) * self.up_proj(x)
         return out
@@ -103,8 +103,8 @@ class _Layer(nn.Module):
         attend: Attend,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Run the layer; in place on rows of the pass's own where it is joined."""
-        in_place = serves(self.self_attn.joined)
+        """Run the layer; in place on rows of the pass's own where it is fused."""
+        in_place = is_fused(self.self_attn.fused)
         found = self.self_attn(
             self.input_layernorm(x), rotation, layer=layer, attend=attend, wanted=wanted
         )
@@ -134,11 +134,11 @@ class Decoder(nn.Module):
             else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
 
-    def join(self) -> None:
+    def fuse(self) -> None:
         """Make passes without gradients of fewer and larger products; see `joined`."""
         for layer in cast("list[_Layer]", list(self.layers)):
-            layer.self_attn.join()
-            layer.mlp.join()
+            layer.self_attn.fuse()
+            layer.mlp.fuse()
 
     def embed(self, ids: Tensor) -> Tensor:
         """Look up token ids (L,) int64: (L, hidden_size)."""

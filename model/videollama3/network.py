@@ -34,13 +34,13 @@ class VideoLlama3(nn.Module):
         """What the weights are kept in."""
         return self.language.embed_tokens.weight.dtype
 
-    def join(self) -> Self:
+    def fuse(self) -> Self:
         """Make passes without gradients of fewer and larger products, and return the model.
 
         Weights keep names and values, and take no more memory; training goes on as before.
         """
-        self.vision.join()
-        self.language.join()
+        self.vision.fuse()
+        self.language.fuse()
         return self
 
     def encode(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.errors import InputError
 from model.layers.attention import SDPA, Attend, Backend, Segments, attention
-from model.layers.fused import Joined, serves
+from model.layers.fused import FusedLinear
 from model.layers.rope import Rotation, patch_positions, rotate, rotate_, vision_rotation
 from model.types import MERGE_SIZE, PATCH_PX
 from model.videollama3.config import VisionConfig
@@ -37,14 +37,14 @@ class _Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.joined: Joined | None = None
+        self.fused: FusedLinear | None = None
 
-    def join(self) -> None:
-        self.joined = Joined((self.q_proj, self.k_proj, self.v_proj))
+    def fuse(self) -> None:
+        self.fused = FusedLinear((self.q_proj, self.k_proj, self.v_proj))
 
     def forward(self, x: Tensor, rotation: Rotation, *, layer: int, attend: Attend) -> Tensor:
-        if self.joined and serves(self.joined):
-            rows = self.joined(x).view(len(x), 3 * self.num_heads, -1)
+        if self.fused and self.fused.is_usable():
+            rows = self.fused(x).view(len(x), 3 * self.num_heads, -1)
             rotate_(rows[:, : 2 * self.num_heads], rotation)
             q, k, v = rows.chunk(3, dim=1)
         else:
@@ -92,10 +92,10 @@ class VisionEncoder(nn.Module):
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def join(self) -> None:
+    def fuse(self) -> None:
         """Make passes without gradients of fewer and larger products; see `joined`."""
         for layer in cast("list[_Layer]", list(self.layers)):
-            layer.self_attn.join()
+            layer.self_attn.fuse()
 
     def forward(
         self, rows: Tensor, patch_grids: Sequence[tuple[int, int]], *, merge_size: int = MERGE_SIZE

@@ -86,7 +86,7 @@ class Camera:
     """A scene of which a tenth changes from one frame to the next, shown to an engine."""
 
     def __init__(self, network: VideoLlama3, tokenizer: Tokenizer, *, num_frames: int) -> None:
-        """Show so many frames, after which the elder context holds all of them."""
+        """Show so many frames, after which the active context holds all of them."""
         self._rng = np.random.default_rng(0)
         self._count = 0
         self.engine = Engine(

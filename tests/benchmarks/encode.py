@@ -177,7 +177,7 @@ def _network(config: ModelConfig, *, device: str, dtype: torch.dtype) -> VideoLl
     backend = choose_backend(target, dtype)
     with target:
         network = VideoLlama3(config, backend=backend)
-    return network.to(dtype).eval().requires_grad_(requires_grad=False).join()
+    return network.to(dtype).eval().requires_grad_(requires_grad=False).fuse()
 
 
 def _name(dtype: torch.dtype) -> str:

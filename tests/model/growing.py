@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.engine.cascade import Prefill, Prefixes
+from model.engine.cascade import CascadePrefill, SharedPrefixes
 from model.engine.forks import Branch, Forks
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.rolling_context import Context
@@ -25,8 +25,8 @@ def extend(network: VideoLlama3, pool: PagePool, sequence: KVSequence, embeds: T
     start, num_rows = sequence.length, len(embeds)
     sequence.reserve(num_rows)
     slots = sequence.slots(start, start + num_rows).to(pool.device)
-    attend = Prefill(
-        Prefixes(pool, [sequence], is_kept=False),
+    attend = CascadePrefill(
+        SharedPrefixes(pool, [sequence], is_kept=False),
         [[num_rows]],
         backend=network.language.backend,
         store=lambda layer, keys, values: pool.write(layer, slots, keys, values),

@@ -1,8 +1,8 @@
-from pipeline.admission_backlog import WaitingRoom
+from pipeline.admission_backlog import AdmissionBacklog
 
 
 def test_a_refused_camera_waits_and_says_why() -> None:
-    room = WaitingRoom(retry_after_s=30.0)
+    room = AdmissionBacklog(retry_after_s=30.0)
     assert room.why("yard") is None
     assert not room.must_wait("yard", now_s=0.0)
     room.refuse("yard", "needs 12 MiB, 3 MiB left", now_s=0.0)

@@ -6,7 +6,7 @@ from pipeline.load import JUDGE_EVERY_S, LADDER, Load
 
 
 class Day:
-    """A load that is told of one slot a second."""
+    """A load that is told of one tick a second."""
 
     def __init__(self) -> None:
         self.load = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
@@ -50,7 +50,7 @@ def test_the_order_is_captions_then_threshold_then_frame_rate() -> None:
 
 @pytest.mark.parametrize(
     ("trouble", "reason"),
-    [({"dropped": 2}, "frames_dropped"), ({"busy": 1.5}, "slot_overrun")],
+    [({"dropped": 2}, "frames_dropped"), ({"busy": 1.5}, "tick_overrun")],
 )
 def test_other_signs_of_overload(trouble: dict[str, float], reason: str) -> None:
     day = Day()

@@ -11,8 +11,8 @@ from pipeline import messages
 from pipeline.errors import ConfigError
 from pipeline.messages import (
     KINDS,
-    Circumstances,
     Message,
+    Provenance,
     Stored,
     answer_message,
     caption_message,
@@ -39,9 +39,9 @@ probabilities = st.none() | st.floats(0, 1)
 
 
 @st.composite
-def circumstances(draw: st.DrawFn) -> Circumstances:
+def provenance(draw: st.DrawFn) -> Provenance:
     total = draw(st.integers(0, 10**6))
-    return Circumstances(
+    return Provenance(
         camera_id=draw(slugs),
         captured_at=draw(moments),
         inferred_at=draw(moments),
@@ -78,7 +78,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def any_message(draw: st.DrawFn) -> Message:
-    told = draw(circumstances())
+    told = draw(provenance())
     match draw(st.sampled_from(KINDS)):
         case "caption":
             return caption_message(told, text=draw(words), changed=draw(st.booleans()))
@@ -107,7 +107,7 @@ def any_message(draw: st.DrawFn) -> Message:
             )
 
 
-def told(**changes: Any) -> Circumstances:
+def told(**changes: Any) -> Provenance:
     values: dict[str, Any] = {
         "camera_id": "gate",
         "captured_at": AT,
@@ -120,7 +120,7 @@ def told(**changes: Any) -> Circumstances:
         "model": "VideoLLaMA3-2B",
         "degraded": False,
     }
-    return Circumstances(**{**values, **changes})
+    return Provenance(**{**values, **changes})
 
 
 def envelope(message: Message, *, worker_id: str = "worker-a", seq: int = 1) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.types import Answer, Question
-from pipeline.admission_backlog import WaitingRoom
+from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.events import EventMachine, EventRule
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
-from pipeline.ticks import Slots
+from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import EPOCH, FakeClock, ListReplies, NoObserver, ScriptedEngine, frame_at, picture
 
@@ -47,9 +47,9 @@ class Bench:
     ) -> None:
         self.clock = FakeClock()
         self.lanes = Lanes(lambda _camera_id: Pruner(mode="last_seen"), clock=self.clock)
-        self.slots = Slots(period_s=1.0, per_period=4)
+        self.ticks = Ticks(period_s=1.0, per_period=4)
         self.load = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
-        self.waiting_room = WaitingRoom()
+        self.admission_backlog = AdmissionBacklog()
         self.engine = ScriptedEngine(answers)
         self.replies = ListReplies()
         self.settled: list[Frame] = []
@@ -69,9 +69,9 @@ class Bench:
             clock=self.clock,
             observer=NoObserver(),
             new_machine=new_machine,
-            slots=self.slots,
+            ticks=self.ticks,
             load=self.load,
-            waiting_room=self.waiting_room,
+            admission_backlog=self.admission_backlog,
             forget_after_s=600.0,
         )
 
@@ -228,7 +228,7 @@ def crowd(bench: Bench, pts_s: float, number: int) -> None:
 
 
 def live(bench: Bench, seconds: int, number: int) -> None:
-    """Let cameras send a frame every second while the runner goes by its slots."""
+    """Let cameras send a frame every second while the runner goes by its ticks."""
     end_s = bench.clock.seconds + seconds
     offered_s = dict.fromkeys(range(number), bench.clock.seconds)
     while bench.clock.seconds < end_s:
@@ -278,12 +278,12 @@ def test_a_camera_that_does_not_fit_waits_and_the_others_do_not_feel_it() -> Non
     for second in range(6):
         crowd(bench, float(second), 3)
     assert {one["camera_id"] for one in bench.data("answer")} == {"c0", "c1"}
-    assert bench.waiting_room.why("c2") == "stream c2: needs 110 B, 0 B left"
+    assert bench.admission_backlog.why("c2") == "stream c2: needs 110 B, 0 B left"
     assert len(bench.settled) == 18  # a broker need not keep what is not looked at
     bench.engine.remove("c0")
     bench.clock.seconds += 31.0
     crowd(bench, 40.0, 3)
-    assert bench.waiting_room.why("c2") is None
+    assert bench.admission_backlog.why("c2") is None
     refresh = [frame for frame in bench.engine.shown if frame.stream_id == "c2"]
     assert [frame.is_refresh for frame in refresh] == [True]
 
@@ -329,7 +329,7 @@ def test_a_camera_silent_for_long_frees_its_memory_and_comes_back_whole() -> Non
     assert [f.is_refresh for f in bench.engine.shown if f.stream_id == "c1"] == [True]
 
 
-def test_the_loop_takes_a_frame_at_the_slot_after_its_arrival() -> None:
+def test_the_loop_takes_a_frame_at_the_tick_after_its_arrival() -> None:
     bench = Bench(FIRE, answers=scripted(0.1))
     lane = bench.lanes.lane("yard", overflow=Overflow.LATEST)
     bench.clock.seconds = 10.1
@@ -340,7 +340,7 @@ def test_the_loop_takes_a_frame_at_the_slot_after_its_arrival() -> None:
     assert len(bench.engine.shown) == 1
 
 
-def test_a_source_that_is_held_back_waits_for_no_slot() -> None:
+def test_a_source_that_is_held_back_waits_for_no_tick() -> None:
     bench = Bench(FIRE, answers=scripted(0.1))
     lane = bench.lanes.lane("yard", overflow=Overflow.WAIT)
     bench.clock.seconds = 10.1

@@ -30,14 +30,14 @@ def test_what_the_engine_holds_and_what_befell_it() -> None:
     assert 'vigil_engine_incidents_total{kind="forced_refresh"} 1.0' in told
 
 
-def test_slots_and_late_answers_are_counted() -> None:
+def test_ticks_and_late_answers_are_counted() -> None:
     metrics = Metrics()
-    metrics.slot_done(duration_s=0.3, lateness_s=0.1, is_overrun=True)
+    metrics.tick_done(duration_s=0.3, lateness_s=0.1, is_overrun=True)
     metrics.answered(age_s=3.0, is_late=True)
     metrics.answered(age_s=0.3, is_late=False)
     metrics.frame_refused("yard", "no_room")
     told = metrics.exposition().decode()
-    assert "vigil_slot_overruns_total 1.0" in told
+    assert "vigil_tick_overruns_total 1.0" in told
     assert "vigil_answers_late_total 1.0" in told
     assert "vigil_answer_age_seconds_count 2.0" in told
     assert 'vigil_frames_refused_total{camera="yard",reason="no_room"} 1.0' in told

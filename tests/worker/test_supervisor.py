@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model.types import Answer, Question
-from pipeline.admission_backlog import WaitingRoom
+from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, PublishError, SourceError
 from pipeline.lane import Lanes
@@ -23,7 +23,7 @@ from pipeline.pruner import Pruner
 from pipeline.questions import StandingQuestion
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
-from pipeline.ticks import Slots
+from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt, Wanted
 from tests.fakes import NoObserver, ScriptedEngine, ScriptedSource, frame_at
 from worker.environment import load
@@ -83,9 +83,9 @@ def make(
     settings = load({"VIGIL_CAMERAS__YARD__URL": "x.mp4", **QUICK, **variables})
     clock = SystemClock()
     lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
-    slots = Slots(period_s=1.0, per_period=4)
+    ticks = Ticks(period_s=1.0, per_period=4)
     ladder = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
-    waiting_room = WaitingRoom()
+    admission_backlog = AdmissionBacklog()
     outbox = Outbox(None, max_bytes=10_000_000)
     engine = ScriptedEngine(answers or (lambda _c, q: Answer(q.kind, "no", 0.1, 0)))
     worker = Worker(
@@ -93,9 +93,9 @@ def make(
         clock=clock,
         feeds=feeds,
         lanes=lanes,
-        slots=slots,
+        ticks=ticks,
         load=ladder,
-        waiting_room=waiting_room,
+        admission_backlog=admission_backlog,
         outbox=outbox,
         status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
         metrics=Metrics(),
@@ -108,9 +108,9 @@ def make(
             clock=clock,
             observer=NoObserver(),
             new_machine=lambda _camera_id, _standing: None,
-            slots=slots,
+            ticks=ticks,
             load=ladder,
-            waiting_room=waiting_room,
+            admission_backlog=admission_backlog,
             forget_after_s=600.0,
         ),
         new_publisher=lambda: publisher,
@@ -254,9 +254,9 @@ def test_a_camera_says_when_it_waits_for_memory_and_when_less_is_done(
     until(lambda: last()[0] == "online")
     worker.load.level, worker.load.reason = 2, "frame_age"
     until(lambda: last() == ("degraded", "load_threshold", "level 2: frame_age"))
-    worker.waiting_room.refuse("yard", "needs 12 MiB, 3 MiB left", now_s=0.0)
+    worker.admission_backlog.refuse("yard", "needs 12 MiB, 3 MiB left", now_s=0.0)
     until(lambda: last() == ("degraded", "no_memory", "needs 12 MiB, 3 MiB left"))
-    worker.waiting_room.leave("yard")
+    worker.admission_backlog.leave("yard")
     worker.load.level = 0
     until(lambda: last()[0] == "online")
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-from model.engine.append import Seen, grow
+from model.engine.append import FrameFeatures, append
 from model.engine.forks import Branch, Forks
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context
@@ -170,5 +170,10 @@ class HoppingWindow:
             is_whole = is_new and index == 0
             num_tokens = len(whole if is_whole else kept)
             context.show(index, num_tokens=num_tokens, is_whole=is_whole, pts_s=pts_s)
-        grow(self._model, self._pool, [context], [Seen(whole, kept) for _, whole, kept in frames])
+        append(
+            self._model,
+            self._pool,
+            [context],
+            [FrameFeatures(whole, kept) for _, whole, kept in frames],
+        )
         self._context = context

@@ -1,4 +1,4 @@
-"""One number of cameras for a while: lanes, pruners, schedule, slots and engine, in real time."""
+"""One number of cameras for a while: lanes, pruners, schedule, ticks and engine, in real time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 
 from model.engine.engine import Engine
 from model.types import EngineStats, Question
-from pipeline.admission_backlog import WaitingRoom
+from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import SystemClock
 from pipeline.lane import Lanes
 from pipeline.load import Load
@@ -18,8 +18,8 @@ from pipeline.messages import Message
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
-from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Slots
-from pipeline.types import Overflow, SentFrame
+from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
+from pipeline.types import Overflow, PrunedSample
 from worker.benchmarks.rendered_cameras import Clips, Played, play
 from worker.report import Progress, Row
 
@@ -104,7 +104,7 @@ def trial(
     """
     clock = SystemClock()
     lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
-    slots = Slots(
+    ticks = Ticks(
         period_s=1.0,
         per_period=4,
         asked_together=ASKED_TOGETHER_ON_CPU if engine.is_on_cpu else ASKED_TOGETHER,
@@ -126,9 +126,9 @@ def trial(
         clock=clock,
         observer=seen,
         new_machine=lambda _camera_id, _standing: None,
-        slots=slots,
+        ticks=ticks,
         load=load,
-        waiting_room=WaitingRoom(),
+        admission_backlog=AdmissionBacklog(),
         forget_after_s=600.0,
     )
     stop = Event()
@@ -140,7 +140,7 @@ def trial(
     threads = [
         Thread(target=infer, name="infer"),
         Thread(
-            target=lambda: play(cameras, clips, lanes, slots=slots, clock=clock, stop=stop),
+            target=lambda: play(cameras, clips, lanes, ticks=ticks, clock=clock, stop=stop),
             name="play",
         ),
     ]
@@ -221,7 +221,7 @@ class Seen:
         told = [message.body["data"] for message in messages]
         self._ages_s += [one["frame_age_ms"] / 1000 for one in told if not one.get("reused")]
 
-    def frame_sent(self, sent: SentFrame, *, age_s: float) -> None:  # noqa: ARG002
+    def frame_sent(self, sent: PrunedSample, *, age_s: float) -> None:  # noqa: ARG002
         """Count tokens."""
         self._kept += sent.pruned.num_kept
         self._total += sent.frame.grid.num_tokens
@@ -234,7 +234,7 @@ class Seen:
         """Add up."""
         self._stages_s[stage] = self._stages_s.get(stage, 0.0) + seconds
 
-    def slot_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None:  # noqa: ARG002
+    def tick_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None:  # noqa: ARG002
         """Add up."""
         self._busy_s += duration_s
 

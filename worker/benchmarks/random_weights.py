@@ -27,4 +27,4 @@ def untrained(shape: ModelConfig, *, device: torch.device, dtype: torch.dtype) -
     if language.lm_head is None:  # by the configuration it has one
         raise AssertionError(config.text)
     language.lm_head.weight.copy_(language.embed_tokens.weight.roll(1, 0))
-    return network.eval().requires_grad_(requires_grad=False).join()
+    return network.eval().requires_grad_(requires_grad=False).fuse()

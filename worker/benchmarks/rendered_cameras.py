@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.types import TOKEN_PX, PatchGrid
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
-from pipeline.ticks import Slots
+from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow
 from worker.benchmarks.street import Image, Street
 from worker.report import Progress
@@ -71,11 +71,11 @@ class Played:
 
 
 def play(
-    cameras: list[Played], clips: Clips, lanes: Lanes, *, slots: Slots, clock: Clock, stop: Event
+    cameras: list[Played], clips: Clips, lanes: Lanes, *, ticks: Ticks, clock: Clock, stop: Event
 ) -> None:
     """Offer every camera's frames, one a second by the clock, until told to stop.
 
-    They connect within the first second, in no order, and are sampled from then on when `slots`
+    They connect within the first second, in no order, and are sampled from then on when `ticks`
     says, as live cameras are. Frames are pruned on this thread.
     """
     rng = np.random.default_rng(1)
@@ -93,5 +93,5 @@ def play(
         lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
         lane.offer(camera.frame(clips, second, captured_at=clock.now()))
         is_first = second == camera.history_s
-        gap_s = slots.first_gap_s(camera.camera_id, at_s) if is_first else slots.period_s
+        gap_s = ticks.first_gap_s(camera.camera_id, at_s) if is_first else ticks.period_s
         heapq.heappush(due, (at_s + gap_s, number, second + 1))

@@ -14,7 +14,7 @@ from worker.report import Row, as_table, commit, machine
 from worker.wiring import load_engine
 
 Through = Literal["model", "worker", "all"]
-WINDOW_S = 120  # longer than twice a clip: its first frame is never forgotten, no younger context
+WINDOW_S = 120  # longer than twice a clip: its first frame is never forgotten, no standby context
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.engine.answers import Respondent
-from model.engine.append import Seen, grow
+from model.engine.append import FrameFeatures, append
 from model.engine.readers import FreeText, Reading, digit_ids, looped_tail, read, yes_no_ids
 from model.engine.rolling_context import Context
 from model.errors import CheckpointError, InputError
@@ -54,8 +54,8 @@ def seen(seed: int, *, num_frames: int = 3) -> Context:
     for second in range(num_frames):
         rows = torch.randn(5, nano().config.text.hidden_size, generator=generator)
         context.show(second, num_tokens=5, is_whole=False, pts_s=float(second))
-        frames.append(Seen(None, rows))
-    grow(nano(), POOL, [context], frames)
+        frames.append(FrameFeatures(None, rows))
+    append(nano(), POOL, [context], frames)
     return context
 
 

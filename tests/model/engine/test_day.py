@@ -86,7 +86,7 @@ def test_a_day_of_ticks_needs_no_more_memory_than_its_first_window() -> None:
         used.append(engine._pool.used_bytes)
         if tick in (160, TICKS // 2, TICKS - 1):
             after.append(held(engine))
-    assert max(alive for _, _, alive in after) <= 4, "an elder and a younger of each camera"
+    assert max(alive for _, _, alive in after) <= 4, "an active and a standby of each camera"
     assert after[0][:2] == after[1][:2] == after[2][:2]
     assert max(used[160:]) <= engine.stats.context_bytes
     assert engine._pool.used_bytes == sum(engine._streams[s].num_bytes for s in ("gate", "yard"))

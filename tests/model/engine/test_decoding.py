@@ -78,12 +78,12 @@ def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
 
     def capture(work: Work) -> Work:
         decoding = work.__self__  # type: ignore[attr-defined]
-        slabs = [slab for layer in decoding._tails._layers for slab in layer]
-        held = (decoding._ids, decoding._tails.lengths, *slabs)
+        slabs = [slab for layer in decoding._suffixes._layers for slab in layer]
+        held = (decoding._ids, decoding._suffixes.lengths, *slabs)
         at = [tensor.data_ptr() for tensor in held]
 
         def replay() -> None:
-            now = (decoding._ids, decoding._tails.lengths, *slabs)
+            now = (decoding._ids, decoding._suffixes.lengths, *slabs)
             places.append(at)
             assert [tensor.data_ptr() for tensor in now] == at
             work()

@@ -157,17 +157,17 @@ def late(yard: PrunedFrame) -> list[PrunedFrame]:
 
 
 def test_a_failed_append_changes_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, grow = nano_engine(window_s=20.0), append.grow
+    engine, real_append = nano_engine(window_s=20.0), append.append
     yard = replace(clip(1)[0], stream_id="yard")
     engine.append([*clip(3), yard])
     asks = [("gate", FIRE), ("yard", FIRE)]
     before, held = engine.ask(asks), engine.stats
 
     def interrupted(*args: Any) -> None:
-        grow(*args)
+        real_append(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("model.engine.engine.grow", interrupted)
+    monkeypatch.setattr("model.engine.engine.append", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine.append(late(yard))
     assert engine.ask(asks) == before
@@ -183,20 +183,20 @@ def test_a_failed_append_changes_no_stream(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
-def test_out_of_memory_sheds_the_younger_contexts_and_tries_again(
+def test_out_of_memory_drops_the_standby_contexts_and_tries_again(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    engine, grow, failures = nano_engine(window_s=8.0), append.grow, [error]
+    engine, real_append, failures = nano_engine(window_s=8.0), append.append, [error]
     for frame in clip(5):
         engine.append([frame])
     assert len(engine._streams["gate"].contexts) == 2
 
     def short_of_memory(*args: Any) -> None:
-        grow(*args)
+        real_append(*args)
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr("model.engine.engine.grow", short_of_memory)
+    monkeypatch.setattr("model.engine.engine.append", short_of_memory)
     frames = clip(10)
     engine.append([frames[5]])
     assert (engine.stats.num_out_of_memory, engine.stats.num_shed) == (1, 1)
@@ -204,7 +204,7 @@ def test_out_of_memory_sheds_the_younger_contexts_and_tries_again(
     assert engine.window("gate") == Window(
         40.0, frames[5].pts_s, num_frames=6, num_tokens=20 + sum(f.num_kept for f in frames[1:6])
     )
-    # It rests for a quarter of the window, begins a younger one again, and that takes over.
+    # It rests for a quarter of the window, begins a standby one again, and that takes over.
     for frame in frames[6:]:
         engine.append([frame])
     window = engine.window("gate")

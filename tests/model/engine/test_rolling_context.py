@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.engine.append import Seen, grow
+from model.engine.append import FrameFeatures, append
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context, RollingContext
 from model.errors import InputError
@@ -39,7 +39,7 @@ class Grown:
 
     def append(self, rows: Tensor, *, pts_s: float) -> None:
         self.context.show(0, num_tokens=len(rows), is_whole=False, pts_s=pts_s)
-        grow(nano(), self.pool, [self.context], [Seen(None, rows)])
+        append(nano(), self.pool, [self.context], [FrameFeatures(None, rows)])
 
 
 class Rolled(RollingContext):
@@ -54,7 +54,7 @@ class Rolled(RollingContext):
     def append(self, rows: Tensor, kept: Tensor, *, pts_s: float) -> bool:
         with self.all_or_nothing():
             is_whole = self.show(0, num_kept=len(kept), num_tokens=len(rows), pts_s=pts_s)
-            grow(nano(), self.pool, self.contexts, [Seen(rows, rows[kept])])
+            append(nano(), self.pool, self.contexts, [FrameFeatures(rows, rows[kept])])
         return is_whole
 
 
@@ -134,7 +134,7 @@ def test_younger_began_with_a_whole_frame_and_saw_what_was_kept_since() -> None:
     frames = [(5.0, features(5))]
     frames += [(float(second), features(second)[kept]) for second in range(6, 11)]
     torch.testing.assert_close(
-        next_logits(stream.pool, stream.elder), logits_of_whole_prompt(frames), atol=1e-4, rtol=0
+        next_logits(stream.pool, stream.active), logits_of_whole_prompt(frames), atol=1e-4, rtol=0
     )
 
 
@@ -147,10 +147,10 @@ def test_the_first_frame_is_seen_whole_whatever_was_kept() -> None:
 def test_a_frame_that_keeps_nothing_is_not_shown() -> None:
     stream = rolling()
     stream.append(features(0), EVERY, pts_s=0.0)
-    length = stream.elder.length if stream.elder else None
+    length = stream.active.length if stream.active else None
     stream.append(features(1), NONE, pts_s=1.0)
-    assert stream.elder is not None
-    assert stream.elder.length == length
+    assert stream.active is not None
+    assert stream.active.length == length
     assert stream.window == Window(0.0, 0.0, num_frames=1, num_tokens=NUM_TOKENS)
 
 
@@ -174,7 +174,7 @@ def test_reset_forgets_everything() -> None:
     stream.append(features(0), EVERY, pts_s=0.0)
     stream.reset()
     assert stream.window is None
-    assert stream.elder is None
+    assert stream.active is None
     assert stream.num_bytes == stream.pool.used_bytes == 0
 
 
@@ -190,19 +190,21 @@ def test_what_failed_is_taken_back(pts_s: float) -> None:
     for second in range(7):
         stream.append(features(second), EVERY, pts_s=float(second))
     contexts, window, used = stream.contexts, stream.window, stream.pool.used_bytes
-    before = next_logits(stream.pool, stream.elder)
+    before = next_logits(stream.pool, stream.active)
 
     def show() -> None:
         with stream.all_or_nothing():
             for frame in range(2):
                 stream.show(frame, num_kept=6, num_tokens=6, pts_s=pts_s + frame)
-            grow(nano(), stream.pool, stream.contexts, [Seen(features(7), features(7))] * 2)
+            append(
+                nano(), stream.pool, stream.contexts, [FrameFeatures(features(7), features(7))] * 2
+            )
             raise MemoryError
 
     with pytest.raises(MemoryError):
         show()
     assert (stream.contexts, stream.window, stream.pool.used_bytes) == (contexts, window, used)
-    torch.testing.assert_close(next_logits(stream.pool, stream.elder), before, atol=0, rtol=0)
+    torch.testing.assert_close(next_logits(stream.pool, stream.active), before, atol=0, rtol=0)
 
 
 def test_a_frame_that_opens_a_context_is_wanted_whole() -> None:
@@ -213,11 +215,11 @@ def test_a_frame_that_opens_a_context_is_wanted_whole() -> None:
 
 def test_the_younger_given_up_comes_back_after_a_rest() -> None:
     stream = rolling()
-    assert not stream.shed()
+    assert not stream.drop_standby()
     for second in range(7):
         stream.append(features(second), EVERY[:2], pts_s=float(second))
-    assert stream.shed()
-    assert not stream.shed()
+    assert stream.drop_standby()
+    assert not stream.drop_standby()
     assert stream.pool.used_bytes == stream.num_bytes
     wanted = [stream.append(features(n), EVERY[:2], pts_s=float(n)) for n in (7, 8, 9)]
     assert wanted == [False, False, True]
@@ -250,8 +252,8 @@ def test_a_busy_window_is_cut_short_and_keeps_half_its_tokens(
     start_pts_s = 0.0
     for index, count in enumerate(num_kept):
         stream.append(features(0), EVERY[:count], pts_s=index / 10)
-        assert stream.elder is not None
-        assert stream.elder.length <= max_context_tokens
-        if stream.elder.window.start_pts_s > start_pts_s:
-            start_pts_s = stream.elder.window.start_pts_s
-            assert stream.elder.length >= max_context_tokens / 2 - frame_tokens
+        assert stream.active is not None
+        assert stream.active.length <= max_context_tokens
+        if stream.active.window.start_pts_s > start_pts_s:
+            start_pts_s = stream.active.window.start_pts_s
+            assert stream.active.length >= max_context_tokens / 2 - frame_tokens

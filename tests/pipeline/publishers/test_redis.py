@@ -20,9 +20,9 @@ from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, PublishError
 from pipeline.messages import (
     KINDS,
-    Circumstances,
     Message,
     MessageKind,
+    Provenance,
     Stored,
     answer_message,
     caption_message,
@@ -51,7 +51,7 @@ VALIDATORS = {
 
 
 def message(kind: MessageKind, text: str = "?", *, camera_id: str = "gate") -> Message:
-    told = Circumstances(
+    told = Provenance(
         camera_id=camera_id,
         captured_at=AT,
         inferred_at=AT + timedelta(seconds=1),

@@ -10,7 +10,7 @@ from model.engine.engine import Engine
 from pipeline.errors import ConfigError
 from pipeline.lane import Lanes
 from pipeline.pruner import Pruner
-from pipeline.ticks import Slots
+from pipeline.ticks import Ticks
 from pipeline.types import Frame
 from tests.fakes import FakeClock
 from worker.benchmarks import camera_trial
@@ -43,15 +43,15 @@ def test_cameras_are_played_a_frame_a_second_and_spread() -> None:
     lanes = Lanes(lambda _camera_id: Pruner(mode="last_seen"), clock=clock)
     arrivals: dict[str, list[float]] = {camera.camera_id: [] for camera in cameras}
 
-    class Watched(Lanes):
+    class CameraSession(Lanes):
         def lane(self, camera_id, *, overflow):  # type: ignore[no-untyped-def]
             arrivals[camera_id].append(clock.seconds)
             if len(arrivals[camera_id]) > 9:
                 stop.set()
             return lanes.lane(camera_id, overflow=overflow)
 
-    watched = Watched(lambda _camera_id: Pruner(), clock=clock)
-    play(cameras, clips, watched, slots=Slots(period_s=1.0, per_period=4), clock=clock, stop=stop)
+    watched = CameraSession(lambda _camera_id: Pruner(), clock=clock)
+    play(cameras, clips, watched, ticks=Ticks(period_s=1.0, per_period=4), clock=clock, stop=stop)
     for times in arrivals.values():
         assert np.diff(times[1:]) == pytest.approx(1.0)
     quarters = sorted(int(times[-1] % 1 * 4) for times in arrivals.values())
