@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
-from model.types import QuestionKind
+from model.kinds import CAPTION, kind_of
 from pipeline.errors import ConfigError
 from pipeline.redact import redact
 from pipeline.types import CameraState
@@ -129,7 +129,7 @@ def answer_message(
     *,
     question_id: str,
     question: str,
-    kind: QuestionKind,
+    kind: str,
     answer: str | int,
     p: float | None,
     reused: bool,
@@ -146,7 +146,8 @@ def answer_message(
         reused: nothing was sent since the last evaluation, so that one stands.
 
     Raises:
-        ConfigError: the answer is not of its kind, or `p` is no probability.
+        InputError: the answer is not of its kind.
+        ConfigError: the kind is no standing question's, or `p` is no probability.
     """
     data = {
         **_asked(question_id=question_id, question=question, kind=kind, answer=answer, p=p),
@@ -161,7 +162,7 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
     *,
     question_id: str,
     question: str,
-    kind: QuestionKind,
+    kind: str,
     phase: Phase,
     event_id: str,
     answer: str | int,
@@ -186,8 +187,9 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
         reason: why it ended, where that was not the answer: `shutdown`.
 
     Raises:
-        ConfigError: the answer is not of its kind, `p` is no probability, or `ended_at` does not
-            go with the phase.
+        InputError: the answer is not of its kind.
+        ConfigError: the kind is no standing question's, `p` is no probability, or `ended_at` does
+            not go with the phase.
     """
     if (phase == "end") != (ended_at is not None):
         raise ConfigError(f"ended_at: expected in phase end alone, got {ended_at} in {phase}")
@@ -314,13 +316,11 @@ def _told(provenance: Provenance) -> dict[str, Any]:
 
 
 def _asked(
-    *, question_id: str, question: str, kind: QuestionKind, answer: str | int, p: float | None
+    *, question_id: str, question: str, kind: str, answer: str | int, p: float | None
 ) -> dict[str, Any]:
-    expected = int if kind == "count" else str
-    if type(answer) is not expected:
-        raise ConfigError(f"answer: expected {expected.__name__} for {kind}, got {answer!r}")
-    if kind == "yes_no" and answer not in ("yes", "no", "unknown"):
-        raise ConfigError(f"answer: expected yes, no or unknown, got {answer!r}")
+    if kind == CAPTION:
+        raise ConfigError("kind: expected that of a standing question, got a caption")
+    kind_of(kind).check_published(answer)
     if p is not None and not (math.isfinite(p) and -_ROUNDING <= p <= 1 + _ROUNDING):
         raise ConfigError(f"p: expected a probability in [0, 1] or None, got {p}")
     return {

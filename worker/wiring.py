@@ -10,6 +10,7 @@ import structlog
 import torch
 
 from model.engine.engine import Engine
+from model.kinds import CAPTION, kind_of
 from model.types import Question
 from model.videollama3.patches import pin_grid
 from pipeline.admission_backlog import AdmissionBacklog
@@ -177,7 +178,7 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
     """Return the configured questions, the caption first."""
     caption = StandingQuestion(
         id=CAPTION_ID,
-        question=Question("caption", settings.caption_prompt),
+        question=Question(CAPTION, settings.caption_prompt),
         every_s=settings.caption_every,
     )
     return [caption, *(_standing(key, one) for key, one in settings.questions.items())]
@@ -286,23 +287,26 @@ def _machine(
 
 
 def _standing(question_id: str, one: QuestionSettings) -> StandingQuestion:
-    raises_events = one.events and (one.kind == "yes_no" or one.event_on != "")
-    rule = EventRule(
-        enter=one.enter,
-        exit=one.exit,
-        confirm_n=one.confirm[0],
-        confirm_m=one.confirm[1],
-        min_duration_s=one.min_duration,
-        cooldown_s=one.cooldown,
-    )
     return StandingQuestion(
         id=question_id,
         question=Question(one.kind, one.ask, one.options),
         every_s=one.every,
         cameras=frozenset(one.cameras) or None,
         unknown_band=one.unknown,
-        rule=rule if raises_events else None,
-        event_on=int(one.event_on)
-        if one.kind == "count" and one.event_on
-        else one.event_on or None,
+        rule=_rule(one),
+    )
+
+
+def _rule(one: QuestionSettings) -> EventRule | None:
+    target = kind_of(one.kind).target(one.event_on, one.options) if one.events else None
+    if target is None:
+        return None
+    return EventRule(
+        target=target,
+        enter=one.enter,
+        exit=one.exit,
+        confirm_n=one.confirm[0],
+        confirm_m=one.confirm[1],
+        min_duration_s=one.min_duration,
+        cooldown_s=one.cooldown,
     )

@@ -32,8 +32,8 @@ FIRE = StandingQuestion(
 )
 
 
-def said(kind: str, text: str, p: float | None = None) -> Answer:
-    return Answer(kind, text, p, 1)  # type: ignore[arg-type]  # a kind by parameter
+def said(kind: str, value: str | int, p: float | None = None) -> Answer:
+    return Answer(kind, value, p, 1)
 
 
 class Bench:
@@ -171,10 +171,9 @@ def test_counts_and_options_raise_events_where_they_are_told_to() -> None:
         "cars",
         Question("count", "How many cars?"),
         every_s=1.0,
-        rule=EventRule(confirm_n=1, confirm_m=1),
-        event_on=2,
+        rule=EventRule(target=2, confirm_n=1, confirm_m=1),
     )
-    numbers = iter(["0", "1", "2", "3", "0"])
+    numbers = iter([0, 1, 2, 3, 0])
     bench = Bench(cars, answers=lambda _c, _q: said("count", next(numbers), 0.9))
     bench.show(*(changing(float(second)) for second in range(5)))
     assert [answer["answer"] for answer in bench.data("answer")] == [0, 1, 2, 3, 0]
