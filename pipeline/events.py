@@ -5,11 +5,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from model.kinds.base import Target
-
-Phase = Literal["start", "update", "end"]
+from pipeline.types import Phase
 
 
 @dataclass(frozen=True, slots=True)

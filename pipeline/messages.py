@@ -1,4 +1,4 @@
-"""What Vigil says: CloudEvents 1.0 messages, their schemas, and the names they go by in Redis.
+"""What Vigil says: CloudEvents 1.0 messages and their schemas.
 
 The four kinds are `caption`, `answer`, `event` and `status`. A message is made where the inference
 or the camera is, gets its sequence number in the outbox, and its source and publishing time when it
@@ -11,21 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 from uuid import uuid4
 
 from model.kinds import CAPTION, kind_of
 from pipeline.errors import ConfigError
 from pipeline.redact import redact
-from pipeline.types import CameraState
+from pipeline.types import CameraState, Phase
 
 MessageKind = Literal["caption", "answer", "event", "status"]
-Phase = Literal["start", "update", "end"]
+KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 
-KINDS: tuple[MessageKind, ...] = ("caption", "answer", "event", "status")
-
-_CHANNELS = {"caption": "captions", "answer": "answers", "event": "events", "status": "status"}
 _ROUNDING = 1e-6  # a float32 softmax may sum to a little more than 1
 
 
@@ -253,26 +250,6 @@ def schema(kind: MessageKind) -> dict[str, Any]:
     text = files("pipeline").joinpath("schemas", f"{kind}.v1.json").read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
-
-
-def channel(prefix: str, camera_id: str, kind: MessageKind) -> str:
-    """Return the pub/sub channel of a camera's messages of one kind."""
-    return f"{prefix}:{camera_id}:{_CHANNELS[kind]}"
-
-
-def stream_key(prefix: str, camera_id: str, kind: MessageKind) -> str:
-    """Return the key of the Redis stream beside `channel`."""
-    return f"{channel(prefix, camera_id, kind)}:stream"
-
-
-def state_key(prefix: str, camera_id: str) -> str:
-    """Return the key of the hash that tells a late joiner how a camera stands."""
-    return f"{prefix}:{camera_id}:state"
-
-
-def heartbeat_key(prefix: str, worker_id: str) -> str:
-    """Return the key that expires when a worker is gone."""
-    return f"{prefix}:worker:{worker_id}"
 
 
 def _message(

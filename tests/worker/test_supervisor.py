@@ -20,6 +20,7 @@ from pipeline.load import Load
 from pipeline.messages import Message
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
+from pipeline.publishers.base import PendingMessages
 from pipeline.questions import StandingQuestion
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
@@ -45,7 +46,11 @@ class Delivered:
         self.is_down = False
 
     def run(
-        self, outbox: Outbox, stop: Event, *, fields: Callable[[], Mapping[str, object]]
+        self,
+        outbox: PendingMessages,
+        stop: Event,
+        *,
+        fields: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         while True:
             fields()
