@@ -181,8 +181,8 @@ class Recorder(Observer):
         return sum(self.numbers(metric, **labels))
 
     def totals(self, metric: Metric, *, by: str) -> dict[str, float]:
-        """The same by the values of a label."""
-        values = {its[by] for one, _, its in list(self.told) if one == metric}
+        """The same by the values of a label, without those of which nothing was counted."""
+        values = {its[by] for one, number, its in list(self.told) if one == metric and number}
         return {value: self.total(metric, **{by: value}) for value in values}
 
 

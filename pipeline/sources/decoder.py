@@ -86,6 +86,7 @@ class PictureReader:
         self._scaler = Scaler(grid_of)
         self._backlog: list[Arrival] = []
         self._num_fruitless = 0
+        self._count_corrupt(0)  # so that the first one is a growth
 
     def pictures(
         self, arrivals: Iterable[Arrival], *, context: VideoCodecContext

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -20,6 +20,7 @@ from model.types import PatchGrid
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, FrameError, SourceError
 from pipeline.observer import (
+    DEAD_LETTERS,
     KAFKA_COMMITS,
     KAFKA_LAG,
     KAFKA_RECORDS,
@@ -30,7 +31,7 @@ from pipeline.observer import (
 from pipeline.sources.broker import DRIVER_ERRORS, Connector, DeadLetters, Opened, ms
 from pipeline.sources.image import decode_image
 from pipeline.sources.offsets import OffsetLedger
-from pipeline.sources.record import RecordError, camera_of, captured_at, is_camera_id
+from pipeline.sources.record import RecordError, RefusalReason, camera_of, captured_at, is_camera_id
 from pipeline.types import Frame, Receipt, Wanted
 
 MAX_WAITING_RECORDS = 8  # between the two threads; each may be max_record_bytes long
@@ -126,6 +127,8 @@ class KafkaSource:
         self._grid_of = grid_of
         self._clock = clock
         self._observer = observer
+        for reason in get_args(RefusalReason):
+            observer.count(DEAD_LETTERS, 0, reason=reason)  # so that the first one is a growth
         self._connector = _connector(config)
         self._dead_letters = DeadLetters(
             self._connector,
