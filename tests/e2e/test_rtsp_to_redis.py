@@ -24,13 +24,13 @@ def states(seen: Inbox, camera_id: str) -> list[str]:
 
 @pytest.mark.timeout(240)
 def test_a_camera_is_watched_lost_and_watched_again(
-    vtest_video: Path,
+    yard_video: Path,
     rtsp_camera: StartCamera,
     redis_url: str,
     inbox: Inbox,
     start_worker: StartWorker,
 ) -> None:
-    camera = rtsp_camera(vtest_video, user="admin", password=CANARY, gop_s=1)
+    camera = rtsp_camera(yard_video, user="admin", password=CANARY, gop_s=1)
     port = camera.url.split(":")[2].split("/")[0]
     worker = start_worker(
         **QUESTION,
@@ -53,7 +53,7 @@ def test_a_camera_is_watched_lost_and_watched_again(
     inbox.until(lambda seen: states(seen, "c1")[-1] == "offline", limit_s=30)
     time.sleep(AWAY_S)
     captions = len(inbox.on("vigil:c1:captions"))
-    rtsp_camera(vtest_video, user="admin", password=CANARY, gop_s=1, port=port)
+    rtsp_camera(yard_video, user="admin", password=CANARY, gop_s=1, port=port)
     inbox.until(lambda seen: states(seen, "c1")[-1] == "online", limit_s=30)
     inbox.until(lambda seen: len(seen.on("vigil:c1:captions")) >= captions + 2, limit_s=30)
     assert states(inbox, "c1")[:2] == ["connecting", "online"]
