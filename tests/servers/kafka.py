@@ -92,7 +92,9 @@ class KafkaBroker:
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def start(self) -> None:
-        """Run it and wait until it answers; what was produced before a stop is still there."""
+        """Run it, if it does not, until it answers; what was produced before a stop is there."""
+        if self._process is not None:
+            return
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*self._java, "kafka.Kafka", str(self._properties)], stdout=log, stderr=log
