@@ -1,25 +1,32 @@
 """A real RTSP camera in, a real Redis out, the worker a process in between."""
 
-import time
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Inbox, StartWorker
+from tests.e2e.conftest import Inbox, StartWorker, WorkerProcess
 from tests.servers.rtsp import StartCamera
 
 CANARY = "ca:na@ry%pass"
-AWAY_S = 20.0
+NUM_TRIES_IN_VAIN = 6  # the pauses between the last of them are the longest there are
 QUESTION = {
     "VIGIL_QUESTIONS__PERSON__ASK": "Is a person in view?",
     "VIGIL_QUESTIONS__PERSON__EVERY": "2s",
     "VIGIL_CAPTION_EVERY": "3s",
-    "VIGIL_RTSP__RETRY_CAP": "4s",
+    "VIGIL_RTSP__RETRY_BASE": "250ms",
+    "VIGIL_RTSP__RETRY_CAP": "1s",
 }
 
 
 def states(seen: Inbox, camera_id: str) -> list[str]:
     return [one["state"] for one in seen.on(f"vigil:{camera_id}:status")]
+
+
+def tries_in_vain(worker: WorkerProcess) -> float:
+    """How often the camera c1 could not be reached."""
+    counter = r'vigil_camera_failures_total\{camera="c1",reason="unreachable"\} (\S+)'
+    return sum(float(number) for number in re.findall(counter, worker.get("/metrics")))
 
 
 @pytest.mark.timeout(240)
@@ -51,7 +58,7 @@ def test_a_camera_is_watched_lost_and_watched_again(
 
     camera.kill()
     inbox.until(lambda seen: states(seen, "c1")[-1] == "offline", limit_s=30)
-    time.sleep(AWAY_S)
+    inbox.until(lambda _: tries_in_vain(worker) >= NUM_TRIES_IN_VAIN, limit_s=30)
     captions = len(inbox.on("vigil:c1:captions"))
     rtsp_camera(yard_video, user="admin", password=CANARY, gop_s=1, port=port)
     inbox.until(lambda seen: states(seen, "c1")[-1] == "online", limit_s=30)
