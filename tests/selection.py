@@ -15,7 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--videos",
         type=Path,
         metavar="FOLDER",
-        help="real clips; without them the tests that want some are deselected",
+        help="real clips, given with a =; without them the tests that want some are deselected",
     )
 
 
