@@ -10,13 +10,14 @@ import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.errors import PublishError
-from pipeline.messages import Message, status_message, stream_key
+from pipeline.messages import Message, status_message
 from pipeline.outbox import Outbox
+from pipeline.publishers.base import Publisher
 from pipeline.publishers.redis import RedisPublisher
+from pipeline.publishers.redis_keys import stream_key
 from tests.fakes import EPOCH
 from tests.servers.redis import StartRedis
 from tests.worker.test_supervisor import Delivered
-from worker.parts import Publisher
 
 SOON_S = 10.0
 
