@@ -1,8 +1,8 @@
-"""The settings as text: the example file an operator copies, and the README's table."""
+"""The settings as text: the example file an operator copies, and the table of all settings."""
 
 from collections.abc import Iterator
 from dataclasses import astuple
-from itertools import groupby
+from textwrap import fill
 from typing import Literal, get_args, get_origin
 
 from pydantic import SecretStr
@@ -25,28 +25,45 @@ _HEAD = """\
 # ids of your own: GATE and FIRE below stand for them. `vigil check` says what is in effect.
 
 """
+_TITLE = """\
+# Settings
+
+All settings are environment variables that begin with `VIGIL_`. Cameras and questions have ids of
+your own: `GATE` and `FIRE` below stand for them. Durations are written as `250ms`, `30s`, `5m` or
+`1h`. Every secret (an address, a password) may come from a file instead:
+`VIGIL_REDIS__URL_FILE=/run/secrets/redis_url`. In a password that is part of an address,
+percent-encode `/`.
+
+A name that is no setting, a value that does not fit, or a question about a camera that is not
+configured is refused at the start, in one line that names the variable. `vigil check` prints what
+is in effect, and `vigil check --example` a file to copy and edit
+([worker.env.example](worker.env.example)).
+"""
 
 
 def example_env() -> str:
     """Return deploy/worker.env.example."""
     lines = [_HEAD]
-    for group, members in groupby(_settings(), key=lambda one: one[0].split("__")[0]):
-        section = list(members)
-        if "__" in section[0][0]:
-            lines.append(f"\n# -- {group.removeprefix('VIGIL_').lower()}\n")
-        for name, default, description in section:
-            value = _VALUES.get(name, default)
-            lines.append(f"# {description}\n#{name}={value}\n")
+    for group, members in _grouped():
+        lines.append(f"\n# -- {group}\n" if group else "")
+        for name, default, description in members:
+            lines.append(fill(description, 100, initial_indent="# ", subsequent_indent="# "))
+            lines.append(f"\n#{name}={_VALUES.get(name, default)}\n")
     return "".join(lines)
 
 
-def settings_table() -> str:
-    """Return the README's table of settings, in Markdown."""
-    rows = ["| variable | default | what it is |", "|---|---|---|"]
-    for name, default, description in _settings():
-        shown = f"`{default}`" if default else ""
-        rows.append(f"| `{name}` | {shown} | {description} |".replace("|  |", "| |"))
-    return "\n".join(rows) + "\n"
+def settings_document() -> str:
+    """Return deploy/SETTINGS.md."""
+    lines = [_TITLE]
+    for group, members in _grouped():
+        lines += [
+            f"\n## {group or 'The worker'}\n\n",
+            "| variable | default | meaning |\n|---|---|---|\n",
+        ]
+        for name, default, description in members:
+            shown = f" `{default}`" if default else ""
+            lines.append(f"| `{name}` |{shown} | {description} |\n")
+    return "".join(lines)
 
 
 def written(value: object, field: FieldInfo) -> str:
@@ -64,17 +81,16 @@ def written(value: object, field: FieldInfo) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _settings() -> Iterator[tuple[str, str, str]]:
-    """Yield (variable, default as written, description), the ungrouped ones first."""
-    rows = [
-        (
-            _named(template),
-            written(field.default, field),
-            (field.description or "") + _choices(field),
-        )
-        for template, field in environment.templates()
-    ]
-    yield from sorted(rows, key=lambda row: "__" in row[0])
+def _grouped() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Yield (group, its (variable, default as written, description)); "" is the first group."""
+    groups: dict[str, list[tuple[str, str, str]]] = {"": []}
+    for template, field in environment.templates():
+        first, *inner = template.removeprefix("VIGIL_").split("__")
+        description = " ".join((field.description or "").split())
+        description += _choices(field, description)
+        row = (_named(template), written(field.default, field), description)
+        groups.setdefault(first.lower() if inner else "", []).append(row)
+    yield from groups.items()
 
 
 def _named(template: str) -> str:
@@ -83,7 +99,9 @@ def _named(template: str) -> str:
     return template
 
 
-def _choices(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is not Literal:
+def _choices(field: FieldInfo, description: str) -> str:
+    """Return a sentence that names a setting's choices, where its description does not."""
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    if all(choice in description for choice in choices):
         return ""
-    return f" ({', '.join(str(choice) for choice in get_args(field.annotation))})"
+    return f" One of: {', '.join(choices)}."
