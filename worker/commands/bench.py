@@ -2,12 +2,12 @@
 
 import argparse
 
-SUMMARY = "measure what this machine can do"
+SUMMARY = "measure how many cameras this machine can serve, or what reading one costs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be measured, each with its options."""
-    what = parser.add_subparsers(required=True, metavar="WHAT", dest="what")
+    what = parser.add_subparsers(required=True, dest="what")
     cameras = what.add_parser("cameras", help="how many cameras one worker serves here")
     cameras.add_argument(
         "--subject",

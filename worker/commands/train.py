@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bfloat16", action="store_true", help="multiply matrices in bfloat16")
     add("--workers", type=int, default=1, help="processes that prepare samples (default 1)")
     add("--threads", type=int, default=1, help="CPU threads of the training (default 1)")
-    add("--max-tokens-per-frame", type=int, default=144, help="size limit of --data's pictures")
+    add("--max-tokens-per-frame", type=int, default=144, help="upper limit for pictures of --data")
 
 
 def run(arguments: argparse.Namespace) -> int:
