@@ -1,7 +1,6 @@
 """Values that pass between the pipeline and the model. Importing this loads numpy alone."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +8,6 @@ from numpy.typing import NDArray
 PATCH_PX = 14
 MERGE_SIZE = 2
 TOKEN_PX = PATCH_PX * MERGE_SIZE
-
-QuestionKind = Literal["caption", "yes_no", "choice", "count", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +78,12 @@ class Question:
     """What the model is asked about a camera's window.
 
     Attributes:
-        kind: how it is answered.
+        kind: how it is answered, a name in `model.kinds.KINDS`.
         text: the words put to the model.
         options: for `choice`, the answers it may give; empty otherwise.
     """
 
-    kind: QuestionKind
+    kind: str
     text: str
     options: tuple[str, ...] = ()
 
@@ -97,15 +94,15 @@ class Answer:
 
     Attributes:
         kind: the question's kind.
-        text: the caption or free text; the option chosen; the integer in digits; `yes` or `no`
-            by the larger probability.
-        p: for `yes_no` the probability of yes, for `choice` and `count` that of `text`;
+        value: the caption or free text; the option chosen; the number counted; `yes` or `no` by
+            the larger probability.
+        p: for `yes_no` the probability of yes, for `choice` and `count` that of `value`;
             None for text and captions.
         num_generated: tokens decoded to get it.
     """
 
-    kind: QuestionKind
-    text: str
+    kind: str
+    value: str | int
     p: float | None
     num_generated: int
 

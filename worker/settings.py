@@ -5,6 +5,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model.errors import InputError
+from model.kinds import kind_of, standing_kinds
+from model.types import Question
 from pipeline.pruner import PrunerMode
 from worker.values import (
     Band,
@@ -12,6 +15,7 @@ from worker.values import (
     DurationOrZero,
     NOfM,
     Probability,
+    QuestionKind,
     Regions,
     Size,
     Slug,
@@ -57,9 +61,9 @@ class QuestionSettings(Part):
 
     ask: str = Field(min_length=1, max_length=500)
     """The question, in plain words."""
-    kind: Literal["yes_no", "choice", "count", "text"] = "yes_no"
-    """Form of the answer. yes_no: yes, no or unknown. choice: one of OPTIONS. count: a whole
-    number. text: a few words."""
+    kind: QuestionKind = Field(
+        default="yes_no", description=f"Form of the answer. One of: {', '.join(standing_kinds())}."
+    )
     options: Words = ()
     """For kind choice: the possible answers, separated by commas."""
     every: Duration = 5.0
@@ -87,18 +91,15 @@ class QuestionSettings(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> "QuestionSettings":
-        if (self.kind == "choice") != (len(self.options) > 1):
-            raise ValueError("OPTIONS: expected two or more for kind choice, and none for others")
-        if len(set(self.options)) != len(self.options):
-            raise ValueError("OPTIONS: expected options that differ")
+        kind = kind_of(self.kind)
+        try:
+            kind.check(Question(self.kind, self.ask, self.options))
+            kind.target(self.event_on, self.options)
+        except InputError as error:
+            name, _, expected = str(error).partition(": ")
+            raise ValueError(f"{name.upper()}: {expected}") from None
         if self.exit > self.enter:
             raise ValueError("EXIT: expected at most ENTER")
-        if self.event_on and self.kind == "choice" and self.event_on not in self.options:
-            raise ValueError("EVENT_ON: expected one of OPTIONS")
-        if self.event_on and self.kind == "count" and not self.event_on.isdigit():
-            raise ValueError("EVENT_ON: expected a whole number for kind count")
-        if self.event_on and self.kind in ("yes_no", "text"):
-            raise ValueError("EVENT_ON: expected none for this kind")
         return self
 
 

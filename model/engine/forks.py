@@ -5,7 +5,6 @@ go on one token at a time, each step one pass again. A context is read and never
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 import torch
@@ -15,23 +14,9 @@ from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
 from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
+from model.kinds.base import Branch
 from model.layers.to_device import to_device
 from model.videollama3.network import VideoLlama3
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """Words after a context.
-
-    Attributes:
-        ids: the tokens, one at least.
-        num_scored: of so many of the last ones it is wanted what follows them.
-        max_new_tokens: it may be decoded so far; 0 where nothing is.
-    """
-
-    ids: tuple[int, ...]
-    num_scored: int = 1
-    max_new_tokens: int = 0
 
 
 class Forks:

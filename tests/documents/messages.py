@@ -13,15 +13,12 @@ from pipeline.messages import (
     Stored,
     answer_message,
     caption_message,
-    channel,
     event_message,
-    heartbeat_key,
     schema,
-    state_key,
     status_message,
-    stream_key,
 )
 from pipeline.publishers.redis import _state_field
+from pipeline.publishers.redis_keys import channel, heartbeat_key, state_key, stream_key
 
 PREFIX, CAMERA, WORKER = "vigil", "gate", "worker-1"
 CAPTURED_AT = datetime(2026, 1, 2, 3, 4, 5, 468_000, tzinfo=UTC)
