@@ -1,4 +1,4 @@
-"""The way of a frame, from the lanes to the outbox. The only file that sees every stage."""
+"""The second half of a frame's way, from the lanes to the outbox. The first: `pipeline.intake`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Literal
+from typing import Literal, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,9 @@ class Overflow(Enum):
     WAIT = "wait"  # the source is held back
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A Kafka record's place, handed back once the replies that depend on it are in the outbox."""
-
-    topic: str
-    partition: int
-    offset: int
+Receipt = NewType("Receipt", object)
+"""Whatever a source needs to know its own record again. It is opaque to everything else, and handed
+back to `FrameSource.settle` once the replies that depend on its frame are in the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +37,12 @@ class Frame:
     """One sampled picture.
 
     Attributes:
-        camera_id: lower-case slug.
+        camera_id: lower-case slug; see `pipeline.camera_id`.
         pixels: (grid.height_px, grid.width_px, 3) uint8 RGB, C-contiguous, at the pinned size.
         grid: the token grid, pinned for as long as the camera's picture keeps its size.
         pts_s: stream time in seconds; may jump when a camera reconnects.
         captured_at: wall-clock time of capture, aware UTC.
-        receipt: where a broker's record stood, or None.
+        receipt: goes back to the source that made the frame; None where there is nothing to settle.
     """
 
     camera_id: str
@@ -75,4 +71,4 @@ class PrunedSample:
 
 
 Settle = Callable[[Frame], None]
-"""Told of a frame that nothing more will come of: its broker may forget the record."""
+"""Called with a frame that is done with: stored replies depend on it, or it was dropped."""

@@ -14,11 +14,7 @@ from prometheus_client import (
 
 from pipeline.observer import (
     BUILD_INFO,
-    CAMERA_FAILURES,
-    CAMERA_UP,
-    FRAMES_DROPPED,
     METRICS,
-    PUBLISH_FAILURES,
     Metric,
     Observer,
 )
@@ -64,23 +60,6 @@ class Metrics(Observer):
     def read(self, metric: Metric, value: Callable[[], float], **labels: str) -> None:
         """Read a gauge from `value` whenever the metrics are asked for."""
         _series(self._gauges[metric], labels).set_function(value)
-
-    def frame_dropped(self, camera_id: str) -> None:
-        """Count a frame that gave way to a newer one."""
-        self.count(FRAMES_DROPPED, camera=camera_id)
-
-    def camera_up(self, camera_id: str) -> None:
-        """Note that a camera's frames arrive."""
-        self.set(CAMERA_UP, 1, camera=camera_id)
-
-    def camera_failed(self, camera_id: str, reason: str) -> None:
-        """Note that a camera's frames have stopped."""
-        self.set(CAMERA_UP, 0, camera=camera_id)
-        self.count(CAMERA_FAILURES, camera=camera_id, reason=reason)
-
-    def publish_failed(self) -> None:
-        """Count a loss of Redis."""
-        self.count(PUBLISH_FAILURES)
 
     def describe(self, labels: Mapping[str, str]) -> None:
         """Say what runs, as vigil_build_info."""

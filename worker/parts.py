@@ -6,21 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import model
-from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
+from pipeline.intake import Intake
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.outbox import Outbox
 from pipeline.publishers.base import Publisher
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
-from pipeline.ticks import Ticks
-from pipeline.types import Overflow, Settle, Wanted
+from pipeline.types import Overflow, Wanted
 from worker.metrics import Metrics
-from worker.settings import Settings
 from worker.status import StatusBoard
 
 BUNDLED_MODEL = Path(model.__file__).parent / "nano"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The first and the longest pause before a feed connects again."""
+
+    base_s: float
+    cap_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +34,14 @@ class Feed:
     """One source to be kept running: a camera of its own, or a topic of many.
 
     Attributes:
-        name: the camera's id, or the topic's.
+        name: the camera's id, or the topic's name, for people.
         camera_ids: cameras known beforehand.
         overflow: what its lanes do when the model is slower.
         build: makes the next connection.
         is_endless: whether an end is a failure to be retried.
+        retry: pauses before the next connection.
+        stuck_after_s: a thread that waits in its driver for so long is given up and replaced; None
+            where a source may wait for ever.
     """
 
     name: str
@@ -40,23 +49,42 @@ class Feed:
     overflow: Overflow
     build: Callable[[Wanted], FrameSource]
     is_endless: bool
+    retry: Retry
+    stuck_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The worker's own HTTP port, and how it knows that its model hangs.
+
+    Attributes:
+        bind: address to listen on.
+        port: 0 picks a free one.
+        stall_after_s: an inference thread silent for so long ends the process.
+    """
+
+    bind: str
+    port: int
+    stall_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Everything the supervisor runs; `about` says what model it is, for logs and status."""
+    """Everything the supervisor runs; `about` says what model it is, for logs and status.
 
-    settings: Settings
+    `new_runner` is called on the thread that infers, `new_intake` for every thread of a feed.
+    """
+
     clock: Clock
     feeds: tuple[Feed, ...]
     lanes: Lanes
-    ticks: Ticks
     load: Load
-    admission_backlog: AdmissionBacklog
     outbox: Outbox
     status: StatusBoard
     metrics: Metrics
-    new_runner: Callable[[Settle], Runner]
+    health: Health
+    new_intake: Callable[[Feed], Intake]
+    new_runner: Callable[[], Runner]
     new_publisher: Callable[[], Publisher]
     about: Mapping[str, str]
     rng: random.Random

@@ -1,5 +1,6 @@
 """Every setting, with its unit, bounds and default. `worker.environment` fills them in."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -25,6 +26,11 @@ from worker.values import (
 )
 
 PREFIX = "VIGIL_"
+
+CameraSource = Literal["file", "rtsp"]
+CAMERA_SOURCES: Mapping[str, CameraSource] = {"": "file", "rtsp": "rtsp", "rtsps": "rtsp"}
+"""The source of a camera by its address's scheme, of which a path has none. `worker.feeds` builds
+each."""
 
 
 class Part(BaseModel):
@@ -318,10 +324,10 @@ class Settings(BaseSettings):
                         f"cameras ({known})"
                     )
         for camera_id, camera in self.cameras.items():
-            if camera.url and scheme(camera.url) not in ("", "rtsp", "rtsps"):
+            if camera.url and scheme(camera.url) not in CAMERA_SOURCES:
+                schemes = ", ".join(f"{name}://" for name in CAMERA_SOURCES if name)
                 raise ValueError(
-                    f"CAMERAS__{camera_id.upper()}__URL: expected rtsp://, rtsps:// "
-                    "or a file's path"
+                    f"CAMERAS__{camera_id.upper()}__URL: expected {schemes} or a file's path"
                 )
             if camera.url is None and not self.kafka.bootstrap_servers:
                 raise ValueError(

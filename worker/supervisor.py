@@ -1,9 +1,8 @@
-"""Threads, their beats, their ends: everything that keeps the parts running."""
+"""Keeps a worker's parts running: threads, their beats, restarts, and the drain at the end."""
 
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from threading import Event, Lock, Thread
 from types import FrameType
 
@@ -11,12 +10,10 @@ import structlog
 
 from pipeline.cadence import Cadence
 from pipeline.clock import Clock
-from pipeline.errors import ConfigError, OutboxError, PublishError, SourceError
-from pipeline.freeze_watch import FrozenWatch
-from pipeline.regions import blacked_out
+from pipeline.errors import ConfigError, OutboxError, PublishError
+from pipeline.observer import PUBLISH_FAILURES
 from pipeline.retry import backoff_s
-from pipeline.sources.base import FrameSource
-from pipeline.types import CameraState, Frame, Overflow
+from worker.connection import Connection
 from worker.health import HealthServer
 from worker.parts import Feed, Worker
 
@@ -27,19 +24,6 @@ SUMMARY_EVERY_S = 60.0
 TICK_S = 0.2
 
 log = structlog.get_logger("vigil")
-
-
-@dataclass(slots=True)
-class _Camera:
-    """A feed's connection and how long its thread has been inside it."""
-
-    feed: Feed
-    stop: Event
-    source: FrameSource | None = None
-    waiting_since_s: float | None = None  # monotonic; None while the thread is elsewhere
-    failures: int = 0
-    watches: dict[str, FrozenWatch] = field(default_factory=dict)  # by camera it has brought
-    is_done: bool = False
 
 
 class Supervisor:
@@ -56,7 +40,7 @@ class Supervisor:
         self._clock: Clock = worker.clock
         self._stop = Event()
         self._lock = Lock()
-        self._cameras: dict[str, _Camera] = {}
+        self._connections: dict[str, Connection] = {}
         self._beat_s = self._clock.monotonic_s()
         self._failed_thread = Event()
         self._is_ready = Event()
@@ -69,13 +53,13 @@ class Supervisor:
         """Run until `stop` or a fatal failure; return the process's exit status.
 
         Args:
-            health_port: overrides the setting.
+            health_port: listen here instead of on `worker.health.port`.
 
         Raises:
             ConfigError: the health server's port is taken.
         """
         worker = self._worker
-        health = worker.settings.health
+        health = worker.health
         try:
             server = HealthServer(
                 health.bind,
@@ -96,8 +80,8 @@ class Supervisor:
         self._is_ready.set()
         status = self._watch()
         # Stop in the order of the data's way, so that nothing on it is lost.
-        for camera in self._live_cameras():
-            self._abandon(camera)
+        for connection in self._live_connections():
+            connection.abandon()
         worker.lanes.close()
         inference.join(timeout=FINISH_S if status == 0 else DRAIN_S)
         with suppress(OutboxError):  # it may be why we stop
@@ -122,15 +106,15 @@ class Supervisor:
                 self._stop.set()
                 return 1
             if not self._is_live():
-                log.error("inference_stalled", limit_s=self._worker.settings.health.stall)
+                log.error("inference_stalled", limit_s=self._worker.health.stall_after_s)
                 self._stop.set()
                 return 1
-            for camera in self._live_cameras():
-                if self._is_stuck(camera):
-                    self._replace(camera)
+            for connection in self._live_connections():
+                if connection.is_stuck:
+                    self._replace(connection)
             if summary.due(self._clock.monotonic_s()):
                 self._summarise()
-            if self._worker.feeds and all(camera.is_done for camera in self._live_cameras()):
+            if self._worker.feeds and all(one.is_done for one in self._live_connections()):
                 return self._finish()
         return 0
 
@@ -143,21 +127,13 @@ class Supervisor:
         return 0
 
     def _is_live(self) -> bool:
-        limit_s = self._worker.settings.health.stall
-        return self._clock.monotonic_s() - self._beat_s < limit_s
+        return self._clock.monotonic_s() - self._beat_s < self._worker.health.stall_after_s
 
-    def _is_stuck(self, camera: _Camera) -> bool:
-        rtsp = self._worker.settings.rtsp
-        since_s = camera.waiting_since_s
-        limit_s = 2 * (rtsp.open_timeout + rtsp.read_timeout)
-        is_camera = bool(camera.feed.camera_ids) and not camera.feed.name.startswith("kafka/")
-        return is_camera and since_s is not None and self._clock.monotonic_s() - since_s > limit_s
-
-    def _replace(self, camera: _Camera) -> None:
-        log.error("camera_thread_stuck", camera=camera.feed.name)
-        self._abandon(camera)
-        self._failed(camera, "stalled", "the driver did not return in time")
-        self._start_feed(camera.feed)
+    def _replace(self, connection: Connection) -> None:
+        log.error("camera_thread_stuck", camera=connection.feed.name)
+        connection.abandon()
+        connection.failed("stalled", "the driver did not return in time")
+        self._start_feed(connection.feed)
 
     def _summarise(self) -> None:
         for camera_id, counts in self._worker.lanes.counts().items():
@@ -183,17 +159,10 @@ class Supervisor:
     # -- inference ------------------------------------------------------------------------------
 
     def _infer(self) -> None:
-        self._worker.new_runner(self._settle).run(self._stop, beat=self._beat)
+        self._worker.new_runner().run(self._stop, beat=self._beat)
 
     def _beat(self) -> None:
         self._beat_s = self._clock.monotonic_s()
-
-    def _settle(self, frame: Frame) -> None:
-        if frame.receipt is None:
-            return
-        for camera in self._live_cameras():
-            if camera.feed.name == f"kafka/{frame.receipt.topic}" and camera.source is not None:
-                camera.source.settle(frame.receipt)
 
     # -- publishing -----------------------------------------------------------------------------
 
@@ -208,7 +177,7 @@ class Supervisor:
                 if self._clock.monotonic_s() - begun_s > PUBLISH_RETRY_CAP_S:
                     failures = 0
                 failures += 1
-                self._worker.metrics.publish_failed()
+                self._worker.metrics.count(PUBLISH_FAILURES)
                 if failures == 1:
                     log.warning("publishing_failed", reason=str(error))
             finally:
@@ -226,142 +195,15 @@ class Supervisor:
     # -- feeds ----------------------------------------------------------------------------------
 
     def _start_feed(self, feed: Feed) -> None:
-        camera = _Camera(feed, stop=Event())
-        with self._lock:
-            self._cameras[feed.name] = camera
-        self._thread(f"feed-{feed.name}", lambda: self._keep_running(camera))
-
-    def _keep_running(self, camera: _Camera) -> None:
-        """Connect, play, fail, wait, connect again: the one place that retries a source."""
-        for camera_id in camera.feed.camera_ids:
-            if self._worker.status.state(camera_id) is None:
-                self._worker.status.set(camera_id, "connecting")
-        cadences: dict[str, Cadence] = {}
-
-        def wanted(camera_id: str, pts_s: float) -> bool:
-            if camera_id not in cadences:
-                cadences[camera_id] = self._sampling(camera_id, camera.feed)
-            return self._paced(cadences[camera_id], camera.feed).due(pts_s)
-
-        while not camera.stop.is_set():
-            cadences.clear()
-            source = camera.feed.build(wanted)
-            camera.source = source
-            try:
-                self._play(camera, source)
-                reason, detail = "ended", ""
-            except SourceError as error:
-                reason, detail = error.reason, str(error)
-            except (
-                OutboxError
-            ) as error:  # a status that cannot be stored: the camera is not at fault
-                reason, detail = "outbox", str(error)
-            finally:
-                camera.waiting_since_s = None
-                source.close()
-            if camera.stop.is_set():
-                return
-            if reason == "ended" and not camera.feed.is_endless:
-                self._failed(camera, "ended", "the file has been played to its end")
-                camera.is_done = True
-                return
-            self._failed(camera, reason, detail)
-            self._pause(camera, reason)
-
-    def _sampling(self, camera_id: str, feed: Feed) -> Cadence:
-        """Return when a camera is sampled whose first frame is there now."""
-        period_s = 1.0 / self._worker.settings.sample_fps
-        if feed.overflow is not Overflow.LATEST:
-            return Cadence(period_s)
-        gap_s = self._worker.ticks.first_gap_s(camera_id, self._clock.monotonic_s())
-        return Cadence(period_s, first_gap_s=gap_s)
-
-    def _paced(self, cadence: Cadence, feed: Feed) -> Cadence:
-        """Slow a live camera's sampling down as the load asks for it."""
-        if feed.overflow is Overflow.LATEST:
-            period_s = 1.0 / self._worker.settings.sample_fps
-            cadence.period_s = period_s * self._worker.load.step.period_ratio
-        return cadence
-
-    def _play(self, camera: _Camera, source: FrameSource) -> None:
         worker = self._worker
-        camera.waiting_since_s = self._clock.monotonic_s()
-        for frame in source.frames():
-            camera.waiting_since_s = None
-            if camera.stop.is_set():
-                return
-            camera.failures = 0
-            frame = self._masked(frame)
-            self._note_arrival(camera, frame)
-            dropped = worker.lanes.lane(frame.camera_id, overflow=camera.feed.overflow).offer(frame)
-            if dropped is not None:
-                worker.metrics.frame_dropped(dropped.camera_id)
-                self._settle(dropped)
-            camera.waiting_since_s = self._clock.monotonic_s()
-
-    def _masked(self, frame: Frame) -> Frame:
-        """Black out what is private: nothing behind this line sees it."""
-        settings = self._worker.settings.cameras.get(frame.camera_id)
-        if settings is None or not settings.private:
-            return frame
-        return replace(frame, pixels=blacked_out(frame.pixels, settings.private))
-
-    def _note_arrival(self, camera: _Camera, frame: Frame) -> None:
-        """Publish that frames arrive, and what becomes of them if that is less than was asked."""
-        worker, camera_id = self._worker, frame.camera_id
-        if camera_id not in camera.watches:
-            camera.watches[camera_id] = FrozenWatch(worker.settings.pruner.frozen_after)
-        if camera.watches[camera_id].is_frozen(frame.pixels, now_s=self._clock.monotonic_s()):
-            if worker.status.set(camera_id, "frozen", reason="identical_frames"):
-                log.warning("camera_frozen", camera=camera_id)
-            return
-        state, reason, detail = self._how_it_goes(camera_id)
-        if worker.status.set(camera_id, state, reason=reason, detail=detail):
-            if state == "degraded":
-                log.warning("camera_degraded", camera=camera_id, reason=reason, detail=detail)
-            else:
-                log.info("camera_online", camera=camera_id)
-            worker.metrics.camera_up(camera_id)
-
-    def _how_it_goes(self, camera_id: str) -> tuple[CameraState, str, str]:
-        """Return state, reason and detail of a camera whose frames arrive."""
-        why = self._worker.admission_backlog.why(camera_id)
-        if why is not None:
-            return "degraded", "no_memory", why
-        load = self._worker.load
-        if load.level:
-            return "degraded", f"load_{load.step.name}", f"level {load.level}: {load.reason}"
-        return "online", "", ""
-
-    def _failed(self, camera: _Camera, reason: str, detail: str) -> None:
-        camera.failures += 1
-        for watch in camera.watches.values():
-            watch.reset()  # the time away is no time of identical frames
-        for camera_id in camera.watches.keys() | set(camera.feed.camera_ids):
-            self._worker.lanes.lane(camera_id, overflow=camera.feed.overflow).reset()
-            self._worker.metrics.camera_failed(camera_id, reason)
-            if self._worker.status.set(camera_id, "offline", reason=reason, detail=detail):
-                log.warning("camera_offline", camera=camera_id, reason=reason, detail=detail)
-        if not camera.watches and not camera.feed.camera_ids and camera.failures == 1:
-            log.warning("feed_failed", feed=camera.feed.name, reason=reason, detail=detail)
-
-    def _pause(self, camera: _Camera, reason: str) -> None:
-        rtsp = self._worker.settings.rtsp
-        # A wrong password is not retried quickly: cameras lock accounts.
-        base_s = rtsp.retry_cap if reason == "auth_failed" else rtsp.retry_base
-        pause_s = backoff_s(
-            camera.failures, base_s=base_s, cap_s=rtsp.retry_cap, rng=self._worker.rng
-        )
-        self._clock.wait(pause_s, camera.stop)
-
-    def _abandon(self, camera: _Camera) -> None:
-        camera.stop.set()
-        if camera.source is not None:
-            camera.source.close()
-
-    def _live_cameras(self) -> list[_Camera]:
+        connection = Connection(feed, worker.new_intake(feed), clock=worker.clock, rng=worker.rng)
         with self._lock:
-            return list(self._cameras.values())
+            self._connections[feed.name] = connection
+        self._thread(f"feed-{feed.name}", connection.run)
+
+    def _live_connections(self) -> list[Connection]:
+        with self._lock:
+            return list(self._connections.values())
 
     def _thread(self, name: str, work: Callable[[], None]) -> Thread:
         def guarded() -> None:

@@ -7,10 +7,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from model.kinds import standing_kinds
+from pipeline.camera_id import CAMERA_ID
 from pipeline.errors import ConfigError
 from pipeline.regions import Region
-
-SLUG = r"[a-z0-9][a-z0-9_-]{0,63}"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -115,4 +114,4 @@ Band = Annotated[tuple[float, float], BeforeValidator(_band)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Regions = Annotated[tuple[Region, ...], BeforeValidator(_regions)]
 QuestionKind = Annotated[str, AfterValidator(_kind)]
-Slug = Annotated[str, Field(pattern=rf"^{SLUG}$")]
+Slug = Annotated[str, Field(pattern=rf"^{CAMERA_ID}$")]

@@ -1,8 +1,9 @@
-"""From settings to concrete parts: the only file that knows the classes behind the stages."""
+"""Builds the parts of a worker from its settings; the supervisor runs them, whatever they are."""
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import torch
 from model.engine.engine import Engine
 from model.kinds import CAPTION, kind_of
 from model.types import Question
-from model.videollama3.patches import pin_grid
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
 from pipeline.events import EventMachine, EventRule
+from pipeline.freeze_watch import FreezeWatch
+from pipeline.intake import Intake, Settlements, condition_of
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.observer import (
@@ -24,7 +26,6 @@ from pipeline.observer import (
     OUTBOX_BYTES,
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
-    UNOBSERVED,
     Observer,
 )
 from pipeline.outbox import Outbox
@@ -33,14 +34,13 @@ from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.replies import state_name
 from pipeline.runner import Runner
-from pipeline.sources.file import FileSource
-from pipeline.sources.kafka import KafkaConfig, KafkaSource
-from pipeline.sources.rtsp import RtspSource
+from pipeline.sampler import Sampler
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
-from pipeline.types import Overflow, Settle
+from pipeline.types import Overflow
+from worker.feeds import feeds_of
 from worker.metrics import Metrics
-from worker.parts import BUNDLED_MODEL, Feed, Worker
-from worker.settings import CameraSettings, QuestionSettings, Settings
+from worker.parts import BUNDLED_MODEL, Feed, Health, Worker
+from worker.settings import QuestionSettings, Settings
 from worker.status import StatusBoard
 
 log = structlog.get_logger("vigil")
@@ -58,15 +58,49 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     """
     metrics = Metrics()
     feeds = feeds_of(settings, clock=clock, observer=metrics)
-    torch.set_num_threads(1)  # until there is a runner: see there
-    engine = _loaded(settings)
-    path = settings.outbox.path
-    outbox = Outbox(
-        None if path == "memory" else Path(path),
-        max_bytes=settings.outbox.max_bytes,
-        observer=metrics,
+    new_publisher = _redis_publishers(settings, clock=clock)
+    new_publisher().close()  # reads the address, so that a mistake in it is refused now
+    torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
+    stages = _stages(settings, _loaded(settings), clock=clock, metrics=metrics)
+    about = {
+        "model": stages.engine.model_name,
+        "attention": stages.engine.stats.attention_backend,
+    }
+    _describe(stages, about)
+    return Worker(
+        clock=clock,
+        feeds=feeds,
+        lanes=stages.lanes,
+        load=stages.load,
+        outbox=stages.outbox,
+        status=stages.status,
+        metrics=stages.metrics,
+        health=Health(settings.health.bind, settings.health.port, settings.health.stall),
+        new_intake=partial(_new_intake, settings, stages),
+        new_runner=partial(_new_runner, settings, stages),
+        new_publisher=new_publisher,
+        about=about,
+        rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
     )
-    lanes = Lanes(partial(new_pruner, settings), clock=clock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What a worker has one of, shared by its threads."""
+
+    clock: Clock
+    engine: Engine
+    lanes: Lanes
+    ticks: Ticks
+    load: Load
+    admission_backlog: AdmissionBacklog
+    outbox: Outbox
+    settlements: Settlements
+    status: StatusBoard
+    metrics: Metrics
+
+
+def _stages(settings: Settings, engine: Engine, *, clock: Clock, metrics: Metrics) -> _Stages:
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
         period_s=period_s,
@@ -78,39 +112,90 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         period_s=period_s,
         recover_after_s=settings.load.recover_after,
     )
-    admission_backlog = AdmissionBacklog()
-    about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
-    metrics.describe(about)
+    outbox = _opened(settings, observer=metrics)
+    return _Stages(
+        clock=clock,
+        engine=engine,
+        lanes=Lanes(partial(new_pruner, settings), clock=clock),
+        ticks=ticks,
+        load=load,
+        admission_backlog=AdmissionBacklog(),
+        outbox=outbox,
+        settlements=Settlements(),
+        status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
+        metrics=metrics,
+    )
+
+
+def _opened(settings: Settings, *, observer: Observer) -> Outbox:
+    path = settings.outbox.path
+    outbox = Outbox(
+        None if path == "memory" else Path(path),
+        max_bytes=settings.outbox.max_bytes,
+        observer=observer,
+    )
     if outbox.moved_aside is not None:
         log.error("outbox_was_corrupt", moved_to=str(outbox.moved_aside))
+    return outbox
+
+
+def _describe(stages: _Stages, about: Mapping[str, str]) -> None:
+    """Let the metrics say what runs, and read what others count."""
+    metrics, outbox, load = stages.metrics, stages.outbox, stages.load
+    metrics.describe(about)
     metrics.read(OUTBOX_DEPTH, lambda: outbox.num_waiting)
     metrics.read(OUTBOX_BYTES, lambda: outbox.size_bytes)
-    metrics.read(OUTBOX_OLDEST, lambda: outbox.oldest_age_s(clock.now()))
+    metrics.read(OUTBOX_OLDEST, lambda: outbox.oldest_age_s(stages.clock.now()))
     metrics.read(LOAD_LEVEL, lambda: load.level)
 
-    def new_runner(settle: Settle) -> Runner:
-        # On the thread that infers, and on no other: GNU OpenMP gives every thread that computes a
-        # team of its own, and where teams outnumber the cores the members sleep after each product
-        # and are woken for the next. One core is left to decoding and pruning: members that have to
-        # share a core wait for each other by turns of the scheduler, and two on two cores beside a
-        # third busy thread took 10 s for what takes 0.5.
-        torch.set_num_threads(settings.model.threads or max(1, TORCH_THREADS - 1))
-        return Runner(
-            lanes,
-            engine,
-            questions=standing_questions(settings),
-            replies=outbox,
-            settle=settle,
-            clock=clock,
-            observer=metrics,
-            new_machine=partial(_machine, outbox.load_states()),
-            ticks=ticks,
-            load=load,
-            admission_backlog=admission_backlog,
-            forget_after_s=settings.forget_after,
-        )
 
-    new_publisher = partial(
+def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
+    sampler = Sampler(
+        1.0 / settings.sample_fps,
+        is_live=feed.overflow is Overflow.LATEST,
+        ticks=stages.ticks,
+        load=stages.load,
+        clock=stages.clock,
+    )
+    return Intake(
+        partial(stages.lanes.lane, overflow=feed.overflow),
+        stages.status,
+        sampler=sampler,
+        private={camera_id: camera.private for camera_id, camera in settings.cameras.items()},
+        freeze_watch=FreezeWatch(settings.pruner.frozen_after, clock=stages.clock),
+        condition_of=partial(
+            condition_of, load=stages.load, admission_backlog=stages.admission_backlog
+        ),
+        settlements=stages.settlements,
+        observer=stages.metrics,
+    )
+
+
+def _new_runner(settings: Settings, stages: _Stages) -> Runner:
+    # On the thread that infers, and on no other: GNU OpenMP gives every thread that computes a
+    # team of its own, and where teams outnumber the cores the members sleep after each product
+    # and are woken for the next. One core is left to decoding and pruning: members that have to
+    # share a core wait for each other by turns of the scheduler, and two on two cores beside a
+    # third busy thread took 10 s for what takes 0.5.
+    torch.set_num_threads(settings.model.threads or max(1, TORCH_THREADS - 1))
+    return Runner(
+        stages.lanes,
+        stages.engine,
+        questions=standing_questions(settings),
+        replies=stages.outbox,
+        settle=stages.settlements.settle,
+        clock=stages.clock,
+        observer=stages.metrics,
+        new_machine=partial(_machine, stages.outbox.load_states()),
+        ticks=stages.ticks,
+        load=stages.load,
+        admission_backlog=stages.admission_backlog,
+        forget_after_s=settings.forget_after,
+    )
+
+
+def _redis_publishers(settings: Settings, *, clock: Clock) -> Callable[[], RedisPublisher]:
+    return partial(
         RedisPublisher,
         settings.redis.url.get_secret_value(),
         prefix=settings.redis.prefix,
@@ -118,24 +203,6 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         worker_id=settings.worker_id,
         clock=clock,
         heartbeat_s=settings.redis.heartbeat,
-    )
-    new_publisher().close()  # reads the address, so that a mistake in it is refused now
-
-    return Worker(
-        settings=settings,
-        clock=clock,
-        feeds=feeds,
-        lanes=lanes,
-        ticks=ticks,
-        load=load,
-        admission_backlog=admission_backlog,
-        outbox=outbox,
-        status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
-        metrics=metrics,
-        new_runner=new_runner,
-        new_publisher=new_publisher,
-        about=about,
-        rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
     )
 
 
@@ -188,104 +255,6 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
         every_s=settings.caption_every,
     )
     return [caption, *(_standing(key, one) for key, one in settings.questions.items())]
-
-
-def feeds_of(
-    settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
-) -> tuple[Feed, ...]:
-    """Return the sources to run: one per camera with an address, one for Kafka."""
-    grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
-    feeds = [
-        _camera_feed(camera_id, camera, settings=settings, clock=clock, observer=observer)
-        for camera_id, camera in settings.cameras.items()
-        if camera.url is not None
-    ]
-    if settings.kafka.bootstrap_servers:
-        by_kafka = tuple(key for key, camera in settings.cameras.items() if camera.url is None)
-        config = _kafka_config(settings)
-        feeds.append(
-            Feed(
-                name=f"kafka/{config.topic}",
-                camera_ids=by_kafka,
-                overflow=Overflow(settings.kafka.overflow),
-                build=lambda wanted: KafkaSource(
-                    config=config,
-                    wanted=wanted,
-                    grid_of=grid_of,
-                    clock=clock,
-                    observer=observer,
-                ),
-                is_endless=True,
-            )
-        )
-    return tuple(feeds)
-
-
-def _camera_feed(
-    camera_id: str,
-    camera: CameraSettings,
-    *,
-    settings: Settings,
-    clock: Clock,
-    observer: Observer,
-) -> Feed:
-    url = camera.url.get_secret_value() if camera.url else ""
-    grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
-    if "://" in url:
-        return Feed(
-            name=camera_id,
-            camera_ids=(camera_id,),
-            overflow=Overflow.LATEST,
-            build=lambda wanted: RtspSource(
-                camera_id,
-                url,
-                wanted=wanted,
-                grid_of=grid_of,
-                clock=clock,
-                open_timeout_s=settings.rtsp.open_timeout,
-                read_timeout_s=settings.rtsp.read_timeout,
-                transport=camera.transport,
-                sample_period_s=1.0 / settings.sample_fps,
-                observer=observer,
-            ),
-            is_endless=True,
-        )
-    return Feed(
-        name=camera_id,
-        camera_ids=(camera_id,),
-        overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
-        build=lambda wanted: FileSource(
-            camera_id,
-            Path(url),
-            wanted=wanted,
-            grid_of=grid_of,
-            clock=clock,
-            live=camera.live,
-            loop=camera.loop,
-            sample_period_s=1.0 / settings.sample_fps,
-            observer=observer,
-        ),
-        is_endless=camera.loop,
-    )
-
-
-def _kafka_config(settings: Settings) -> KafkaConfig:
-    kafka = settings.kafka
-    return KafkaConfig(
-        bootstrap_servers=kafka.bootstrap_servers,
-        topic=kafka.topic,
-        group_id=kafka.group_id,
-        group_instance_id=settings.worker_id,
-        dead_letter_topic=kafka.dead_letter_topic or f"{kafka.topic}-dead-letter",
-        security_protocol=kafka.security_protocol,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_username=kafka.sasl_username,
-        sasl_password=kafka.sasl_password.get_secret_value(),
-        ssl_cafile=kafka.ssl_cafile or None,
-        camera_ids=None,
-        max_cameras=kafka.max_cameras,
-        max_lag_s=kafka.max_lag or None,
-    )
 
 
 def _machine(

@@ -1,4 +1,4 @@
-"""What a source is."""
+"""What every source promises, and what it does not."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -20,7 +20,11 @@ class FrameSource(Protocol):
         ...
 
     def settle(self, receipt: Receipt) -> None:
-        """Note that everything depending on this record is safe. May be called by any thread."""
+        """Note that everything depending on this record is safe. May be called by any thread.
+
+        The receipt may be that of an earlier connection, or of another source that carries the same
+        camera: a source ignores every receipt that it did not make or does not know any more.
+        """
         ...
 
     def close(self) -> None:

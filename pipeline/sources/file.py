@@ -97,7 +97,7 @@ class FileSource:
                 raise SourceError("ended", "the file is over")
 
     def settle(self, receipt: Receipt) -> None:
-        """Do nothing: a file does not want to know."""
+        """Do nothing: a file's frames carry no receipts."""
 
     def close(self) -> None:
         """End `frames`. Any thread, any time."""

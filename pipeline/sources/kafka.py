@@ -17,6 +17,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from model.types import PatchGrid
+from pipeline.camera_id import CAMERA_ID, is_camera_id
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, FrameError, SourceError
 from pipeline.observer import (
@@ -30,8 +31,8 @@ from pipeline.observer import (
 )
 from pipeline.sources.broker import DRIVER_ERRORS, Connector, DeadLetters, Opened, ms
 from pipeline.sources.image import decode_image
-from pipeline.sources.offsets import OffsetLedger
-from pipeline.sources.record import RecordError, RefusalReason, camera_of, captured_at, is_camera_id
+from pipeline.sources.offsets import OffsetLedger, RecordPlace
+from pipeline.sources.record import RecordError, RefusalReason, camera_of, captured_at
 from pipeline.types import Frame, Receipt, Wanted
 
 MAX_WAITING_RECORDS = 8  # between the two threads; each may be max_record_bytes long
@@ -93,7 +94,7 @@ class KafkaConfig:
             raise ConfigError(f"dead_letter_topic: expected another topic than {self.topic!r}")
         for camera_id in self.camera_ids or ():
             if not is_camera_id(camera_id):
-                raise ConfigError(f"camera_ids: expected [a-z0-9_-]{{1,64}}, got {camera_id!r}")
+                raise ConfigError(f"camera_ids: expected {CAMERA_ID}, got {camera_id!r}")
 
 
 class KafkaSource:
@@ -166,9 +167,11 @@ class KafkaSource:
             self.close()
 
     def settle(self, receipt: Receipt) -> None:
+        if not isinstance(receipt, RecordPlace) or receipt.topic != self._config.topic:
+            return
         with self._lock:
             ledger = self._ledgers.get(receipt.partition)
-            if ledger is not None and receipt.topic == self._config.topic:
+            if ledger is not None:
                 ledger.settled(receipt.offset)
 
     def close(self) -> None:
@@ -213,7 +216,7 @@ class KafkaSource:
 
     def _frame(self, record: Any) -> Frame | None:
         """Return the record's frame, or None where it needs no further care and is settled."""
-        receipt = Receipt(record.topic, record.partition, record.offset)
+        receipt = Receipt(RecordPlace(record.topic, record.partition, record.offset))
         try:
             frame = self._read(record, receipt)
         except FrameError as exc:

@@ -1,6 +1,16 @@
 """Which offset of a partition may be committed, with records settled in any order."""
 
 from collections import Counter
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlace:
+    """Where a record stands in Kafka; the receipt of its frame."""
+
+    topic: str
+    partition: int
+    offset: int
 
 
 class OffsetLedger:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from pipeline.camera_id import CAMERA_ID, is_camera_id
 from pipeline.errors import FrameError
 
 CAPTURED_AT_HEADER = "captured-at"
@@ -19,7 +20,6 @@ RefusalReason = Literal[
     "bad_image",
 ]
 
-_CAMERA_ID = re.compile(r"[a-z0-9_-]{1,64}")
 _EPOCH_MS = re.compile(r"\d{1,18}", re.ASCII)
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
@@ -50,13 +50,8 @@ def camera_of(key: bytes | None) -> str:
         raise RecordError("no_key", "expected the camera id as key, got none")
     camera_id = key.decode("ascii", errors="replace")
     if not is_camera_id(camera_id):
-        raise RecordError("bad_key", f"expected a key of [a-z0-9_-]{{1,64}}, got {key[:64]!r}")
+        raise RecordError("bad_key", f"expected a key of {CAMERA_ID}, got {key[:64]!r}")
     return camera_id
-
-
-def is_camera_id(text: str) -> bool:
-    """Whether `text` is a lower-case slug of at most 64 characters."""
-    return _CAMERA_ID.fullmatch(text) is not None
 
 
 def captured_at(headers: Iterable[tuple[str, bytes | None]], *, timestamp_ms: int) -> datetime:

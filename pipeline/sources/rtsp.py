@@ -85,7 +85,7 @@ class RtspSource:
                 raise
 
     def settle(self, receipt: Receipt) -> None:
-        """Do nothing: a camera does not want to know."""
+        """Do nothing: a camera's frames carry no receipts."""
 
     def close(self) -> None:
         """End `frames`. Any thread, any time."""

@@ -17,7 +17,7 @@ from pipeline.publishers.redis import RedisPublisher
 from pipeline.publishers.redis_keys import stream_key
 from tests.fakes import EPOCH
 from tests.servers.redis import StartRedis
-from tests.worker.test_supervisor import Delivered
+from tests.worker.supervised import Delivered
 
 SOON_S = 10.0
 

@@ -31,11 +31,11 @@ from pipeline.sources.rtsp import RtspSource
 from pipeline.types import Frame, Receipt, Wanted
 from tests.fakes import SMALL, ScriptedSource, frame_at
 from tests.pipeline.sources.clips import clip
+from tests.recipes.mailbox import Mailbox, MailboxSource
 from tests.servers.kafka import SASL_USER, KafkaBroker, Sent, create_topic, produce
 from tests.servers.rtsp import StartCamera
 
-# SWITCH: becomes `object()` as soon as a receipt is opaque to all but the source that made it.
-FOREIGN = Receipt("elsewhere", 3, 9)
+FOREIGN = Receipt(object())
 PASSWORD = "c@n:ary/%23"
 PERIOD_S = 0.2  # between two sampled frames
 SOON_S = 10.0
@@ -75,6 +75,15 @@ def scripted() -> World:
         return ScriptedSource(frames, SourceError("ended", "played"))
 
     return World(lambda: play(100), lambda: None, lambda: play(0))
+
+
+@pytest.fixture
+def mailbox() -> World:
+    def read(num_letters: int) -> FrameSource:
+        letters = {index: ("yard", index * PERIOD_S) for index in range(num_letters)}
+        return MailboxSource(Mailbox(letters), wanted=sampler())
+
+    return World(lambda: read(100), lambda: None, lambda: read(0))
 
 
 @pytest.fixture
@@ -166,7 +175,7 @@ def kafka(
     gc.collect()
 
 
-@pytest.fixture(params=["scripted", "file", "rtsp", "kafka"])
+@pytest.fixture(params=["scripted", "mailbox", "file", "rtsp", "kafka"])
 def world(request: pytest.FixtureRequest) -> World:
     found: World = request.getfixturevalue(request.param)
     return found

@@ -177,7 +177,7 @@ def test_records_are_settled_only_after_their_replies_are_stored() -> None:
     put = bench.replies.put
     bench.replies.put = lambda *a, **k: (order.append("put"), put(*a, **k))[1]  # type: ignore[method-assign, func-returns-value]  # listening in
     bench.runner._settle = lambda frame: order.append(f"settle {frame.receipt}")
-    receipt = Receipt("frames", 0, 7)
+    receipt = Receipt("the seventh")
     bench.show(frame_at(0.0, receipt=receipt))
     assert order == ["put", f"settle {receipt}"]
 

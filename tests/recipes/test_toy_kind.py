@@ -104,7 +104,7 @@ def test_a_new_kind_is_asked_answered_published_and_raises_events(
 def replies_of_one_frame(variables: Mapping[str, str]) -> Outbox:
     worker = build(load(variables), clock=SystemClock())
     worker.lanes.lane("yard", overflow=Overflow.WAIT).offer(frame_at(0.0))
-    worker.new_runner(lambda _frame: None).step()
+    worker.new_runner().step()
     return worker.outbox
 
 

@@ -35,7 +35,7 @@ def test_the_model_computes_on_the_thread_that_infers_alone(
     found: list[int] = []
 
     def infer() -> None:
-        worker.new_runner(lambda _frame: None)
+        worker.new_runner()
         found.append(torch.get_num_threads())
 
     thread = Thread(target=infer)

@@ -35,6 +35,7 @@ from pipeline.sources.base import FrameSource
 from pipeline.sources.broker import LOG_EVERY_S, Connector, DeadLetters
 from pipeline.sources.image import decode_image
 from pipeline.sources.kafka import MAX_WAITING_RECORDS, KafkaConfig, KafkaSource
+from pipeline.sources.offsets import RecordPlace
 from pipeline.types import Frame, Receipt
 from tests.fakes import FakeClock, Recorder
 from tests.servers.kafka import (
@@ -114,6 +115,11 @@ def receipt_of(frame: Frame) -> Receipt:
     return frame.receipt
 
 
+def place_of(frame: Frame) -> RecordPlace:
+    assert isinstance(frame.receipt, RecordPlace)
+    return frame.receipt
+
+
 def read(source: KafkaSource, count: int) -> list[Frame]:
     with reading(source) as frames:
         return list(islice(frames, count))
@@ -179,7 +185,9 @@ def test_frames_arrive_with_camera_time_and_pixels(kafka_bootstrap: str, kafka_t
         timedelta(milliseconds=500),
     ]
     assert all(frame.pts_s == frame.captured_at.timestamp() for frame in frames)
-    assert [frame.receipt for frame in frames] == [Receipt(kafka_topic, 0, i) for i in range(3)]
+    assert [place_of(frame) for frame in frames] == [
+        RecordPlace(kafka_topic, 0, offset) for offset in range(3)
+    ]
     for frame, grey in zip(frames, (10, 20, 30), strict=True):
         expected = decode_image(jpeg(grey), grid_of=grid_of)
         assert frame.grid == expected.grid
@@ -214,7 +222,7 @@ def test_records_older_than_the_lag_are_passed_over_and_counted(
     observer = Recorder()
     source = source_of(config(kafka_bootstrap, kafka_topic, max_lag_s=300), observer=observer)
     (frame,) = read(source, 1)
-    assert receipt_of(frame).offset == 2
+    assert place_of(frame).offset == 2
     assert observer.total(KAFKA_STALE, topic=kafka_topic) == 2
     assert observer.total(KAFKA_RECORDS, topic=kafka_topic) == 3
 
@@ -250,7 +258,7 @@ def test_what_is_no_frame_ends_in_the_dead_letter_topic_and_the_stream_goes_on(
     with capture_logs() as logs:
         frames = read(source, 2)
 
-    assert [receipt_of(frame).offset for frame in frames] == [0, len(records) + 1]
+    assert [place_of(frame).offset for frame in frames] == [0, len(records) + 1]
     counted = observer.totals(DEAD_LETTERS, by="reason")
     assert counted == {**dict.fromkeys(bad, 1), "bad_image": 3}
     assert [(log["event"], log["reason"], log["offset"]) for log in logs] == [
@@ -293,7 +301,7 @@ def test_a_dead_letter_that_is_too_long_goes_without_its_value(
     produce(kafka_bootstrap, kafka_topic, [Sent(b"x" * 5000, key=b"gate"), gate(1)])
     source = source_of(config(kafka_bootstrap, kafka_topic, dead_letter_topic=narrow))
     (frame,) = read(source, 1)
-    assert receipt_of(frame).offset == 1
+    assert place_of(frame).offset == 1
     (letter,) = dead_letters(kafka_bootstrap, narrow)
     assert (letter.key, letter.value) == (b"gate", b"")
     headers = dict(letter.headers)
@@ -358,7 +366,7 @@ def test_a_new_source_goes_on_from_the_first_unsettled_record(
     assert committed(kafka_bootstrap, kafka_topic) == 2
 
     again = read(source_of(config(kafka_bootstrap, kafka_topic)), 3)
-    assert [receipt_of(frame).offset for frame in again] == [2, 3, 4]
+    assert [place_of(frame).offset for frame in again] == [2, 3, 4]
 
 
 def test_nothing_settled_comes_again(kafka_bootstrap: str, kafka_topic: str) -> None:
@@ -370,7 +378,7 @@ def test_nothing_settled_comes_again(kafka_bootstrap: str, kafka_topic: str) -> 
     assert committed(kafka_bootstrap, kafka_topic) == 3
     produce(kafka_bootstrap, kafka_topic, [gate(3)])
     (frame,) = read(source_of(config(kafka_bootstrap, kafka_topic)), 1)
-    assert receipt_of(frame).offset == 3
+    assert place_of(frame).offset == 3
 
 
 def test_settled_offsets_are_committed_while_the_source_runs(
@@ -413,8 +421,8 @@ def test_receipts_of_another_topic_settle_nothing(kafka_bootstrap: str, kafka_to
     source = source_of(config(kafka_bootstrap, kafka_topic))
     with reading(source) as frames:
         next(frames)
-        source.settle(Receipt("another", 0, 0))
-        source.settle(Receipt(kafka_topic, 7, 0))
+        source.settle(Receipt(RecordPlace("another", 0, 0)))
+        source.settle(Receipt(RecordPlace(kafka_topic, 7, 0)))
     assert committed(kafka_bootstrap, kafka_topic) in (None, 0)
 
 
@@ -446,7 +454,7 @@ def test_a_slow_reader_keeps_its_place_in_the_group(kafka_bootstrap: str, kafka_
         assert committed(kafka_bootstrap, kafka_topic) == 1
         assert members(kafka_bootstrap, kafka_topic) == before
         assert observer.total(KAFKA_RECORDS, topic=kafka_topic) <= 2 * MAX_WAITING_RECORDS
-        offsets = [receipt_of(frame).offset for frame in islice(frames, num_records - 1)]
+        offsets = [place_of(frame).offset for frame in islice(frames, num_records - 1)]
     assert offsets == list(range(1, num_records))
 
 
@@ -459,9 +467,9 @@ def test_two_members_share_the_partitions_and_lose_nothing(kafka_bootstrap: str)
     def run(member: int) -> None:
         with reading(sources[member]) as frames:
             for frame in frames:
-                receipt = receipt_of(frame)
-                received[member].append((receipt.partition, receipt.offset))
-                sources[member].settle(receipt)
+                place = place_of(frame)
+                received[member].append((place.partition, place.offset))
+                sources[member].settle(receipt_of(frame))
 
     def send() -> None:
         both = [Sent(jpeg(), key=b"gate", partition=partition) for partition in (0, 1)]
@@ -578,7 +586,7 @@ def test_frames_arrive_over_sasl(kafka_broker: KafkaBroker) -> None:
     create_topic(kafka_broker.bootstrap, f"{topic}-dead")
     produce(kafka_broker.bootstrap, topic, [Sent(b"hello", key=b"gate"), gate(1)])
     (frame,) = read(source_of(sasl(kafka_broker, topic, SASL_PASSWORD)), 1)
-    assert receipt_of(frame).offset == 1
+    assert place_of(frame).offset == 1
 
 
 def test_a_broker_that_goes_away_is_reported_and_close_does_not_hang(
@@ -602,7 +610,7 @@ def test_a_broker_that_goes_away_is_reported_and_close_does_not_hang(
         assert time.monotonic() - started_s < 10.0
     broker.start()
     (frame,) = read(source_of(source_config), 1)
-    assert receipt_of(frame).offset == 1
+    assert place_of(frame).offset == 1
 
 
 # ---------------------------------------------------------------- configuration

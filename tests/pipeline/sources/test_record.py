@@ -10,16 +10,28 @@ NOON = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 NOON_MS = 1_772_366_400_250
 
 
-@pytest.mark.parametrize("key", [b"gate", b"a", b"gate-2_north", b"x" * 64])
+@pytest.mark.parametrize("key", [b"gate", b"a", b"gate-2_north", b"0-", b"x" * 64])
 def test_key_is_the_camera_id(key: bytes) -> None:
     assert camera_of(key) == key.decode()
 
 
 @pytest.mark.parametrize(
-    "key", [b"", b"Gate", b"a b", b"gate\n", b"x" * 65, "tür".encode(), b"\xff\xfe", b"a/b"]
+    "key",
+    [
+        b"",
+        b"Gate",
+        b"a b",
+        b"gate\n",
+        b"x" * 65,
+        "tür".encode(),
+        b"\xff\xfe",
+        b"a/b",
+        b"-x",
+        b"_x",
+    ],
 )
 def test_a_key_that_is_no_slug_is_refused(key: bytes) -> None:
-    with pytest.raises(RecordError, match=r"expected a key of \[a-z0-9_-\]\{1,64\}, got b") as bad:
+    with pytest.raises(RecordError, match=r"expected a key of \[a-z0-9\]\S+, got b") as bad:
         camera_of(key)
     assert bad.value.reason == "bad_key"
 

@@ -1,0 +1,184 @@
+"""The first half of a frame's way, from its source into its camera's lane.
+
+`pipeline.runner` is the second half. Drops are counted here, and records of dropped frames settled.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import structlog
+
+from pipeline.admission_backlog import AdmissionBacklog
+from pipeline.freeze_watch import FreezeWatch
+from pipeline.lane import Lane
+from pipeline.load import Load
+from pipeline.observer import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED, Observer
+from pipeline.regions import Region, blacked_out
+from pipeline.sampler import Sampler
+from pipeline.sources.base import FrameSource
+from pipeline.types import CameraState, Frame, Wanted
+
+log = structlog.get_logger("vigil")
+
+
+class StatusBoard(Protocol):
+    """Where the intake says what state a camera is in."""
+
+    def set(
+        self, camera_id: str, state: CameraState, *, reason: str = "", detail: str = ""
+    ) -> bool:
+        """Note a camera's state; return True when state or reason is new."""
+        ...
+
+    def state(self, camera_id: str) -> CameraState | None:
+        """Return a camera's state, or None before its first."""
+        ...
+
+
+class Settlements:
+    """Remembers which source a camera's receipts go back to. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, FrameSource] = {}
+
+    def expect(self, frame: Frame, source: FrameSource) -> None:
+        """Note that the frame's receipt, if it has one, goes back to this source."""
+        if frame.receipt is not None:
+            self._sources[frame.camera_id] = source
+
+    def settle(self, frame: Frame) -> None:
+        """Give a frame's receipt back: nothing more will come of the frame."""
+        source = self._sources.get(frame.camera_id)
+        if frame.receipt is not None and source is not None:
+            source.settle(frame.receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The state of a camera whose frames arrive: with a status reason, and words for people."""
+
+    state: CameraState = "online"
+    reason: str = ""
+    detail: str = ""
+
+
+def condition_of(camera_id: str, *, load: Load, admission_backlog: AdmissionBacklog) -> Condition:
+    """Return whether less is done with a camera's frames than was asked, and why."""
+    why = admission_backlog.why(camera_id)
+    if why is not None:
+        return Condition("degraded", "no_memory", why)
+    if load.level:
+        reason = f"load_{load.step.name}"
+        return Condition("degraded", reason, f"level {load.level}: {load.reason}")
+    return Condition()
+
+
+class Intake:
+    """Takes the frames of one feed's connections to the lanes, and says how the cameras are.
+
+    Used by the thread that iterates the source; only `lost` may be called by another, once that
+    thread is given up.
+    """
+
+    def __init__(
+        self,
+        lane_of: Callable[[str], Lane],
+        status: StatusBoard,
+        *,
+        sampler: Sampler,
+        private: Mapping[str, tuple[Region, ...]],
+        freeze_watch: FreezeWatch,
+        condition_of: Callable[[str], Condition],
+        settlements: Settlements,
+        observer: Observer,
+    ) -> None:
+        """Begin without a connection.
+
+        Args:
+            lane_of: a camera's lane, by its id.
+            status: told of every camera that comes, goes, freezes or gets less than was asked.
+            sampler: asked by the source which frames are taken.
+            private: regions that are blacked out, by camera id.
+            freeze_watch: tells when a camera repeats one picture.
+            condition_of: says of a camera whose frames arrive, by its id, what becomes of them.
+            settlements: where records of dropped frames are settled.
+            observer: told of drops, and of cameras that come and go.
+        """
+        self._lane_of = lane_of
+        self._status = status
+        self._sampler = sampler
+        self._private = private
+        self._freeze_watch = freeze_watch
+        self._condition_of = condition_of
+        self._settlements = settlements
+        self._observer = observer
+        self._cameras: set[str] = set()
+
+    @property
+    def has_cameras(self) -> bool:
+        """Whether any camera is expected or was seen; a topic may have none so far."""
+        return bool(self._cameras)
+
+    def expect(self, camera_ids: Iterable[str]) -> None:
+        """Say of cameras that are known beforehand that they are being connected to."""
+        for camera_id in camera_ids:
+            self._cameras.add(camera_id)
+            if self._status.state(camera_id) is None:
+                self._status.set(camera_id, "connecting")
+
+    def connect(self, build: Callable[[Wanted], FrameSource]) -> FrameSource:
+        """Build the next connection, whose cameras are sampled anew."""
+        self._sampler.reset()
+        return build(self._sampler.wanted)
+
+    def take(self, frame: Frame, source: FrameSource) -> None:
+        """Take a frame that `source` has yielded; blocks while its lane holds the source back.
+
+        Raises:
+            OutboxError: a change of the camera's state could not be stored.
+        """
+        self._cameras.add(frame.camera_id)
+        self._settlements.expect(frame, source)
+        frame = self._masked(frame)
+        self._tell_state(frame)
+        dropped = self._lane_of(frame.camera_id).offer(frame)
+        if dropped is not None:
+            self._observer.count(FRAMES_DROPPED, camera=dropped.camera_id)
+            self._settlements.settle(dropped)
+
+    def lost(self, reason: str, detail: str) -> None:
+        """Say of all cameras that they are offline; the next frame of each is a refresh.
+
+        Raises:
+            OutboxError: a change of a camera's state could not be stored.
+        """
+        self._freeze_watch.reset()
+        for camera_id in sorted(self._cameras):
+            self._lane_of(camera_id).reset()
+            self._observer.set(CAMERA_UP, 0, camera=camera_id)
+            self._observer.count(CAMERA_FAILURES, camera=camera_id, reason=reason)
+            if self._status.set(camera_id, "offline", reason=reason, detail=detail):
+                log.warning("camera_offline", camera=camera_id, reason=reason, detail=detail)
+
+    def _masked(self, frame: Frame) -> Frame:
+        """Black out what is private: nothing behind this line sees it."""
+        regions = self._private.get(frame.camera_id)
+        return replace(frame, pixels=blacked_out(frame.pixels, regions)) if regions else frame
+
+    def _tell_state(self, frame: Frame) -> None:
+        """Publish that frames arrive, and what becomes of them if that is less than was asked."""
+        camera_id = frame.camera_id
+        if self._freeze_watch.is_frozen(frame):
+            if self._status.set(camera_id, "frozen", reason="identical_frames"):
+                log.warning("camera_frozen", camera=camera_id)
+            return
+        now = self._condition_of(camera_id)
+        if self._status.set(camera_id, now.state, reason=now.reason, detail=now.detail):
+            if now.state == "degraded":
+                log.warning(
+                    "camera_degraded", camera=camera_id, reason=now.reason, detail=now.detail
+                )
+            else:
+                log.info("camera_online", camera=camera_id)
+            self._observer.set(CAMERA_UP, 1, camera=camera_id)

@@ -1,0 +1,211 @@
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pipeline.admission_backlog import AdmissionBacklog
+from pipeline.freeze_watch import FreezeWatch
+from pipeline.intake import Intake, Settlements, condition_of
+from pipeline.lane import Lanes
+from pipeline.load import Load
+from pipeline.observer import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED
+from pipeline.pruner import Pruner
+from pipeline.regions import Region
+from pipeline.sampler import Sampler
+from pipeline.sources.base import FrameSource
+from pipeline.ticks import Ticks
+from pipeline.types import CameraState, Overflow, Receipt, Wanted
+from tests.fakes import FakeClock, Recorder, ScriptedSource, frame_at, picture
+
+FIRST, SECOND = Receipt("first"), Receipt("second")
+
+
+class Board:
+    """A status board that is a list of changes."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, CameraState, str]] = []
+
+    def set(
+        self, camera_id: str, state: CameraState, *, reason: str = "", detail: str = ""
+    ) -> bool:
+        del detail
+        is_new = (state, reason) != next(
+            ((old, why) for one, old, why in reversed(self.changes) if one == camera_id), None
+        )
+        if is_new:
+            self.changes.append((camera_id, state, reason))
+        return is_new
+
+    def state(self, camera_id: str) -> CameraState | None:
+        states = [state for one, state, _reason in self.changes if one == camera_id]
+        return states[-1] if states else None
+
+
+class Bench:
+    """An intake of a live feed, with everything around it."""
+
+    def __init__(self, private: tuple[Region, ...] = ()) -> None:
+        self.clock = FakeClock()
+        self.board = Board()
+        self.observer = Recorder()
+        self.settlements = Settlements()
+        self.lanes = Lanes(lambda _camera_id: Pruner(), clock=self.clock)
+        self.load = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
+        self.backlog = AdmissionBacklog()
+        self.intake = Intake(
+            partial(self.lanes.lane, overflow=Overflow.LATEST),
+            self.board,
+            sampler=Sampler(
+                1.0,
+                is_live=True,
+                ticks=Ticks(period_s=1.0, per_period=4),
+                load=self.load,
+                clock=self.clock,
+            ),
+            private={"yard": private},
+            freeze_watch=FreezeWatch(10.0, clock=self.clock),
+            condition_of=partial(condition_of, load=self.load, admission_backlog=self.backlog),
+            settlements=self.settlements,
+            observer=self.observer,
+        )
+        self.source = ScriptedSource([])
+
+    def take(self, at_s: float, *, camera_id: str = "yard", receipt: Receipt | None = None) -> None:
+        self.clock.seconds = at_s
+        frame = frame_at(at_s, picture(int(at_s)), camera_id=camera_id, receipt=receipt)
+        self.intake.take(frame, self.source)
+
+
+def test_a_frame_goes_to_its_cameras_lane_and_the_camera_is_online() -> None:
+    bench = Bench()
+    bench.intake.expect(["yard"])
+    bench.take(0.0)
+    bench.take(0.0, camera_id="gate")
+    assert {sent.frame.camera_id for sent in bench.lanes.take()} == {"yard", "gate"}
+    assert bench.board.changes == [
+        ("yard", "connecting", ""),
+        ("yard", "online", ""),
+        ("gate", "online", ""),
+    ]
+    assert bench.observer.totals(CAMERA_UP, by="camera") == {"yard": 1, "gate": 1}
+
+
+def test_private_regions_are_black_in_the_lane() -> None:
+    bench = Bench(private=(Region(0.0, 0.0, 0.5, 1.0),))
+    bench.take(50.0)
+    (sent,) = bench.lanes.take()
+    half = sent.frame.pixels.shape[1] // 2
+    assert not sent.frame.pixels[:, :half].any()
+    assert np.all(sent.frame.pixels[:, half:] == 50)
+
+
+def test_a_dropped_frame_is_counted_and_its_record_settled_at_once() -> None:
+    bench = Bench()
+    bench.take(1.0, receipt=FIRST)
+    bench.take(2.0, receipt=SECOND)
+    assert bench.observer.totals(FRAMES_DROPPED, by="camera") == {"yard": 1}
+    assert bench.source.settled == [FIRST]
+    (sent,) = bench.lanes.take()
+    bench.settlements.settle(sent.frame)
+    assert bench.source.settled == [FIRST, SECOND]
+
+
+def test_a_frame_without_a_receipt_settles_nothing() -> None:
+    bench = Bench()
+    bench.take(1.0)
+    bench.settlements.settle(frame_at(1.0))
+    bench.settlements.settle(frame_at(1.0, camera_id="never seen", receipt=FIRST))
+    assert bench.source.settled == []
+
+
+def test_receipts_go_to_the_newest_connection_that_brought_the_camera() -> None:
+    bench = Bench()
+    first = bench.source
+    bench.take(1.0, receipt=FIRST)
+    (sent,) = bench.lanes.take()
+    bench.source = ScriptedSource([])
+    bench.take(2.0, receipt=SECOND)
+    bench.settlements.settle(sent.frame)  # its own connection is gone
+    assert first.settled == []
+    assert bench.source.settled == [FIRST]
+
+
+def test_a_camera_without_receipts_takes_none_from_a_topic_of_the_same_name() -> None:
+    bench = Bench()
+    topic, camera = bench.source, ScriptedSource([])
+    bench.take(1.0, receipt=FIRST)
+    (sent,) = bench.lanes.take()
+    bench.source = camera
+    bench.take(2.0)
+    bench.settlements.settle(sent.frame)
+    assert (topic.settled, camera.settled) == ([FIRST], [])
+
+
+def test_identical_frames_are_told_once_as_frozen() -> None:
+    bench = Bench()
+    for second in range(20):
+        bench.clock.seconds = float(second)
+        bench.intake.take(frame_at(float(second)), bench.source)
+    assert bench.board.changes == [
+        ("yard", "online", ""),
+        ("yard", "frozen", "identical_frames"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("worsen", "reason"),
+    [
+        pytest.param(
+            lambda bench: bench.backlog.refuse("yard", "12 MiB", now_s=0.0), "no_memory", id="room"
+        ),
+        pytest.param(lambda bench: setattr(bench.load, "level", 1), "load_captions", id="load"),
+    ],
+)
+def test_a_camera_that_gets_less_than_was_asked_is_degraded(
+    worsen: Callable[[Bench], None], reason: str
+) -> None:
+    bench = Bench()
+    bench.take(1.0)
+    worsen(bench)
+    bench.take(2.0)
+    assert bench.board.changes[-1] == ("yard", "degraded", reason)
+
+
+def test_a_lost_connection_is_told_of_every_camera_and_its_next_frame_is_a_refresh() -> None:
+    bench = Bench()
+    bench.intake.expect(["dock"])
+    bench.take(1.0)
+    bench.lanes.take()
+    bench.intake.lost("stalled", "no packet for 15 s")
+    assert bench.board.changes[-2:] == [
+        ("dock", "offline", "stalled"),
+        ("yard", "offline", "stalled"),
+    ]
+    assert bench.observer.numbers(CAMERA_UP, camera="yard") == [1, 0]
+    failures = bench.observer.totals(CAMERA_FAILURES, by="camera")
+    assert failures == {"dock": 1, "yard": 1}
+    bench.take(1.0)
+    (sent,) = bench.lanes.take()
+    assert sent.pruned.is_refresh
+
+
+def test_every_connection_is_sampled_anew() -> None:
+    bench = Bench()
+    asked: list[bool] = []
+
+    def build(wanted: Wanted) -> FrameSource:
+        asked.extend(wanted("yard", pts_s) for pts_s in (0.0, 0.1))
+        return bench.source
+
+    assert bench.intake.connect(build) is bench.source
+    bench.intake.connect(build)
+    assert asked == [True, False, True, False]
+
+
+def test_a_feed_has_cameras_once_they_are_expected_or_seen() -> None:
+    bench = Bench()
+    assert not bench.intake.has_cameras
+    bench.take(1.0)
+    assert bench.intake.has_cameras

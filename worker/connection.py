@@ -1,0 +1,93 @@
+"""A feed's connection to its source, kept up by one thread: the one place that retries a source."""
+
+import random
+from threading import Event
+
+import structlog
+
+from pipeline.clock import Clock
+from pipeline.errors import OutboxError, SourceError
+from pipeline.intake import Intake
+from pipeline.retry import backoff_s
+from pipeline.sources.base import FrameSource
+from worker.parts import Feed
+
+log = structlog.get_logger("vigil")
+
+
+class Connection:
+    """Connects, hands frames to the intake, fails, waits and connects again, until abandoned."""
+
+    def __init__(self, feed: Feed, intake: Intake, *, clock: Clock, rng: random.Random) -> None:
+        """Note what to connect to; `run` connects."""
+        self.feed = feed
+        self.is_done = False
+        self._intake = intake
+        self._clock = clock
+        self._rng = rng
+        self._stop = Event()
+        self._source: FrameSource | None = None
+        self._waiting_since_s: float | None = None  # in the driver, monotonic; None while elsewhere
+        self._failures = 0  # in a row
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the thread has been inside its driver for longer than the feed allows."""
+        since_s, limit_s = self._waiting_since_s, self.feed.stuck_after_s
+        if since_s is None or limit_s is None:
+            return False
+        return self._clock.monotonic_s() - since_s > limit_s
+
+    def run(self) -> None:
+        """Keep the feed running; return once it is abandoned, or played to an end it may have."""
+        self._intake.expect(self.feed.camera_ids)
+        while not self._stop.is_set():
+            source = self._source = self._intake.connect(self.feed.build)
+            try:
+                self._play(source)
+                reason, detail = "ended", ""
+            except SourceError as error:
+                reason, detail = error.reason, str(error)
+            except OutboxError as error:  # no status can be stored: the source is not at fault
+                reason, detail = "outbox", str(error)
+            finally:
+                self._waiting_since_s = None
+                source.close()
+            if self._stop.is_set():
+                return
+            if reason == "ended" and not self.feed.is_endless:
+                self.failed("ended", "the file has been played to its end")
+                self.is_done = True
+                return
+            self.failed(reason, detail)
+            self._pause(reason)
+
+    def abandon(self) -> None:
+        """Make `run` return as soon as its driver does. Any thread."""
+        self._stop.set()
+        if self._source is not None:
+            self._source.close()
+
+    def failed(self, reason: str, detail: str) -> None:
+        """Count a failure and say it: of every camera, or of the feed while it has none."""
+        self._failures += 1
+        self._intake.lost(reason, detail)
+        if not self._intake.has_cameras and self._failures == 1:
+            log.warning("feed_failed", feed=self.feed.name, reason=reason, detail=detail)
+
+    def _play(self, source: FrameSource) -> None:
+        self._waiting_since_s = self._clock.monotonic_s()
+        for frame in source.frames():
+            self._waiting_since_s = None
+            if self._stop.is_set():
+                return
+            self._failures = 0
+            self._intake.take(frame, source)
+            self._waiting_since_s = self._clock.monotonic_s()
+
+    def _pause(self, reason: str) -> None:
+        retry = self.feed.retry
+        # A wrong password is not retried quickly: cameras lock accounts.
+        base_s = retry.cap_s if reason == "auth_failed" else retry.base_s
+        pause_s = backoff_s(self._failures, base_s=base_s, cap_s=retry.cap_s, rng=self._rng)
+        self._clock.wait(pause_s, self._stop)

@@ -1,0 +1,153 @@
+"""Builds the feeds from the settings: which sources there are, and how each is kept running."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from model.types import PatchGrid
+from model.videollama3.patches import pin_grid
+from pipeline.clock import Clock
+from pipeline.observer import UNOBSERVED, Observer
+from pipeline.sources.file import FileSource
+from pipeline.sources.kafka import KafkaConfig, KafkaSource
+from pipeline.sources.rtsp import RtspSource
+from pipeline.types import Overflow
+from worker.parts import Feed, Retry
+from worker.settings import CAMERA_SOURCES, CameraSettings, CameraSource, Settings
+from worker.values import scheme
+
+
+def feeds_of(
+    settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
+) -> tuple[Feed, ...]:
+    """Return the sources to run: one per camera with an address, one for Kafka."""
+    given = _Given(settings, clock, observer)
+    feeds = [
+        _CAMERA_FEEDS[CAMERA_SOURCES[scheme(camera.url)]](given, camera_id, camera)
+        for camera_id, camera in settings.cameras.items()
+        if camera.url is not None
+    ]
+    if settings.kafka.bootstrap_servers:
+        feeds.append(_kafka_feed(given))
+    return tuple(feeds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What every feed is made from."""
+
+    settings: Settings
+    clock: Clock
+    observer: Observer
+
+    @property
+    def grid_of(self) -> Callable[[int, int], PatchGrid]:
+        return partial(pin_grid, max_tokens=self.settings.model.max_tokens_per_frame)
+
+    @property
+    def sample_period_s(self) -> float:
+        return 1.0 / self.settings.sample_fps
+
+    @property
+    def retry(self) -> Retry:
+        return Retry(base_s=self.settings.rtsp.retry_base, cap_s=self.settings.rtsp.retry_cap)
+
+    @property
+    def stuck_after_s(self) -> float:
+        """Twice as long as a driver may take that keeps its own time limits."""
+        return 2 * (self.settings.rtsp.open_timeout + self.settings.rtsp.read_timeout)
+
+
+def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
+    return Feed(
+        name=camera_id,
+        camera_ids=(camera_id,),
+        overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
+        build=lambda wanted: FileSource(
+            camera_id,
+            Path(_address(camera)),
+            wanted=wanted,
+            grid_of=given.grid_of,
+            clock=given.clock,
+            live=camera.live,
+            loop=camera.loop,
+            sample_period_s=given.sample_period_s,
+            observer=given.observer,
+        ),
+        is_endless=camera.loop,
+        retry=given.retry,
+        stuck_after_s=given.stuck_after_s,
+    )
+
+
+def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
+    rtsp = given.settings.rtsp
+    return Feed(
+        name=camera_id,
+        camera_ids=(camera_id,),
+        overflow=Overflow.LATEST,
+        build=lambda wanted: RtspSource(
+            camera_id,
+            _address(camera),
+            wanted=wanted,
+            grid_of=given.grid_of,
+            clock=given.clock,
+            open_timeout_s=rtsp.open_timeout,
+            read_timeout_s=rtsp.read_timeout,
+            transport=camera.transport,
+            sample_period_s=given.sample_period_s,
+            observer=given.observer,
+        ),
+        is_endless=True,
+        retry=given.retry,
+        stuck_after_s=given.stuck_after_s,
+    )
+
+
+_CAMERA_FEEDS: Mapping[CameraSource, Callable[[_Given, str, CameraSettings], Feed]] = {
+    "file": _file_feed,
+    "rtsp": _rtsp_feed,
+}
+
+
+def _address(camera: CameraSettings) -> str:
+    return camera.url.get_secret_value() if camera.url else ""
+
+
+def _kafka_feed(given: _Given) -> Feed:
+    settings, config = given.settings, _kafka_config(given.settings)
+    return Feed(
+        name=f"kafka/{config.topic}",
+        camera_ids=tuple(key for key, camera in settings.cameras.items() if camera.url is None),
+        overflow=Overflow(settings.kafka.overflow),
+        build=lambda wanted: KafkaSource(
+            config=config,
+            wanted=wanted,
+            grid_of=given.grid_of,
+            clock=given.clock,
+            observer=given.observer,
+        ),
+        is_endless=True,
+        retry=given.retry,
+        stuck_after_s=None,  # a topic may be silent for ever
+    )
+
+
+def _kafka_config(settings: Settings) -> KafkaConfig:
+    kafka = settings.kafka
+    return KafkaConfig(
+        bootstrap_servers=kafka.bootstrap_servers,
+        topic=kafka.topic,
+        group_id=kafka.group_id,
+        group_instance_id=settings.worker_id,
+        dead_letter_topic=kafka.dead_letter_topic or f"{kafka.topic}-dead-letter",
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=kafka.sasl_password.get_secret_value(),
+        ssl_cafile=kafka.ssl_cafile or None,
+        camera_ids=None,
+        max_cameras=kafka.max_cameras,
+        max_lag_s=kafka.max_lag or None,
+    )
