@@ -1,4 +1,4 @@
-"""Which moments of a stream are taken: the clockwork of sampling and of standing questions."""
+"""Decides which moments of a stream are taken: of its frames, or to ask a standing question."""
 
 from pipeline.errors import ConfigError
 
@@ -7,9 +7,9 @@ class Cadence:
     """Takes at most one moment per period on average, on a grid.
 
     A plain "a period has passed since the last one" loses every second key frame of a camera whose
-    key frames come 0.99, 1.01, 0.98 s apart. On a grid an early moment is owed no more than
-    `tolerance_s`, and a late one does not delay the next. What was missed in a gap is not made up:
-    the newest moment is taken, and the grid starts again from it, or goes on where it is to keep.
+    key frames come 0.99, 1.01, 0.98 s apart. On a grid a moment may be early by `tolerance_s`, and
+    a late one does not delay the next. Moments that were missed in a gap are not made up for: the
+    first one after it is taken, and the grid starts again from there, or is kept if so wanted.
 
     Not guaranteed: the phase of the grid. It moves when a moment comes more than half a period late
     and when the stream's time jumps.
@@ -30,8 +30,8 @@ class Cadence:
             tolerance_s: how early a moment may come, less than half a period; a tenth by default.
             first_gap_s: from the first moment to the second; a period by default. Sets the phase of
                 the grid, so that many cadences need not be due together.
-            is_kept_in_gaps: the grid goes on through a gap, for the same reason: after one that
-                all had, all would start again from one moment, and be due together for ever.
+            is_kept_in_gaps: keep the grid through a gap. Many cadences that had the same gap would
+                otherwise start again at the same moment, and be due together for ever.
 
         Raises:
             ConfigError: a period or tolerance that cannot work.
@@ -63,7 +63,7 @@ class Cadence:
         if late_s < -self.tolerance_s:
             return False
         if late_s >= self.period_s:
-            # Here too half a period at the least, so that on the grid it may be one and a half.
+            # From half a period to one and a half, so that the next moment is one of the grid.
             on_grid_s = t_s + self.period_s / 2 + (-late_s - self.period_s / 2) % self.period_s
             self._take(t_s, next_s=on_grid_s if self._is_kept_in_gaps else t_s + self.period_s)
         else:

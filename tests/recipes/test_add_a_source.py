@@ -8,8 +8,8 @@ from threading import Thread
 import pytest
 
 from pipeline.sources.base import FrameSource
-from pipeline.types import Overflow, Wanted
-from tests.recipes.mailbox import Mailbox, MailboxSource
+from pipeline.types import Overflow, Receipt, Wanted
+from tests.recipes.mailbox import Mailbox, MailboxSource, Ticket
 from tests.worker.supervised import Delivered, feed, make, until
 
 
@@ -41,3 +41,12 @@ def test_all_records_of_a_new_source_are_settled(overflow: Overflow) -> None:
     assert {one["camera_id"] for one in publisher.data("answer")} == {"yard", "gate"}
     states = {(one["camera_id"], one["state"]) for one in publisher.data("status")}
     assert {("yard", "offline"), ("gate", "online")} <= states
+
+
+def test_receipts_that_are_not_its_own_settle_nothing() -> None:
+    mailbox = Mailbox({1: ("yard", 0.0)})
+    source = MailboxSource(mailbox, wanted=lambda _camera_id, _pts_s: True)
+    for receipt in (Ticket(99), 1, object()):
+        source.settle(Receipt(receipt))
+    source.close()
+    assert mailbox.letters == {1: ("yard", 0.0)}

@@ -416,13 +416,16 @@ def test_the_lag_is_what_is_not_settled_yet(kafka_bootstrap: str, kafka_topic: s
         wait_until(lambda: lag() == 6)
 
 
-def test_receipts_of_another_topic_settle_nothing(kafka_bootstrap: str, kafka_topic: str) -> None:
+def test_receipts_that_are_not_its_own_settle_nothing(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
     produce(kafka_bootstrap, kafka_topic, [gate(1)])
     source = source_of(config(kafka_bootstrap, kafka_topic))
     with reading(source) as frames:
         next(frames)
         source.settle(Receipt(RecordPlace("another", 0, 0)))
         source.settle(Receipt(RecordPlace(kafka_topic, 7, 0)))
+        source.settle(Receipt("no place at all"))
     assert committed(kafka_bootstrap, kafka_topic) in (None, 0)
 
 
