@@ -6,9 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-PATCH_PX = 14
-MERGE_SIZE = 2
-TOKEN_PX = PATCH_PX * MERGE_SIZE
+TOKEN_PX = 28
+"""Side of a token in VideoLLaMA3, the bundled family. A grid of another family says its own."""
 
 QuestionKind = Literal["caption", "yes_no", "choice", "count", "text"]
 
@@ -18,12 +17,14 @@ class PatchGrid:
     """The token grid a camera's frames are resized to, pinned when it connects.
 
     Attributes:
-        rows: tokens from top to bottom; the picture is rows * 28 px high.
-        cols: tokens from left to right; the picture is cols * 28 px wide.
+        rows: tokens from top to bottom.
+        cols: tokens from left to right.
+        token_px: side of a token; the picture is rows * token_px high and cols * token_px wide.
     """
 
     rows: int
     cols: int
+    token_px: int = TOKEN_PX
 
     @property
     def num_tokens(self) -> int:
@@ -33,12 +34,12 @@ class PatchGrid:
     @property
     def height_px(self) -> int:
         """Height of a frame on this grid."""
-        return self.rows * TOKEN_PX
+        return self.rows * self.token_px
 
     @property
     def width_px(self) -> int:
         """Width of a frame on this grid."""
-        return self.cols * TOKEN_PX
+        return self.cols * self.token_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class PrunedFrame:
 
     Attributes:
         stream_id: the camera.
-        pixels: (rows * 28, cols * 28, 3) uint8 RGB, C-contiguous.
+        pixels: uint8 RGB of the grid's height and width, (H, W, 3), C-contiguous.
         keep_mask: (rows, cols) bool, True where a token is sent.
         pts_s: stream time in seconds.
         is_refresh: every token is sent, as after a cut; the history before it stays, the grid may
@@ -68,7 +69,7 @@ class PrunedFrame:
     def grid(self) -> PatchGrid:
         """The grid this frame lies on."""
         rows, cols = self.keep_mask.shape
-        return PatchGrid(rows, cols)
+        return PatchGrid(rows, cols, token_px=self.pixels.shape[0] // rows)
 
     @property
     def num_kept(self) -> int:

@@ -3,11 +3,9 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-import model
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
@@ -20,8 +18,6 @@ from pipeline.types import Overflow, Settle, Wanted
 from worker.metrics import Metrics
 from worker.settings import Settings
 from worker.status import StatusBoard
-
-BUNDLED_MODEL = Path(model.__file__).parent / "nano"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model.engine.config import VisionMode
 from worker.values import (
     Band,
     Duration,
@@ -164,7 +165,7 @@ class ModelSettings(Part):
     threads: int = Field(
         default=0, ge=0, le=256, description="CPU threads of the model; 0 for all cores but one"
     )
-    vision: Literal["delta", "full", "isolated"] = Field(
+    vision: VisionMode = Field(
         default="delta",
         description="delta encodes what changed against cached keys and values; full encodes whole "
         "frames; isolated lets changed patches see each other alone, for comparison",

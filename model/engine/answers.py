@@ -10,10 +10,9 @@ from model.engine.kv_cache import PagePool
 from model.engine.readers import Choice, Count, FreeText, Reader, YesNo, digit_ids, read, yes_no_ids
 from model.engine.rolling_context import Context
 from model.errors import InputError
+from model.family import Network, Tokenizer
 from model.types import Answer, Question
-from model.videollama3.network import VideoLlama3
 from model.videollama3.prompt import question_suffix, wording
-from model.videollama3.tokenizer import Tokenizer
 
 
 class Respondent:
@@ -21,7 +20,7 @@ class Respondent:
 
     def __init__(
         self,
-        model: VideoLlama3,
+        model: Network,
         tokenizer: Tokenizer,
         *,
         max_caption_tokens: int,

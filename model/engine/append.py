@@ -9,8 +9,8 @@ from torch import Tensor
 from model.engine.cascade import CascadePrefill, SharedPrefixes
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context
+from model.family import Network
 from model.layers.to_device import to_device
-from model.videollama3.network import VideoLlama3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class FrameFeatures:
 
 @torch.inference_mode()
 def append(
-    model: VideoLlama3, pool: PagePool, contexts: Sequence[Context], frames: Sequence[FrameFeatures]
+    model: Network, pool: PagePool, contexts: Sequence[Context], frames: Sequence[FrameFeatures]
 ) -> None:
     """Bring contexts up to what they have been shown, in one packed pass of the decoder.
 

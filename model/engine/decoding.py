@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.engine.cascade import SharedPrefixes, Step, Suffixes
-from model.videollama3.network import VideoLlama3
+from model.family import Network
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
@@ -33,7 +33,7 @@ class Decoding:
 
     def __init__(
         self,
-        model: VideoLlama3,
+        model: Network,
         prefixes: SharedPrefixes,
         suffixes: Suffixes,
         *,

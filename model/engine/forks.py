@@ -15,8 +15,8 @@ from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
 from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
+from model.family import Network
 from model.layers.to_device import to_device
-from model.videollama3.network import VideoLlama3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Forks:
 
     def __init__(
         self,
-        model: VideoLlama3,
+        model: Network,
         pool: PagePool,
         branches: Sequence[tuple[KVSequence, Branch]],
         *,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.videollama3.config import TextConfig
+from model.family import TextShape
 
 PAGE_TOKENS = 256
 
@@ -25,7 +25,7 @@ class PagePool:
 
     def __init__(
         self,
-        config: TextConfig,
+        config: TextShape,
         *,
         dtype: torch.dtype,
         device: torch.device | str,
@@ -55,11 +55,6 @@ class PagePool:
     def num_bytes(self) -> int:
         """Bytes allocated, all layers."""
         return sum(slab.nbytes for slab in (*self._keys, *self._values))
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of the pages that sequences hold."""
-        return (self._num_pages - len(self._free)) * self.page_bytes
 
     def whole_pages(self, num_tokens: int) -> int:
         """Round a number of tokens up to pages."""

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from model.engine.forks import Branch
 from model.errors import CheckpointError
+from model.family import Tokenizer
 from model.layers.to_device import to_device
 from model.types import Answer, QuestionKind
-from model.videollama3.tokenizer import Tokenizer
 
 YES_SPELLINGS = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO_SPELLINGS = ("no", "No", "NO", " no", " No", " NO")

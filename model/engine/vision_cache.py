@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.family import VisionShape
 from model.layers.attention import Segments
-from model.videollama3.config import VisionConfig
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class VisionCache:
     """Post-RoPE keys and values of many streams, without a hole."""
 
     def __init__(
-        self, config: VisionConfig, *, dtype: torch.dtype, device: torch.device | str
+        self, config: VisionShape, *, dtype: torch.dtype, device: torch.device | str
     ) -> None:
         """Start with no row."""
         self._spans: list[Span] = []
@@ -146,6 +146,6 @@ class VisionCache:
                 self._layers[index] = new
 
 
-def patch_bytes(config: VisionConfig, dtype: torch.dtype) -> int:
+def patch_bytes(config: VisionShape, dtype: torch.dtype) -> int:
     """Bytes that one patch takes in the cache."""
     return 2 * config.num_layers * config.num_heads * config.head_dim * dtype.itemsize

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.engine.config import VisionMode
 from model.engine.readers import digit_ids, yes_no_ids
-from model.engine.stream_encoder import VisionMode
 from model.evaluation.evaluate import Moment, served
 from model.evaluation.scores import Judged
 from model.patch_diff import paper_mask

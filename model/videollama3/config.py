@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from model.errors import CheckpointError
-from model.types import PATCH_PX
+
+PATCH_PX = 14
+MERGE_SIZE = 2  # patches along a token's side
 
 NATIVE_MODEL_TYPE = "video_llama_3"
 REMOTE_MODEL_TYPE = "videollama3_qwen2"

@@ -15,8 +15,7 @@ from model.errors import InputError
 from model.layers.attention import SDPA, Attend, Backend, Segments, attention
 from model.layers.fused import FusedLinear
 from model.layers.rope import Rotation, patch_positions, rotate, rotate_, vision_rotation
-from model.types import MERGE_SIZE, PATCH_PX
-from model.videollama3.config import VisionConfig
+from model.videollama3.config import MERGE_SIZE, PATCH_PX, VisionConfig
 
 
 class _Embeddings(nn.Module):

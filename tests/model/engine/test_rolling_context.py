@@ -15,8 +15,8 @@ from model.engine.rolling_context import Context, RollingContext
 from model.errors import InputError
 from model.types import Window
 from model.videollama3.prompt import question_suffix
-from tests.model.growing import logits_after, logits_of_prompt, new_pool
-from tests.model.nano_model import nano, nano_tokenizer
+from tests.model.growing import logits_after, logits_of_prompt, new_pool, used_bytes
+from tests.model.nano_model import nano, nano_family, nano_tokenizer
 
 NUM_TOKENS = 6
 EVERY = torch.arange(NUM_TOKENS)
@@ -35,7 +35,7 @@ class Grown:
 
     def __init__(self, *, start_pts_s: float = 0.0) -> None:
         self.pool = new_pool(nano())
-        self.context = Context(self.pool, nano_tokenizer(), start_pts_s=start_pts_s)
+        self.context = Context(self.pool, nano_family(), start_pts_s=start_pts_s)
 
     def append(self, rows: Tensor, *, pts_s: float) -> None:
         self.context.show(0, num_tokens=len(rows), is_whole=False, pts_s=pts_s)
@@ -48,7 +48,7 @@ class Rolled(RollingContext):
     def __init__(self, *, max_context_tokens: int = 16384) -> None:
         self.pool: PagePool = new_pool(nano())
         super().__init__(
-            self.pool, nano_tokenizer(), window_s=WINDOW_S, max_context_tokens=max_context_tokens
+            self.pool, nano_family(), window_s=WINDOW_S, max_context_tokens=max_context_tokens
         )
 
     def append(self, rows: Tensor, kept: Tensor, *, pts_s: float) -> bool:
@@ -93,11 +93,11 @@ def test_growing_frame_by_frame_equals_one_pass_over_the_whole_prompt(
 def test_a_fork_leaves_no_trace() -> None:
     grown = Grown()
     grown.append(features(0), pts_s=0.0)
-    length, window, used = grown.context.length, grown.context.window, grown.pool.used_bytes
+    length, window, used = grown.context.length, grown.context.window, used_bytes(grown.pool)
     before = next_logits(grown.pool, grown.context)
     logits_after(nano(), grown.pool, grown.context, [1, 2, 3])
     assert (grown.context.length, grown.context.window) == (length, window)
-    assert grown.pool.used_bytes == used
+    assert used_bytes(grown.pool) == used
     torch.testing.assert_close(next_logits(grown.pool, grown.context), before, atol=0, rtol=0)
 
 
@@ -175,7 +175,7 @@ def test_reset_forgets_everything() -> None:
     stream.reset()
     assert stream.window is None
     assert stream.active is None
-    assert stream.num_bytes == stream.pool.used_bytes == 0
+    assert stream.num_bytes == used_bytes(stream.pool) == 0
 
 
 def test_a_whole_frame_must_fit() -> None:
@@ -189,7 +189,7 @@ def test_what_failed_is_taken_back(pts_s: float) -> None:
     stream = rolling()
     for second in range(7):
         stream.append(features(second), EVERY, pts_s=float(second))
-    contexts, window, used = stream.contexts, stream.window, stream.pool.used_bytes
+    contexts, window, used = stream.contexts, stream.window, used_bytes(stream.pool)
     before = next_logits(stream.pool, stream.active)
 
     def show() -> None:
@@ -203,7 +203,7 @@ def test_what_failed_is_taken_back(pts_s: float) -> None:
 
     with pytest.raises(MemoryError):
         show()
-    assert (stream.contexts, stream.window, stream.pool.used_bytes) == (contexts, window, used)
+    assert (stream.contexts, stream.window, used_bytes(stream.pool)) == (contexts, window, used)
     torch.testing.assert_close(next_logits(stream.pool, stream.active), before, atol=0, rtol=0)
 
 
@@ -220,7 +220,7 @@ def test_the_younger_given_up_comes_back_after_a_rest() -> None:
         stream.append(features(second), EVERY[:2], pts_s=float(second))
     assert stream.drop_standby()
     assert not stream.drop_standby()
-    assert stream.pool.used_bytes == stream.num_bytes
+    assert used_bytes(stream.pool) == stream.num_bytes
     wanted = [stream.append(features(n), EVERY[:2], pts_s=float(n)) for n in (7, 8, 9)]
     assert wanted == [False, False, True]
 
