@@ -17,15 +17,16 @@ __all__ = ["Answer", "Engine", "EngineConfig", "PatchGrid", "PrunedFrame", "Ques
 _HOMES = {"Engine": "model.engine.engine", "EngineConfig": "model.engine.config"}
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name from its home, once."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(_HOMES.get(name, "model.types")), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # so that a checker knows these names and refuses others
 
+    def __getattr__(name: str) -> object:
+        """Import a public name from its home, once."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: object = getattr(import_module(_HOMES.get(name, "model.types")), name)
+        globals()[name] = found
+        return found
 
-def __dir__() -> list[str]:
-    """List the public names."""
-    return __all__
+    def __dir__() -> list[str]:
+        """List the public names."""
+        return __all__

@@ -135,13 +135,13 @@ class EngineStats:
     Attributes:
         num_streams: streams it holds something of.
         weight_bytes: device memory of the weights.
-        vision_cache_bytes: of the keys and values the encoder keeps of every stream's last frame.
-        context_bytes: of the streams' contexts.
+        vision_cache_bytes: device memory of the encoder's keys and values of every stream.
+        context_bytes: device memory of the streams' contexts.
         budget_bytes: what all of them may take together; None for no bound.
-        drift: of what the last audits saw, how far tokens encoded in part are from tokens of whole
-            frames, as 1 - cosine in the mean; None before the first audit.
-        num_audits: frames encoded both ways.
-        num_forced_refreshes: of them, those that drifted too far.
+        drift: how far tokens encoded in part were from tokens of whole frames in the last audits,
+            as the mean of 1 - cosine; None before the first audit.
+        num_audits: frames encoded both in part and whole.
+        num_forced_refreshes: audits that found too much drift.
         num_out_of_memory: times the device had no memory left.
         num_shed: contexts and caches given up for it.
         attention_backend: the kernels in use, and why.

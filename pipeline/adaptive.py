@@ -86,8 +86,8 @@ def scales_of(token_px: int) -> tuple[Scale, Scale]:
     """
     if token_px < LEAST_TOKEN_PX or token_px % BLOCKS_PER_TOKEN or token_px % SMALL_BLOCK_PX:
         raise FrameError(
-            f"token: expected a side of {LEAST_TOKEN_PX} px or more, a multiple of "
-            f"{BLOCKS_PER_TOKEN} and {SMALL_BLOCK_PX}, got {token_px}"
+            f"token: expected a side of {LEAST_TOKEN_PX} px or more that {BLOCKS_PER_TOKEN} blocks "
+            f"and blocks of {SMALL_BLOCK_PX} px divide, got {token_px} px"
         )
     large = Scale(
         block_px=token_px // BLOCKS_PER_TOKEN,

@@ -1,4 +1,4 @@
-"""Contexts read what they have been shown: active and standby of every stream in one pass."""
+"""Prefill: active and standby contexts of every stream read their new frames in one pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class FrameFeatures:
 def append(
     model: Network, pool: PagePool, contexts: Sequence[Context], frames: Sequence[FrameFeatures]
 ) -> None:
-    """Bring contexts up to what they have been shown, in one packed pass of the decoder.
+    """Let contexts read what they have been shown, in one packed pass of the decoder.
 
     Args:
         model: the networks.

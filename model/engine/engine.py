@@ -106,12 +106,12 @@ class Engine:
 
     @property
     def is_on_cpu(self) -> bool:
-        """Whether the model runs on the CPU."""
+        """Say whether the model runs on the CPU."""
         return self._model.device.type == "cpu"
 
     @property
     def stats(self) -> EngineStats:
-        """What is held, and what has become of it."""
+        """Count what is held, and what has happened since the engine was loaded."""
         backend = self._model.language.backend
         drift = self._encoder.drift
         return EngineStats(
@@ -144,12 +144,12 @@ class Engine:
         return self._model.patches.pin_grid(height_px, width_px, max_tokens=max_tokens)
 
     def bytes_of(self, stream_id: str) -> int:
-        """Device memory that one stream holds: its pages and its vision cache."""
+        """Count the device memory that one stream holds: its pages and its vision cache."""
         stream = self._streams.get(stream_id)
         return (stream.num_bytes if stream else 0) + self._encoder.bytes_of(stream_id)
 
     def admit(self, stream_id: str, grid: PatchGrid) -> None:
-        """Set memory aside for all that a stream may come to hold; `append` does so by itself.
+        """Reserve memory for all that a stream may come to hold; `append` does so by itself.
 
         Raises:
             AdmissionError: the budget has too little left; nothing has changed.
@@ -219,7 +219,7 @@ class Engine:
         self._budget.release(stream_id)
 
     def _append(self, frames: Sequence[PrunedFrame]) -> None:
-        """Encode what changed, and let the contexts read it; all of it or nothing."""
+        """Encode what changed and let the contexts read it, or change nothing."""
         with self._all_or_nothing({frame.stream_id for frame in frames}):
             shown: list[PrunedFrame] = []
             whole: list[bool] = []
@@ -245,7 +245,7 @@ class Engine:
         )
 
     def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> FrameFeatures:
-        """Sort out what of a frame goes to contexts it opens, and what to the others."""
+        """Part a frame into what contexts that it opens read, and what the others read."""
         if not encoded.is_whole:
             return FrameFeatures(whole=None, kept=encoded.features)
         if frame.is_refresh:
@@ -256,7 +256,7 @@ class Engine:
 
     @contextmanager
     def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:
-        """Take back what the block did to streams if it fails."""
+        """Undo what the block did to streams if it fails."""
         new = stream_ids - self._streams.keys()
         for stream_id in new:
             self._streams[stream_id] = RollingContext(
@@ -277,7 +277,7 @@ class Engine:
             raise
 
     def _sparing(self, work: Callable[[], T]) -> T:
-        """Do work that leaves no trace when it fails; where memory runs out shed, and do it again.
+        """Do work that leaves no trace when it fails; if memory runs out, free some and try again.
 
         Raises:
             DeviceMemoryError: it ran out again.

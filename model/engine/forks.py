@@ -1,4 +1,4 @@
-"""Words put after contexts, many at once, and thrown away: questions, options, answers.
+"""Forks: words put after contexts, many at once, and thrown away when they are answered.
 
 All branches of all cameras go through the decoder in one packed pass; those that are to be decoded
 go on one token at a time, each step one pass again. A context is read and never written.
@@ -25,8 +25,8 @@ class Branch:
 
     Attributes:
         ids: the tokens, one at least.
-        num_scored: of so many of the last ones it is wanted what follows them.
-        max_new_tokens: it may be decoded so far; 0 where nothing is.
+        num_scored: how many of the last tokens the caller wants the next-token logits of.
+        max_new_tokens: the most tokens to decode; 0 for none.
     """
 
     ids: tuple[int, ...]
@@ -79,7 +79,7 @@ class Forks:
 
     @torch.inference_mode()
     def prefill(self) -> list[Tensor]:
-        """Put every branch's words, in one pass.
+        """Run every branch's words through the decoder, in one pass.
 
         Returns:
             For each branch, in the order given, (num_scored, V) float32 logits of what follows its
@@ -116,7 +116,7 @@ class Forks:
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:
-        """Put one more token at the end of some branches, in one pass; the others are over.
+        """Append one token to each of some branches, in one pass; the others are over.
 
         Args:
             tokens: branch, by its place in the order given -> token. Each was in the last step.

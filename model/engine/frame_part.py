@@ -1,4 +1,4 @@
-"""A part of a frame on its way through the encoder: which tokens, their pixels, their places."""
+"""The part of a frame that goes through the encoder: its tokens, pixels and positions."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from model.types import PrunedFrame
 
 @dataclass(frozen=True, slots=True)
 class FramePart:
-    """What a pass does with one frame.
+    """What a pass encodes of one frame, and what it gives of that.
 
     Attributes:
         frame: the frame.

@@ -1,4 +1,4 @@
-"""The keys and values of many growing sequences, in pages of one pool.
+"""The KV cache: keys and values of many growing sequences, in pages of one pool.
 
 A sequence takes pages as it grows and gives them back when it is released, so that what one camera
 retires the next one uses: after the first window the pool asks the device for nothing more.
@@ -87,7 +87,7 @@ class PagePool:
         return keys.index_select(0, slots), values.index_select(0, slots)
 
     def new_suffixes(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
-        """Make keys and values of its kind outside the pool, of zeros, for each layer.
+        """Make zeroed keys and values outside the pool, shaped like its own, for each layer.
 
         Returns:
             (num_branches, num_kv_heads, num_tokens, head_dim) each: a head's tokens lie together.

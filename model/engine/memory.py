@@ -1,4 +1,4 @@
-"""Device memory: what a stream may come to hold, and whether another fits."""
+"""The memory budget: what a stream may come to hold, and whether another one fits."""
 
 import torch
 
@@ -9,11 +9,11 @@ from model.family import Shape, TextShape
 from model.types import PatchGrid
 
 NUM_CONTEXTS = 2
-"""Of a stream. After a quiet half window both can come to be as long as they may."""
+"""A stream's contexts, active and standby. After a quiet half window both can grow to the limit."""
 
 
 def token_bytes(config: TextShape, dtype: torch.dtype) -> int:
-    """Bytes that one token takes in a context: keys and values of every layer."""
+    """Count the bytes that one token takes in a context: keys and values of every layer."""
     return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
 
 
@@ -26,7 +26,7 @@ def bytes_per_stream(
     dtype: torch.dtype,
     has_vision_cache: bool = True,
 ) -> int:
-    """Bytes that a stream holds at worst: its vision cache and its two contexts, in pages.
+    """Count the bytes that a stream holds at worst: its vision cache and two contexts, in pages.
 
     Args:
         config: the model's shape.

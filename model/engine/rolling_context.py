@@ -1,4 +1,4 @@
-"""What the model has seen of one stream: a prompt that only grows, and the pair that rolls.
+"""Contexts: a stream's prompt only grows, and a standby context takes over in time.
 
 A context is the prompt's head and then frames in time order, held as keys and values. It only ever
 grows, so what it holds is the exact causal prefix of the prompt one would write out. Nothing is

@@ -1,4 +1,4 @@
-"""The vision stage over many streams: only what changed goes through the encoder.
+"""Vision over many streams: only what changed goes through the encoder.
 
 `delta` keeps every stream's keys and values (`vision_cache`): the changed patches of all frames go
 through in one packed pass, are written to the cache layer by layer and attend to the whole of

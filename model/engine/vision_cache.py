@@ -1,4 +1,4 @@
-"""Keys and values of every patch of every stream, for each encoder layer, in one row of memory.
+"""The vision cache: keys and values of every stream's patches, end to end, for each layer.
 
 A stream's patches lie together, and streams lie end to end: on any device one scatter writes what
 changed in all of them, and one packed attention reads them in place. A stream that is not due is
@@ -62,7 +62,7 @@ class VisionCache:
         return sum(span.length for span in self._spans)
 
     def add(self, lengths: Sequence[int]) -> list[Span]:
-        """Make room for streams of so many patches; what is in it is undefined.
+        """Make room for new streams of so many patches each; its content is undefined.
 
         Raises:
             RuntimeError: there is none (torch.OutOfMemoryError on a GPU); nothing has changed.
@@ -96,7 +96,7 @@ class VisionCache:
     def write(
         self, layer: int, rows: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Write one layer's new keys and values and give all of its.
+        """Write one layer's new keys and values, and give all that the layer holds.
 
         Args:
             layer: encoder layer.
@@ -147,5 +147,5 @@ class VisionCache:
 
 
 def patch_bytes(config: VisionShape, dtype: torch.dtype) -> int:
-    """Bytes that one patch takes in the cache."""
+    """Count the bytes that one patch takes in the cache."""
     return 2 * config.num_layers * config.num_heads * config.head_dim * dtype.itemsize

@@ -1,4 +1,4 @@
-"""VideoLLaMA3 as the engine takes it."""
+"""VideoLLaMA3 as one `Family` value, which the engine is given."""
 
 import torch
 

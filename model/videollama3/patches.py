@@ -1,4 +1,4 @@
-"""The reference's resize rule and row order: from a picture to the rows the encoder reads."""
+"""Patches: the grid a picture is resized to, and the rows that the encoder reads."""
 
 from math import isqrt
 

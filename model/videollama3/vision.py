@@ -92,7 +92,7 @@ class VisionEncoder(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def fuse(self) -> None:
-        """Make passes without gradients of fewer and larger products; see `joined`."""
+        """Make passes without gradients of fewer and larger products; see `FusedLinear`."""
         for layer in cast("list[_Layer]", list(self.layers)):
             layer.self_attn.fuse()
 

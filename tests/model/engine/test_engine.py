@@ -353,6 +353,11 @@ GOOD = pruned(picture(0), pts_s=60.0)
         pytest.param(
             replace(GOOD, keep_mask=GOOD.keep_mask.astype(np.uint8)), "got uint8", id="integer mask"
         ),
+        pytest.param(
+            replace(GOOD, pixels=np.zeros((4 * 32, 5 * 32, 3), np.uint8)),
+            r"expected pixels of uint8 \(112, 140, 3\), got uint8 \(128, 160, 3\)",
+            id="another family's tokens",
+        ),
         pytest.param(replace(GOOD, pts_s=float("nan")), "expected a finite pts_s", id="no time"),
     ],
 )

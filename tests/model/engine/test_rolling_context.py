@@ -1,6 +1,7 @@
 """Contexts and the pair that rolls, on the bundled model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,27 @@ def next_logits(pool: PagePool, context: Context | None) -> Tensor:
 
 def logits_of_whole_prompt(frames: Sequence[tuple[float, Tensor]]) -> Tensor:
     return logits_of_prompt(nano(), nano_tokenizer(), frames, TEXT)
+
+
+class Terse:
+    """Another family's prompt."""
+
+    HEAD = "user:"
+
+    def frame_stamp(self, time_s: float, *, is_first: bool) -> str:
+        return f"{time_s:.0f}" if is_first else f" {time_s:.0f}"
+
+    def question_suffix(self, text: str) -> str:
+        return f"\n{text}"
+
+
+def test_a_context_is_written_in_its_familys_words() -> None:
+    family = replace(nano_family(), prompt=Terse())
+    context = Context(new_pool(nano()), family, start_pts_s=5.0)
+    for pts_s in (5.0, 7.0):
+        context.show(0, num_tokens=2, is_whole=False, pts_s=pts_s)
+    words = [nano_tokenizer().decode(piece.stamp_ids) for piece in context.unread]
+    assert words == ["user:0", " 2"]
 
 
 @settings(max_examples=20, deadline=None)
