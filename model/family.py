@@ -4,13 +4,14 @@ The engine knows no family. A folder beside `videollama3/` that builds a `Family
 networks, tokenizer and prompt is served like it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from model.kinds.base import Vocabulary
 from model.layers.attention import Attend, Backend, Store
 from model.types import PatchGrid
 
@@ -148,24 +149,18 @@ class Network(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
-class Tokenizer(Protocol):
+class Tokenizer(Vocabulary, Protocol):
     """Text to token ids and back.
 
     Attributes:
-        im_end_id: the token that closes a turn.
         end_ids: the tokens at which an answer is over.
         control_words: texts that encode to control tokens and have no place in a question.
     """
 
     @property
-    def im_end_id(self) -> int: ...
-    @property
     def end_ids(self) -> frozenset[int]: ...
     @property
     def control_words(self) -> tuple[str, ...]: ...
-
-    def encode(self, text: str) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
 
 
 class Prompt(Protocol):
@@ -202,3 +197,8 @@ class Family:
     network: Network
     tokenizer: Tokenizer
     prompt: Prompt
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end an answer, by the tokenizer and by the checkpoint."""
+        return self.tokenizer.end_ids | frozenset(self.network.config.eos_token_ids)

@@ -1,15 +1,12 @@
 """Values that pass between the pipeline and the model. Importing this loads numpy alone."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 TOKEN_PX = 28
 """Side of a token in VideoLLaMA3, the bundled family. A grid of another family says its own."""
-
-QuestionKind = Literal["caption", "yes_no", "choice", "count", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +79,12 @@ class Question:
     """What the model is asked about a camera's window.
 
     Attributes:
-        kind: how it is answered.
+        kind: how it is answered, a name in `model.kinds.KINDS`.
         text: the words put to the model.
         options: for `choice`, the answers it may give; empty otherwise.
     """
 
-    kind: QuestionKind
+    kind: str
     text: str
     options: tuple[str, ...] = ()
 
@@ -98,15 +95,15 @@ class Answer:
 
     Attributes:
         kind: the question's kind.
-        text: the caption or free text; the option chosen; the integer in digits; `yes` or `no`
-            by the larger probability.
-        p: for `yes_no` the probability of yes, for `choice` and `count` that of `text`;
+        value: the caption or free text; the option chosen; the number counted; `yes` or `no` by
+            the larger probability.
+        p: for `yes_no` the probability of yes, for `choice` and `count` that of `value`;
             None for text and captions.
         num_generated: tokens decoded to get it.
     """
 
-    kind: QuestionKind
-    text: str
+    kind: str
+    value: str | int
     p: float | None
     num_generated: int
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from model.kinds import CAPTION
 from model.types import Answer, PatchGrid, Window
 from pipeline.events import EventMachine
 from pipeline.questions import Schedule, StandingQuestion
@@ -74,7 +75,7 @@ class CameraSession:
         for standing in (owed | due).values():
             version, answer = self._answered.get(standing.id, (-1, None))
             cached = answer if version == self._version else None
-            if cached is None or standing.question.kind != "caption":  # a caption is not repeated
+            if cached is None or standing.question.kind != CAPTION:  # a caption is not repeated
                 asks.append(Ask(sent, standing, cached, standing.id in owed))
         return asks
 

@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
-Phase = Literal["start", "update", "end"]
+from model.kinds.base import Target
+from pipeline.types import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class EventRule:
     """When answers become an event.
 
     Attributes:
+        target: what the event is about: `yes`, one of the options, a least number.
         enter: an evaluation with at least this probability speaks for the event.
         exit: one with at most this probability speaks against it; between the two, for neither.
         confirm_n: this many of the last `confirm_m` evaluations must speak for it (or against it).
@@ -24,6 +25,7 @@ class EventRule:
         update_every_s: while it lasts, an `update` this often.
     """
 
+    target: Target = "yes"
     enter: float = 0.7
     exit: float = 0.4
     confirm_n: int = 2

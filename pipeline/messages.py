@@ -1,4 +1,4 @@
-"""What Vigil says: CloudEvents 1.0 messages, their schemas, and the names they go by in Redis.
+"""What Vigil says: CloudEvents 1.0 messages and their schemas.
 
 The four kinds are `caption`, `answer`, `event` and `status`. A message is made where the inference
 or the camera is, gets its sequence number in the outbox, and its source and publishing time when it
@@ -11,21 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 from uuid import uuid4
 
-from model.types import QuestionKind
+from model.kinds import CAPTION, kind_of
 from pipeline.errors import ConfigError
 from pipeline.redact import redact
-from pipeline.types import CameraState
+from pipeline.types import CameraState, Phase
 
 MessageKind = Literal["caption", "answer", "event", "status"]
-Phase = Literal["start", "update", "end"]
+KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 
-KINDS: tuple[MessageKind, ...] = ("caption", "answer", "event", "status")
-
-_CHANNELS = {"caption": "captions", "answer": "answers", "event": "events", "status": "status"}
 _ROUNDING = 1e-6  # a float32 softmax may sum to a little more than 1
 
 
@@ -129,7 +126,7 @@ def answer_message(
     *,
     question_id: str,
     question: str,
-    kind: QuestionKind,
+    kind: str,
     answer: str | int,
     p: float | None,
     reused: bool,
@@ -146,7 +143,8 @@ def answer_message(
         reused: nothing was sent since the last evaluation, so that one stands.
 
     Raises:
-        ConfigError: the answer is not of its kind, or `p` is no probability.
+        InputError: the answer is not of its kind.
+        ConfigError: the kind is no standing question's, or `p` is no probability.
     """
     data = {
         **_asked(question_id=question_id, question=question, kind=kind, answer=answer, p=p),
@@ -161,7 +159,7 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
     *,
     question_id: str,
     question: str,
-    kind: QuestionKind,
+    kind: str,
     phase: Phase,
     event_id: str,
     answer: str | int,
@@ -186,8 +184,9 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
         reason: why it ended, where that was not the answer: `shutdown`.
 
     Raises:
-        ConfigError: the answer is not of its kind, `p` is no probability, or `ended_at` does not
-            go with the phase.
+        InputError: the answer is not of its kind.
+        ConfigError: the kind is no standing question's, `p` is no probability, or `ended_at` does
+            not go with the phase.
     """
     if (phase == "end") != (ended_at is not None):
         raise ConfigError(f"ended_at: expected in phase end alone, got {ended_at} in {phase}")
@@ -253,26 +252,6 @@ def schema(kind: MessageKind) -> dict[str, Any]:
     return loaded
 
 
-def channel(prefix: str, camera_id: str, kind: MessageKind) -> str:
-    """Return the pub/sub channel of a camera's messages of one kind."""
-    return f"{prefix}:{camera_id}:{_CHANNELS[kind]}"
-
-
-def stream_key(prefix: str, camera_id: str, kind: MessageKind) -> str:
-    """Return the key of the Redis stream beside `channel`."""
-    return f"{channel(prefix, camera_id, kind)}:stream"
-
-
-def state_key(prefix: str, camera_id: str) -> str:
-    """Return the key of the hash that tells a late joiner how a camera stands."""
-    return f"{prefix}:{camera_id}:state"
-
-
-def heartbeat_key(prefix: str, worker_id: str) -> str:
-    """Return the key that expires when a worker is gone."""
-    return f"{prefix}:worker:{worker_id}"
-
-
 def _message(
     kind: MessageKind, camera_id: str, *, at: datetime, data: Mapping[str, Any]
 ) -> Message:
@@ -314,13 +293,11 @@ def _told(provenance: Provenance) -> dict[str, Any]:
 
 
 def _asked(
-    *, question_id: str, question: str, kind: QuestionKind, answer: str | int, p: float | None
+    *, question_id: str, question: str, kind: str, answer: str | int, p: float | None
 ) -> dict[str, Any]:
-    expected = int if kind == "count" else str
-    if type(answer) is not expected:
-        raise ConfigError(f"answer: expected {expected.__name__} for {kind}, got {answer!r}")
-    if kind == "yes_no" and answer not in ("yes", "no", "unknown"):
-        raise ConfigError(f"answer: expected yes, no or unknown, got {answer!r}")
+    if kind == CAPTION:
+        raise ConfigError("kind: expected that of a standing question, got a caption")
+    kind_of(kind).check_published(answer)
     if p is not None and not (math.isfinite(p) and -_ROUNDING <= p <= 1 + _ROUNDING):
         raise ConfigError(f"p: expected a probability in [0, 1] or None, got {p}")
     return {

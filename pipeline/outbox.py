@@ -14,10 +14,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
+from math import nan
 from pathlib import Path
 
 from pipeline.errors import OutboxError
 from pipeline.messages import KINDS, Message, MessageKind, Stored, encode
+from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE, UNOBSERVED, Observer
 from pipeline.redact import redact
 
 _VERSION = 1
@@ -70,7 +73,7 @@ class Outbox:
     """Messages that were not delivered yet, oldest first. Any thread may call anything.
 
     When it is full the least worth goes first: messages that were set aside, then the oldest
-    captions, status, answers, and events last of all. Every loss is counted.
+    captions, status, answers, and events last of all. The observer is told of every loss.
 
     Attributes:
         epoch: a random name made with the file: with another epoch, numbers started again.
@@ -78,12 +81,15 @@ class Outbox:
         moved_aside: where a corrupt file lies that a new one took the place of, or None.
     """
 
-    def __init__(self, path: Path | None, *, max_bytes: int) -> None:
+    def __init__(
+        self, path: Path | None, *, max_bytes: int, observer: Observer = UNOBSERVED
+    ) -> None:
         """Open or make the outbox.
 
         Args:
             path: the file, which one process at a time may have open; None keeps all in memory.
             max_bytes: bound on the messages in it, with what SQLite adds to each.
+            observer: told of messages that were dropped or set aside.
 
         Raises:
             OutboxError: the file cannot be opened, is in use, or is of another version.
@@ -92,8 +98,11 @@ class Outbox:
         self._num_waiting = 0
         self._size_bytes = 0
         self._changed = threading.Condition()
-        self._dropped: Counter[str] = Counter()
-        self._refused: Counter[str] = Counter()
+        self._observer = observer
+        self._dropped: Counter[MessageKind] = Counter()
+        self._note_dropped(())
+        for kind in KINDS:
+            observer.count(OUTBOX_SET_ASIDE, 0, kind=kind)
         self.moved_aside: Path | None = None
         try:
             self._db = self._open(path)
@@ -110,18 +119,6 @@ class Outbox:
             raise OutboxError(f"outbox {path}: {redact(str(exc))}") from exc
 
     @property
-    def dropped(self) -> dict[MessageKind, int]:
-        """Messages lost since this outbox was opened because it was full, by kind."""
-        with self._changed:
-            return {kind: self._dropped[kind] for kind in KINDS}
-
-    @property
-    def refused(self) -> dict[MessageKind, int]:
-        """Messages set aside since this outbox was opened, by kind."""
-        with self._changed:
-            return {kind: self._refused[kind] for kind in KINDS}
-
-    @property
     def num_waiting(self) -> int:
         """Messages to be delivered."""
         with self._changed:
@@ -132,6 +129,20 @@ class Outbox:
         """What counts against `max_bytes`."""
         with self._changed:
             return self._size_bytes
+
+    def oldest_age_s(self, now: datetime) -> float:
+        """Return how long ago the oldest message to be delivered was made; 0 where there is none.
+
+        NaN where the file cannot be read: a gauge must not raise.
+        """
+        try:
+            oldest = self.pending(1)
+        except OutboxError:
+            return nan
+        if not oldest:
+            return 0.0
+        made_at = datetime.fromisoformat(oldest[0].message.body["time"])
+        return max(0.0, (now - made_at).total_seconds())
 
     def put(self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None) -> None:
         """Number and keep messages, and remember named states, all or nothing.
@@ -164,7 +175,8 @@ class Outbox:
             self._numbers |= numbers
             self._num_waiting += len(rows) - sum(worth > _SET_ASIDE for worth, *_ in lost)
             self._size_bytes = size_bytes - sum(size for *_, size in lost)
-            self._dropped.update(kind for worth, kind, _ in lost if worth > _SET_ASIDE)
+            if lost:
+                self._note_dropped(kind for worth, kind, _ in lost if worth > _SET_ASIDE)
             self._changed.notify_all()
 
     def load_states(self) -> dict[str, str]:
@@ -198,7 +210,8 @@ class Outbox:
                 names = {"aside": _SET_ASIDE, "rows": json.dumps(list(rows))}
                 aside = db.execute(_SHELVE, names).fetchall()
             self._num_waiting -= len(aside)
-            self._refused.update(kind for (kind,) in aside)
+            for (kind,) in aside:
+                self._observer.count(OUTBOX_SET_ASIDE, kind=kind)
 
     def wait(self, timeout_s: float) -> bool:
         """Return True as soon as there is something to deliver, False after `timeout_s`."""
@@ -210,6 +223,11 @@ class Outbox:
         """Close the file. Nothing else may be called after."""
         with self._changed:
             self._db.close()
+
+    def _note_dropped(self, kinds: Iterable[MessageKind]) -> None:
+        self._dropped.update(kinds)
+        for kind in KINDS:
+            self._observer.set(OUTBOX_DROPPED, self._dropped[kind], kind=kind)
 
     def _open(self, path: Path | None) -> sqlite3.Connection:
         if path is None:

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import floor
 
+from model.kinds import CAPTION
 from model.types import Question
 from pipeline.cadence import Cadence
 from pipeline.events import EventRule
 from pipeline.ticks import AskPhase
 
-CAPTION_ID = "caption"
+CAPTION_ID = CAPTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,7 @@ class StandingQuestion:
         every_s: period in stream time.
         cameras: ids of the cameras it is asked of; None means all.
         unknown_band: for yes_no, [low, high): a probability of yes in it is published as `unknown`.
-        rule: when its answers become an event; None for never.
-        event_on: for choice, the option that counts as yes; for count, the least number that does.
+        rule: when its answers become an event; None where they never do.
     """
 
     id: str
@@ -32,7 +32,6 @@ class StandingQuestion:
     cameras: frozenset[str] | None = None
     unknown_band: tuple[float, float] = (0.4, 0.6)
     rule: EventRule | None = None
-    event_on: str | int | None = None
 
 
 class Schedule:
@@ -84,9 +83,7 @@ class Schedule:
             caption_stretch: every so many-th caption that would be due is.
         """
         due = [standing for standing, cadence in self._cadences if cadence.due(pts_s)]
-        return [
-            one for one in due if one.question.kind != "caption" or self._is_in(caption_stretch)
-        ]
+        return [one for one in due if one.question.kind != CAPTION or self._is_in(caption_stretch)]
 
     def reset(self) -> None:
         """Make every question due with the next frame."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from model.kinds import CAPTION, kind_of
 from model.types import Answer, Window
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.messages import (
@@ -32,10 +33,11 @@ class TickReplies:
     ) -> None:
         """Make the messages of one answer, and step its event machine."""
         standing = ask.standing
-        if answer.kind == "caption":
-            self.messages.append(caption_message(provenance, text=answer.text))
+        if answer.kind == CAPTION:
+            self.messages.append(caption_message(provenance, text=str(answer.value)))
             return
-        published = _published(answer, standing)
+        kind = kind_of(answer.kind)
+        published = kind.published(answer, unknown_band=standing.unknown_band)
         self.messages.append(
             answer_message(
                 provenance,
@@ -48,9 +50,9 @@ class TickReplies:
             )
         )
         machine = camera.machines.get(standing.id)
-        if machine is None:
+        if machine is None or standing.rule is None:
             return
-        p = None if published == "unknown" else _event_p(answer, standing)
+        p = None if published == "unknown" else kind.event_p(answer, standing.rule.target)
         transition = machine.step(p, ask.sent.frame.captured_at)
         if transition is None:
             return
@@ -101,29 +103,6 @@ def provenance_of(
 def state_name(camera_id: str, standing: StandingQuestion) -> str:
     """Return the name an event machine's snapshot has in the outbox."""
     return f"{camera_id}/{standing.id}"
-
-
-def _published(answer: Answer, standing: StandingQuestion) -> str | int:
-    """Return the answer as it stands in messages: a yes or no that is in doubt is `unknown`."""
-    if answer.kind == "yes_no" and answer.p is not None:
-        low, high = standing.unknown_band
-        return "unknown" if low <= answer.p < high else answer.text
-    return int(answer.text) if answer.kind == "count" else answer.text
-
-
-def _event_p(answer: Answer, standing: StandingQuestion) -> float | None:
-    """Return how probable it is that what the event is about holds.
-
-    For a choice or count other than the event's own this is what is left beside the answer given:
-    an upper bound, so that a doubtful answer neither starts nor ends an event.
-    """
-    if answer.p is None:
-        return None
-    if isinstance(standing.event_on, int):
-        return answer.p if int(answer.text) >= standing.event_on else 1.0 - answer.p
-    if isinstance(standing.event_on, str):
-        return answer.p if answer.text == standing.event_on else 1.0 - answer.p
-    return answer.p
 
 
 def _earlier(at: datetime, seconds: float) -> datetime:

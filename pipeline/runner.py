@@ -13,6 +13,20 @@ from pipeline.events import EventMachine
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message
+from pipeline.observer import (
+    ANSWER_AGE,
+    ANSWERS_LATE,
+    EVENTS,
+    FRAMES_REFUSED,
+    REPLIES,
+    STAGE_SECONDS,
+    TICK_LATENESS,
+    TICK_OVERRUNS,
+    TICK_SECONDS,
+    Observer,
+    engine_stands,
+    frame_shown,
+)
 from pipeline.questions import Schedule, StandingQuestion
 from pipeline.replies import TickReplies, provenance_of
 from pipeline.ticks import Ticks
@@ -68,24 +82,6 @@ class Replies(Protocol):
     ) -> None: ...
 
 
-class Observer(Protocol):
-    """What the metrics want to know. Must return at once."""
-
-    def frame_sent(self, sent: PrunedSample, *, age_s: float) -> None: ...
-
-    def frame_refused(self, camera_id: str, reason: str) -> None: ...
-
-    def stage_done(self, stage: str, seconds: float) -> None: ...
-
-    def tick_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
-
-    def answered(self, *, age_s: float, is_late: bool) -> None: ...
-
-    def reply_made(self, message: Message) -> None: ...
-
-    def engine_did(self, stats: EngineStats) -> None: ...
-
-
 class Runner:
     """Grow contexts by what the cameras sent, answer what is due, hand the replies over.
 
@@ -119,7 +115,7 @@ class Runner:
             replies: the outbox.
             settle: told of every frame whose replies are in the outbox.
             clock: for inference times and ticks.
-            observer: metrics.
+            observer: told of everything that is counted.
             new_machine: (camera_id, question) -> its event machine, where it was left by the
                 process before this one; None for a question that makes no events.
             ticks: when to look.
@@ -142,6 +138,7 @@ class Runner:
         self._forget_after_s = forget_after_s
         self._cameras: dict[str, CameraSession] = {}
         self._num_dropped = 0
+        self._stats: EngineStats | None = None  # as the observer was told of it last
 
     def run(self, stop: Event, *, beat: Callable[[], None]) -> None:
         """Go from tick to tick until `stop`; call `beat` after each."""
@@ -205,7 +202,7 @@ class Runner:
             camera_id = one.frame.camera_id
             self._camera(camera_id).note(one, self._engine.window(camera_id))
             age = self._clock.now() - one.frame.captured_at
-            self._observer.frame_sent(one, age_s=age.total_seconds())
+            frame_shown(self._observer, one, age_s=age.total_seconds())
         return sent
 
     def _due(self, sent: PrunedSample) -> list[Ask]:
@@ -243,13 +240,20 @@ class Runner:
             )
             replies.add(ask, answer, camera=camera, provenance=provenance)
             age_s = self._now_s() - ask.sent.arrived_s
-            self._observer.answered(
-                age_s=age_s, is_late=ask.is_deferred or age_s > self._load.max_age_s
-            )
+            self._observer.observe(ANSWER_AGE, max(0.0, age_s))
+            self._observer.count(ANSWERS_LATE, ask.is_deferred or age_s > self._load.max_age_s)
         if replies.messages:
             self._replies.put(replies.messages, states=replies.states)
         for message in replies.messages:
-            self._observer.reply_made(message)
+            self._count(message)
+
+    def _count(self, message: Message) -> None:
+        camera_id, said = message.camera_id, message.body["data"]
+        self._observer.count(REPLIES, camera=camera_id, kind=message.kind)
+        if message.kind == "event":
+            self._observer.count(
+                EVENTS, camera=camera_id, question=said["question_id"], phase=said["phase"]
+            )
 
     def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
         """Tell the metrics and the load of a tick; act on what the load makes of it."""
@@ -262,16 +266,17 @@ class Runner:
                 ages_s=[ended_s - arrived_s for arrived_s in live],
                 num_dropped=num_dropped - self._num_dropped,
             )
-            self._observer.tick_done(
-                duration_s=ended_s - begun_s,
-                lateness_s=max(0.0, begun_s - self._ticks.due_s(min(live))),
-                is_overrun=ended_s - begun_s > self._ticks.tick_s,
-            )
+            lateness_s = begun_s - self._ticks.due_s(min(live))
+            self._observer.observe(TICK_SECONDS, ended_s - begun_s)
+            self._observer.observe(TICK_LATENESS, max(0.0, lateness_s))
+            self._observer.count(TICK_OVERRUNS, ended_s - begun_s > self._ticks.tick_s)
         self._num_dropped = num_dropped
         if self._load.judge(ended_s):
             self._lanes.raise_threshold(self._load.step.threshold_ratio)
         if sent:
-            self._observer.engine_did(self._engine.stats)
+            stats = self._engine.stats
+            engine_stands(self._observer, stats, before=self._stats)
+            self._stats = stats
 
     def _forget_silent(self) -> None:
         """Free what the engine holds of cameras that have sent nothing for long."""
@@ -290,7 +295,7 @@ class Runner:
         if self._engine.window(camera_id) is None:
             self._camera(camera_id).grid = None  # room is asked for again
         self._lanes.reset(camera_id)
-        self._observer.frame_refused(camera_id, reason)
+        self._observer.count(FRAMES_REFUSED, camera=camera_id, reason=reason)
 
     def _camera(self, camera_id: str) -> CameraSession:
         if camera_id not in self._cameras:
@@ -307,7 +312,7 @@ class Runner:
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         begun_s = self._now_s()
         result = work()
-        self._observer.stage_done(stage, self._now_s() - begun_s)
+        self._observer.observe(STAGE_SECONDS, self._now_s() - begun_s, stage=stage)
         return result
 
     def _now_s(self) -> float:

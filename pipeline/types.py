@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from model.types import PatchGrid, PrunedFrame
 
 CameraState = Literal["connecting", "online", "offline", "frozen", "degraded"]
+Phase = Literal["start", "update", "end"]
+"""What an event message announces of its event."""
 
 Wanted = Callable[[str, float], bool]
 """(camera_id, pts_s) -> whether the sampler takes this frame. Asked before a frame is scaled, since

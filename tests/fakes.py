@@ -12,7 +12,8 @@ from model.errors import AdmissionError, DeviceMemoryError
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.errors import SourceError
 from pipeline.messages import Message
-from pipeline.types import Frame, PrunedSample, Receipt
+from pipeline.observer import Metric, Observer
+from pipeline.types import Frame, Receipt
 
 EPOCH = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SMALL = PatchGrid(rows=3, cols=4)
@@ -152,22 +153,37 @@ class ListReplies:
         self.states |= states or {}
 
 
-class NoObserver:
-    """Looks away."""
+class Recorder(Observer):
+    """Remembers everything that is counted, set and observed. Any thread may tell it."""
 
-    def frame_sent(self, sent: PrunedSample, *, age_s: float) -> None: ...
+    def __init__(self) -> None:
+        self.told: list[tuple[Metric, float, dict[str, str]]] = []
 
-    def frame_refused(self, camera_id: str, reason: str) -> None: ...
+    def count(self, metric: Metric, number: float = 1, **labels: str) -> None:
+        self.told.append((metric, number, labels))
 
-    def stage_done(self, stage: str, seconds: float) -> None: ...
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        self.told.append((metric, value, labels))
 
-    def tick_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None: ...
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        self.told.append((metric, value, labels))
 
-    def answered(self, *, age_s: float, is_late: bool) -> None: ...
+    def numbers(self, metric: Metric, **labels: str) -> list[float]:
+        """What was told of a metric's series with these labels, in order."""
+        return [
+            number
+            for one, number, its in list(self.told)
+            if one == metric and its.items() >= labels.items()
+        ]
 
-    def reply_made(self, message: Message) -> None: ...
+    def total(self, metric: Metric, **labels: str) -> float:
+        """What was counted comes to."""
+        return sum(self.numbers(metric, **labels))
 
-    def engine_did(self, stats: EngineStats) -> None: ...
+    def totals(self, metric: Metric, *, by: str) -> dict[str, float]:
+        """The same by the values of a label, without those of which nothing was counted."""
+        values = {its[by] for one, number, its in list(self.told) if one == metric and number}
+        return {value: self.total(metric, **{by: value}) for value in values}
 
 
 class ScriptedSource:

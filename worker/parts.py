@@ -3,14 +3,13 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Event
-from typing import Protocol
 
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.outbox import Outbox
+from pipeline.publishers.base import Publisher
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
 from pipeline.ticks import Ticks
@@ -37,16 +36,6 @@ class Feed:
     overflow: Overflow
     build: Callable[[Wanted], FrameSource]
     is_endless: bool
-
-
-class Publisher(Protocol):
-    """Takes messages from the outbox to where they are awaited; used until its first failure."""
-
-    def run(
-        self, outbox: Outbox, stop: Event, *, fields: Callable[[], Mapping[str, object]]
-    ) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.engine.config import VisionMode
+from model.errors import InputError
+from model.kinds import kind_of, standing_kinds
+from model.types import Question
 from worker.values import (
     Band,
     Duration,
     DurationOrZero,
     NOfM,
     Probability,
+    QuestionKind,
     Regions,
     Size,
     Slug,
@@ -54,8 +58,8 @@ class QuestionSettings(Part):
     """One standing question."""
 
     ask: str = Field(min_length=1, max_length=500, description="the question, in plain words")
-    kind: Literal["yes_no", "choice", "count", "text"] = Field(
-        default="yes_no", description="how it is answered"
+    kind: QuestionKind = Field(
+        default="yes_no", description=f"how it is answered ({', '.join(standing_kinds())})"
     )
     options: Words = Field(default=(), description="for choice: the answers, comma-separated")
     every: Duration = Field(default=5.0, description="how often it is asked")
@@ -79,18 +83,15 @@ class QuestionSettings(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> "QuestionSettings":
-        if (self.kind == "choice") != (len(self.options) > 1):
-            raise ValueError("OPTIONS: expected two or more for kind choice, and none for others")
-        if len(set(self.options)) != len(self.options):
-            raise ValueError("OPTIONS: expected different ones")
+        kind = kind_of(self.kind)
+        try:
+            kind.check(Question(self.kind, self.ask, self.options))
+            kind.target(self.event_on, self.options)
+        except InputError as error:
+            name, _, expected = str(error).partition(": ")
+            raise ValueError(f"{name.upper()}: {expected}") from None
         if self.exit > self.enter:
             raise ValueError("EXIT: expected at most ENTER")
-        if self.event_on and self.kind == "choice" and self.event_on not in self.options:
-            raise ValueError("EVENT_ON: expected one of OPTIONS")
-        if self.event_on and self.kind == "count" and not self.event_on.isdigit():
-            raise ValueError("EVENT_ON: expected a whole number for kind count")
-        if self.event_on and self.kind in ("yes_no", "text"):
-            raise ValueError("EVENT_ON: expected none for this kind")
         return self
 
 

@@ -4,8 +4,9 @@ import re
 import socket
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from model.kinds import standing_kinds
 from pipeline.errors import ConfigError
 from pipeline.regions import Region
 
@@ -71,6 +72,13 @@ def _band(value: object) -> object:
     return value
 
 
+def _kind(value: str) -> str:
+    """Take the name of a kind that a standing question may have."""
+    if value not in standing_kinds():
+        raise ValueError(f"expected one of {', '.join(standing_kinds())}")
+    return value
+
+
 def host_name() -> str:
     """Return this host's name as a slug."""
     return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
@@ -106,4 +114,5 @@ NOfM = Annotated[tuple[int, int], BeforeValidator(_n_of_m)]
 Band = Annotated[tuple[float, float], BeforeValidator(_band)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Regions = Annotated[tuple[Region, ...], BeforeValidator(_regions)]
+QuestionKind = Annotated[str, AfterValidator(_kind)]
 Slug = Annotated[str, Field(pattern=rf"^{SLUG}$")]

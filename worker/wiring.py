@@ -10,6 +10,7 @@ import structlog
 import torch
 
 from model import Engine, EngineConfig, Question
+from model.kinds import CAPTION, kind_of
 from model.videollama3.patches import pin_grid
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
@@ -17,7 +18,14 @@ from pipeline.errors import ConfigError
 from pipeline.events import EventMachine, EventRule
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.messages import KINDS, MessageKind
+from pipeline.observer import (
+    LOAD_LEVEL,
+    OUTBOX_BYTES,
+    OUTBOX_DEPTH,
+    OUTBOX_OLDEST,
+    UNOBSERVED,
+    Observer,
+)
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.redis import RedisPublisher
@@ -47,12 +55,16 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         CheckpointError: the model's folder is not usable.
         OutboxError: the outbox cannot be opened.
     """
-    feeds = feeds_of(settings, clock=clock)
+    metrics = Metrics()
+    feeds = feeds_of(settings, clock=clock, observer=metrics)
     torch.set_num_threads(1)  # until there is a runner: see there
     engine = _loaded(settings)
     path = settings.outbox.path
-    outbox = Outbox(None if path == "memory" else Path(path), max_bytes=settings.outbox.max_bytes)
-    metrics = Metrics()
+    outbox = Outbox(
+        None if path == "memory" else Path(path),
+        max_bytes=settings.outbox.max_bytes,
+        observer=metrics,
+    )
     lanes = Lanes(partial(new_pruner, settings), clock=clock)
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
@@ -70,15 +82,10 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     metrics.describe(about)
     if outbox.moved_aside is not None:
         log.error("outbox_was_corrupt", moved_to=str(outbox.moved_aside))
-    metrics.read("vigil_outbox_depth", "Messages that wait for Redis", lambda: outbox.num_waiting)
-    metrics.read_each(
-        "vigil_outbox_dropped",
-        "Messages lost to a full outbox since the start",
-        label="kind",
-        values={kind: partial(_dropped, outbox, kind) for kind in KINDS},
-    )
-
-    metrics.read("vigil_load_level", "Steps of the ladder taken down", lambda: load.level)
+    metrics.read(OUTBOX_DEPTH, lambda: outbox.num_waiting)
+    metrics.read(OUTBOX_BYTES, lambda: outbox.size_bytes)
+    metrics.read(OUTBOX_OLDEST, lambda: outbox.oldest_age_s(clock.now()))
+    metrics.read(LOAD_LEVEL, lambda: load.level)
 
     def new_runner(settle: Settle) -> Runner:
         # On the thread that infers, and on no other: GNU OpenMP gives every thread that computes a
@@ -176,17 +183,19 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
     """Return the configured questions, the caption first."""
     caption = StandingQuestion(
         id=CAPTION_ID,
-        question=Question("caption", settings.caption_prompt),
+        question=Question(CAPTION, settings.caption_prompt),
         every_s=settings.caption_every,
     )
     return [caption, *(_standing(key, one) for key, one in settings.questions.items())]
 
 
-def feeds_of(settings: Settings, *, clock: Clock) -> tuple[Feed, ...]:
+def feeds_of(
+    settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
+) -> tuple[Feed, ...]:
     """Return the sources to run: one per camera with an address, one for Kafka."""
     grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
     feeds = [
-        _camera_feed(camera_id, camera, settings=settings, clock=clock)
+        _camera_feed(camera_id, camera, settings=settings, clock=clock, observer=observer)
         for camera_id, camera in settings.cameras.items()
         if camera.url is not None
     ]
@@ -199,7 +208,11 @@ def feeds_of(settings: Settings, *, clock: Clock) -> tuple[Feed, ...]:
                 camera_ids=by_kafka,
                 overflow=Overflow(settings.kafka.overflow),
                 build=lambda wanted: KafkaSource(
-                    config=config, wanted=wanted, grid_of=grid_of, clock=clock
+                    config=config,
+                    wanted=wanted,
+                    grid_of=grid_of,
+                    clock=clock,
+                    observer=observer,
                 ),
                 is_endless=True,
             )
@@ -208,7 +221,12 @@ def feeds_of(settings: Settings, *, clock: Clock) -> tuple[Feed, ...]:
 
 
 def _camera_feed(
-    camera_id: str, camera: CameraSettings, *, settings: Settings, clock: Clock
+    camera_id: str,
+    camera: CameraSettings,
+    *,
+    settings: Settings,
+    clock: Clock,
+    observer: Observer,
 ) -> Feed:
     url = camera.url.get_secret_value() if camera.url else ""
     grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
@@ -227,6 +245,7 @@ def _camera_feed(
                 read_timeout_s=settings.rtsp.read_timeout,
                 transport=camera.transport,
                 sample_period_s=1.0 / settings.sample_fps,
+                observer=observer,
             ),
             is_endless=True,
         )
@@ -243,6 +262,7 @@ def _camera_feed(
             live=camera.live,
             loop=camera.loop,
             sample_period_s=1.0 / settings.sample_fps,
+            observer=observer,
         ),
         is_endless=camera.loop,
     )
@@ -267,10 +287,6 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
     )
 
 
-def _dropped(outbox: Outbox, kind: MessageKind) -> float:
-    return outbox.dropped[kind]
-
-
 def _machine(
     states: Mapping[str, str], camera_id: str, standing: StandingQuestion
 ) -> EventMachine | None:
@@ -285,23 +301,26 @@ def _machine(
 
 
 def _standing(question_id: str, one: QuestionSettings) -> StandingQuestion:
-    raises_events = one.events and (one.kind == "yes_no" or one.event_on != "")
-    rule = EventRule(
-        enter=one.enter,
-        exit=one.exit,
-        confirm_n=one.confirm[0],
-        confirm_m=one.confirm[1],
-        min_duration_s=one.min_duration,
-        cooldown_s=one.cooldown,
-    )
     return StandingQuestion(
         id=question_id,
         question=Question(one.kind, one.ask, one.options),
         every_s=one.every,
         cameras=frozenset(one.cameras) or None,
         unknown_band=one.unknown,
-        rule=rule if raises_events else None,
-        event_on=int(one.event_on)
-        if one.kind == "count" and one.event_on
-        else one.event_on or None,
+        rule=_rule(one),
+    )
+
+
+def _rule(one: QuestionSettings) -> EventRule | None:
+    target = kind_of(one.kind).target(one.event_on, one.options) if one.events else None
+    if target is None:
+        return None
+    return EventRule(
+        target=target,
+        enter=one.enter,
+        exit=one.exit,
+        confirm_n=one.confirm[0],
+        confirm_m=one.confirm[1],
+        min_duration_s=one.min_duration,
+        cooldown_s=one.cooldown,
     )

@@ -7,62 +7,46 @@ from torch import Tensor
 
 from model.engine.forks import Forks
 from model.engine.kv_cache import PagePool
-from model.engine.readers import Choice, Count, FreeText, Reader, YesNo, digit_ids, read, yes_no_ids
+from model.engine.readers import read
 from model.engine.rolling_context import Context
 from model.errors import InputError
-from model.family import Network, Tokenizer
+from model.family import Family
+from model.kinds import KINDS, kind_of
+from model.kinds.base import Limits, Reader
 from model.types import Answer, Question
-from model.videollama3.prompt import question_suffix, wording
 
 
 class Respondent:
     """Answers questions of every kind about contexts, and leaves the contexts as they were."""
 
-    def __init__(
-        self,
-        model: Network,
-        tokenizer: Tokenizer,
-        *,
-        max_caption_tokens: int,
-        max_answer_tokens: int,
-    ) -> None:
+    def __init__(self, family: Family, *, max_caption_tokens: int, max_answer_tokens: int) -> None:
         """Look up the tokens that answers are read off.
 
         Raises:
-            CheckpointError: yes and no, or the ten digits, do not begin with tokens of their own.
+            CheckpointError: a kind's answers do not begin with tokens of their own.
         """
-        self._model = model
-        self._tokenizer = tokenizer
-        self._max_caption_tokens = max_caption_tokens
-        self._max_answer_tokens = max_answer_tokens
-        self._end_ids = frozenset({*tokenizer.end_ids, *model.config.eos_token_ids})
-        self._yes_ids, self._no_ids = yes_no_ids(tokenizer)
-        digits = digit_ids(tokenizer)
-        # The end comes last, so that an index below ten is the digit itself.
-        self._count_ids = [*digits, tokenizer.im_end_id]
+        self._family = family
+        limits = Limits(
+            max_caption_tokens=max_caption_tokens,
+            max_answer_tokens=max_answer_tokens,
+            end_ids=family.end_ids,
+        )
+        self._new_reader = {
+            name: kind.readers(family.tokenizer, limits) for name, kind in KINDS.items()
+        }
 
     def check(self, question: Question) -> None:
         """Refuse a question that cannot be put to the model.
 
         Raises:
-            InputError: it has no words, holds a control token, or its options are no choice.
+            InputError: its kind is none, it has no words, holds a control token, or its options
+                do not fit its kind.
         """
         texts = (question.text, *question.options)
-        for word in self._tokenizer.control_words:
+        for word in self._family.tokenizer.control_words:
             if any(word in text for text in texts):
                 raise InputError(f"question: expected plain text, got the control token {word}")
-        if question.kind != "caption" and not question.text.strip():
-            raise InputError(f"{question.kind} question: expected a text, got none")
-        if question.kind == "choice":
-            distinct = {option.strip() for option in question.options}
-            if len(distinct) < max(2, len(question.options)) or "" in distinct:
-                raise InputError(
-                    f"options: expected two or more, distinct and not blank; got {question.options}"
-                )
-        elif question.options:
-            raise InputError(
-                f"{question.kind} question: expected no options, got {question.options}"
-            )
+        kind_of(question.kind).check(question)
 
     @torch.inference_mode()
     def answer(self, pool: PagePool, asks: Sequence[tuple[Question, Context]]) -> list[Answer]:
@@ -90,7 +74,7 @@ class Respondent:
             for reader, (_, context) in zip(readers, asks, strict=True)
             for branch in reader.branches
         ]
-        forks = Forks(self._model, pool, branches)
+        forks = Forks(self._family.network, pool, branches)
         logits = forks.prefill()
         found = iter(
             read(torch.cat(logits), [one for reader in readers for one in reader.readings])
@@ -117,30 +101,9 @@ class Respondent:
         return [reader.answer() for reader in readers]
 
     def _reader(self, question: Question) -> Reader:
-        suffix = self._tokenizer.encode(question_suffix(wording(question)))
-        match question.kind:
-            case "yes_no":
-                return YesNo(suffix, yes_ids=self._yes_ids, no_ids=self._no_ids)
-            case "choice":
-                return Choice(
-                    suffix,
-                    question.options,
-                    ids=[self._tokenizer.encode(option) for option in question.options],
-                    end_id=self._tokenizer.im_end_id,
-                )
-            case "count":
-                return Count(suffix, count_ids=self._count_ids)
-            case "caption" | "text":
-                is_caption = question.kind == "caption"
-                return FreeText(
-                    question.kind,
-                    suffix,
-                    max_new_tokens=(
-                        self._max_caption_tokens if is_caption else self._max_answer_tokens
-                    ),
-                    end_ids=self._end_ids,
-                    tokenizer=self._tokenizer,
-                )
+        words = kind_of(question.kind).wording(question)
+        suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
+        return self._new_reader[question.kind](question, suffix)
 
 
 def _read_on(

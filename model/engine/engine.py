@@ -58,8 +58,7 @@ class Engine:
         self._model = network.fuse()
         self._config = config
         self._respondent = Respondent(
-            network,
-            family.tokenizer,
+            family,
             max_caption_tokens=config.max_caption_tokens,
             max_answer_tokens=config.max_answer_tokens,
         )

@@ -5,7 +5,6 @@ go on one token at a time, each step one pass again. A context is read and never
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 import torch
@@ -16,22 +15,8 @@ from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
 from model.family import Network
+from model.kinds.base import Branch
 from model.layers.to_device import to_device
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """Words after a context.
-
-    Attributes:
-        ids: the tokens, one at least.
-        num_scored: how many of the last tokens the caller wants the next-token logits of.
-        max_new_tokens: the most tokens to decode; 0 for none.
-    """
-
-    ids: tuple[int, ...]
-    num_scored: int = 1
-    max_new_tokens: int = 0
 
 
 class Forks:

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.engine.config import VisionMode
-from model.engine.readers import digit_ids, yes_no_ids
 from model.evaluation.evaluate import Moment, served
 from model.evaluation.scores import Judged
+from model.kinds import wording
+from model.kinds.count import digit_ids
+from model.kinds.yes_no import yes_no_ids
 from model.patch_diff import paper_mask
 from model.scenes.quiz import Quiz
 from model.training.loss import answer_rows
@@ -19,7 +21,6 @@ from model.training.packing import pack
 from model.training.sample import Exchange, Sample
 from model.types import PrunedFrame
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import wording
 from model.videollama3.tokenizer import Tokenizer
 
 COMPARED = ("yes_no", "choice", "count")

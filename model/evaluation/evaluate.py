@@ -102,7 +102,7 @@ def ask_clip(
             facts: frozenset[tuple[str, str, str]] = frozenset()
             if quiz.task == "caption":
                 facts = true_facts(scene, frame.pts_s, start_s=frames[0].pts_s)
-            judged.append(Judged(quiz.task, quiz.topic, quiz.answer, answer.text, facts))
+            judged.append(Judged(quiz.task, quiz.topic, quiz.answer, str(answer.value), facts))
     viewer.remove(stream_id)
     return judged
 

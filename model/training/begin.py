@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.kinds.text import CAPTION_TEXT
 from model.scenes import Scene
 from model.training.folder import write_folder, write_tokenizer
 from model.training.loop import Progress
@@ -21,7 +22,6 @@ from model.training.samples import Asked, script_sample
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
 from model.videollama3.config import MERGE_SIZE
-from model.videollama3.prompt import CAPTION_TEXT
 from model.videollama3.tokenizer import Tokenizer
 
 VOCAB_SIZE = 1024

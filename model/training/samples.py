@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kinds import KINDS, wording
 from model.scenes import Scene, downscaled
-from model.scenes.quiz import Quiz, quizzes
+from model.scenes.quiz import TASKS, Quiz, quizzes
 from model.training.sample import Exchange, Sample
 from model.training.truth import truth_of
 from model.types import TOKEN_PX, PrunedFrame, Question
 from model.videollama3.config import MERGE_SIZE
-from model.videollama3.prompt import frame_stamp, wording
+from model.videollama3.prompt import frame_stamp
 
-TASKS = ("yes_no", "choice", "count", "text", "grounding", "caption")
 RENDER_SCALE = 2
 DEFAULT_CAPTION_SHARE = 0.5
 FRAME_S = 1.0
@@ -49,7 +49,7 @@ def put(quiz: Quiz, *, rng: np.random.Generator) -> str:
     match quiz.task:
         case "caption" if rng.random() < DEFAULT_CAPTION_SHARE:
             return wording(Question("caption", ""))
-        case "yes_no" | "choice" | "count" | "caption" as kind:
+        case kind if kind in KINDS:
             return wording(Question(kind, quiz.question, quiz.options))
         case _:
             return quiz.question

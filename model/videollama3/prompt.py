@@ -8,10 +8,7 @@ whole.
 Source: `DEFAULT_CHAT_TEMPLATE` of DAMO-NLP-SG/VideoLLaMA3; `VideoLlama3Processor` of transformers.
 """
 
-from model.types import Question
-
 HEAD = "<|im_start|>user\n"
-CAPTION_TEXT = "Describe what is happening in the video in one sentence."
 
 
 def frame_stamp(time_s: float, *, is_first: bool) -> str:
@@ -28,19 +25,3 @@ def frame_stamp(time_s: float, *, is_first: bool) -> str:
 def question_suffix(text: str) -> str:
     """Give everything after the last visual token: the question and the assistant's opening."""
     return f"\n{text}<|im_end|>\n<|im_start|>assistant\n"
-
-
-def wording(question: Question) -> str:
-    """Give the words put to the model: the question, and the form its answer should take."""
-    match question.kind:
-        case "caption":
-            return question.text or CAPTION_TEXT
-        case "yes_no":
-            return f"{question.text}\nAnswer yes or no."
-        case "choice":
-            options = "\n".join(question.options)
-            return f"{question.text}\nOptions:\n{options}\nAnswer with one of the options."
-        case "count":
-            return f"{question.text}\nAnswer with a number."
-        case "text":
-            return question.text

@@ -8,10 +8,10 @@ is passed over.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 import redis
 import structlog
@@ -21,7 +21,9 @@ from redis.retry import Retry
 
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, PublishError
-from pipeline.messages import Stored, channel, heartbeat_key, rfc3339, state_key, stream_key
+from pipeline.messages import Stored, rfc3339
+from pipeline.publishers.base import PendingMessages
+from pipeline.publishers.redis_keys import channel, heartbeat_key, state_key, stream_key
 from pipeline.redact import encode_credentials
 
 CONNECT_TIMEOUT_S = 1.0
@@ -98,20 +100,8 @@ class Delivery:
     refused: Mapping[int, str]
 
 
-class Waiting(Protocol):
-    """What `run` asks of an outbox."""
-
-    def wait(self, timeout_s: float) -> bool: ...
-
-    def pending(self, limit: int) -> list[Stored]: ...
-
-    def delivered(self, rows: Iterable[int]) -> None: ...
-
-    def set_aside(self, rows: Iterable[int]) -> None: ...
-
-
 class RedisPublisher:
-    """One connection to Redis, built anew by whoever ran it after a PublishError.
+    """One connection to Redis; a `Publisher`.
 
     Not guaranteed: that a subscriber of the channel gets everything (pub/sub forgets who is away;
     the stream does not), or that Redis keeps what it took through a crash of its own.
@@ -207,22 +197,11 @@ class RedisPublisher:
 
     def run(
         self,
-        outbox: Waiting,
+        outbox: PendingMessages,
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
-        """Deliver what the outbox holds until `stop`, and then what is left in it.
-
-        Args:
-            outbox: where messages wait.
-            stop: ends the loop once everything that can be delivered was.
-            fields: asked for what each heartbeat carries.
-
-        Raises:
-            PublishError: at the first failure; the outbox has what was not confirmed.
-            OutboxError: the outbox cannot be read or written.
-        """
         while True:
             if self._clock.monotonic_s() >= self._beat_due_s:
                 self.heartbeat(fields())
@@ -234,10 +213,9 @@ class RedisPublisher:
                 self._settle(batch, outbox, stop)
 
     def close(self) -> None:
-        """Let go of the connection."""
         self._redis.close()
 
-    def _settle(self, batch: Sequence[Stored], outbox: Waiting, stop: Event) -> None:
+    def _settle(self, batch: Sequence[Stored], outbox: PendingMessages, stop: Event) -> None:
         delivery = self.deliver(batch)
         outbox.delivered(delivery.settled)
         self._tries = {row: self._tries.get(row, 0) + 1 for row in delivery.refused}

@@ -6,7 +6,8 @@ from typing import Any
 import redis
 
 from pipeline.errors import PublishError
-from pipeline.messages import MessageKind, stream_key
+from pipeline.messages import MessageKind
+from pipeline.publishers.redis_keys import stream_key
 from pipeline.redact import encode_credentials, redact, url_secrets
 
 _TIMEOUT_S = 5.0

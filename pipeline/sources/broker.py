@@ -4,22 +4,27 @@ kafka-python's constructors wait for a broker; when none comes they say only tha
 leave a thread and its sockets running. This and `pipeline.sources.kafka` alone import kafka.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import structlog
 from kafka import KafkaProducer
 from kafka import errors as driver
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
+from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
+from pipeline.observer import DEAD_LETTERS, Observer
 from pipeline.redact import redact
 
 REQUEST_TIMEOUT_S = 10.0
+LOG_EVERY_S = 60.0  # dead letters of one reason: a producer that is wrong once is wrong every time
 
 # What the driver raises beside its own tree: closed loops, sockets, TLS files.
 DRIVER_ERRORS = (driver.KafkaError, OSError, RuntimeError, ValueError)
@@ -36,6 +41,9 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], SourceReason], ...] = (
     ((driver.CorruptRecordError,), "corrupt"),
     ((driver.KafkaTimeoutError, driver.RequestTimedOutError), "timeout"),
 )
+
+
+_log = structlog.get_logger(__name__)
 
 
 def ms(seconds: float) -> int:
@@ -160,14 +168,28 @@ class Connector:
 class DeadLetters:
     """Records that are no frames, on their way to the dead-letter topic."""
 
-    def __init__(self, connector: Connector, *, topic: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        *,
+        topic: str,
+        timeout_s: float,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
         self._connector = connector
         self._topic = topic
         self._timeout_s = timeout_s
+        self._clock = clock
+        self._observer = observer
+        self._logged_s: dict[str, float] = {}  # by reason
+        self._unlogged: Counter[str] = Counter()  # since then, by reason
         self._producer: KafkaProducer | None = None
 
     def write(self, record: Any, *, reason: str, detail: str) -> None:
         """Produce the record's key, value and headers with why and whence; wait for the broker.
+
+        Each is counted; of one reason a line is logged at once, and then at most one a minute.
 
         Raises:
             SourceError: the topic could not be written.
@@ -190,6 +212,8 @@ class DeadLetters:
                 self._send(producer, record.key, b"", headers)
         except DRIVER_ERRORS as exc:
             raise self._connector.source_error(exc, what=f"writing to {self._topic!r}") from None
+        self._observer.count(DEAD_LETTERS, reason=reason)
+        self._log(record, reason=reason, detail=detail)
 
     def close(self) -> None:
         """Let go of the producer, unless a `write` waits: that one ends by itself; close again."""
@@ -199,6 +223,22 @@ class DeadLetters:
                     timeout=0
                 )  # raises, and closes nothing, while one is on its way
                 self._producer = None
+
+    def _log(self, record: Any, *, reason: str, detail: str) -> None:
+        self._unlogged[reason] += 1
+        now_s = self._clock.monotonic_s()
+        if now_s - self._logged_s.get(reason, -LOG_EVERY_S) < LOG_EVERY_S:
+            return
+        _log.warning(
+            "record_dead_lettered",
+            reason=reason,
+            detail=redact(detail),
+            count=self._unlogged.pop(reason),
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
+        self._logged_s[reason] = now_s
 
     def _open(self) -> KafkaProducer:
         return self._connector.open(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from model.errors import InputError
 from model.types import PatchGrid
 from pipeline.errors import SourceError
+from pipeline.observer import PICTURES_CORRUPT, UNOBSERVED, Observer
 from pipeline.sources.container import Arrival
 from pipeline.sources.keyframes import Decode, KeyframePolicy
 
@@ -57,26 +58,35 @@ class PictureReader:
 
     Attributes:
         policy: whether key frames alone are decoded.
-        num_corrupt: packets and pictures thrown away because they were damaged.
     """
 
     def __init__(
-        self, *, wanted: Callable[[float], bool], grid_of: GridOf, sample_period_s: float
+        self,
+        camera_id: str,
+        *,
+        wanted: Callable[[float], bool],
+        grid_of: GridOf,
+        sample_period_s: float,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         """Bind the reader to its sampler.
 
         Args:
+            camera_id: whose video it is.
             wanted: asked once for each picture that could be had, with its stream time in seconds,
                 before it is scaled, and before it is decoded where it can be decoded alone.
             grid_of: the grid for a picture's size; asked again when the size changes.
             sample_period_s: how often `wanted` will take a picture, for the key-frame policy.
+            observer: told of packets and pictures thrown away because they were damaged.
         """
         self.policy = KeyframePolicy(sample_period_s)
-        self.num_corrupt = 0
+        self._camera_id = camera_id
+        self._observer = observer
         self._wanted = wanted
         self._scaler = Scaler(grid_of)
         self._backlog: list[Arrival] = []
         self._num_fruitless = 0
+        self._count_corrupt(0)  # so that the first one is a growth
 
     def pictures(
         self, arrivals: Iterable[Arrival], *, context: VideoCodecContext
@@ -139,7 +149,8 @@ class PictureReader:
     ) -> Iterator[Picture]:
         """Yield those of `frames` that are undamaged and wanted."""
         sound = [frame for frame in frames if not frame.is_corrupt]
-        self.num_corrupt += len(frames) - len(sound)
+        if len(sound) < len(frames):
+            self._count_corrupt(len(frames) - len(sound))
         if not sound:
             self._count_fruitless(MAX_FRUITLESS_PACKETS, "in a row that gave no picture")
         for frame in sound:
@@ -162,9 +173,12 @@ class PictureReader:
         except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as exc:
             words = exc.strerror or type(exc).__name__
         except av.FFmpegError:
-            self.num_corrupt += 1
+            self._count_corrupt(1)
             return []
         raise SourceError("codec_unsupported", words)
+
+    def _count_corrupt(self, number: int) -> None:
+        self._observer.count(PICTURES_CORRUPT, number, camera=self._camera_id)
 
     def _count_fruitless(self, limit: int, words: str) -> None:
         self._num_fruitless += 1

@@ -7,6 +7,7 @@ from threading import Event
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
 from pipeline.types import Frame, Receipt, Wanted
@@ -24,7 +25,7 @@ class FileSource:
     and may lie in the future when not.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a separate fact about the file and how it is played
         self,
         camera_id: str,
         path: Path,
@@ -35,6 +36,7 @@ class FileSource:
         live: bool,
         loop: bool,
         sample_period_s: float = 1.0,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 
@@ -47,6 +49,7 @@ class FileSource:
             live: play at the pace of the stream, else as fast as frames are taken.
             loop: start again at the end, else raise `ended` there.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
+            observer: told of damaged pictures.
         """
         self.camera_id = camera_id
         self._path = path
@@ -56,6 +59,7 @@ class FileSource:
         self._live = live
         self._loop = loop
         self._sample_period_s = sample_period_s
+        self._observer = observer
         self._closed = Event()
         self._offset_s = 0.0  # from the file's own time to stream time
 
@@ -69,9 +73,11 @@ class FileSource:
         if not self._path.is_file():
             raise SourceError("not_found", f"expected a video file, got {self._path}")
         reader = PictureReader(
+            self.camera_id,
             wanted=lambda pts_s: self._wanted(self.camera_id, self._stream_s(pts_s)),
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
+            observer=self._observer,
         )
         started_s, started_at = self._clock.monotonic_s(), self._clock.now()
         round_s = 0.0

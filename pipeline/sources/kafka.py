@@ -5,14 +5,13 @@ thread, and commits what is settled; the other, whoever iterates `frames`, decod
 lie between them; while there is no room for more, the partitions are paused.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -20,10 +19,19 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from model.types import PatchGrid
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, FrameError, SourceError
+from pipeline.observer import (
+    DEAD_LETTERS,
+    KAFKA_COMMITS,
+    KAFKA_LAG,
+    KAFKA_RECORDS,
+    KAFKA_STALE,
+    UNOBSERVED,
+    Observer,
+)
 from pipeline.sources.broker import DRIVER_ERRORS, Connector, DeadLetters, Opened, ms
 from pipeline.sources.image import decode_image
 from pipeline.sources.offsets import OffsetLedger
-from pipeline.sources.record import RecordError, camera_of, captured_at, is_camera_id
+from pipeline.sources.record import RecordError, RefusalReason, camera_of, captured_at, is_camera_id
 from pipeline.types import Frame, Receipt, Wanted
 
 MAX_WAITING_RECORDS = 8  # between the two threads; each may be max_record_bytes long
@@ -88,23 +96,6 @@ class KafkaConfig:
                 raise ConfigError(f"camera_ids: expected [a-z0-9_-]{{1,64}}, got {camera_id!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaCounts:
-    """What became of the topic's records since the source was built.
-
-    Attributes:
-        records: taken from the topic.
-        dead_lettered: written to the dead-letter topic, by reason.
-        passed_over_stale: captured longer ago than max_lag_s.
-        commits: acknowledged by the group's coordinator.
-    """
-
-    records: int
-    dead_lettered: Mapping[str, int]
-    passed_over_stale: int
-    commits: int
-
-
 class KafkaSource:
     """Frames of every camera that writes to one topic, each delivered at least once.
 
@@ -120,6 +111,7 @@ class KafkaSource:
         wanted: Wanted,
         grid_of: Callable[[int, int], PatchGrid],
         clock: Clock,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         """Make a source; it connects in `frames`.
 
@@ -128,14 +120,22 @@ class KafkaSource:
             wanted: whether the sampler takes a frame; asked before its image is decoded.
             grid_of: (height_px, width_px) of a picture to its grid.
             clock: for staleness and the commit interval.
+            observer: told what becomes of the records.
         """
         self._config = config
         self._wanted = wanted
         self._grid_of = grid_of
         self._clock = clock
+        self._observer = observer
+        for reason in get_args(RefusalReason):
+            observer.count(DEAD_LETTERS, 0, reason=reason)  # so that the first one is a growth
         self._connector = _connector(config)
         self._dead_letters = DeadLetters(
-            self._connector, topic=config.dead_letter_topic, timeout_s=config.connect_timeout_s
+            self._connector,
+            topic=config.dead_letter_topic,
+            timeout_s=config.connect_timeout_s,
+            clock=clock,
+            observer=observer,
         )
         self._stopped = Event()
         self._poller: Thread | None = None
@@ -144,21 +144,6 @@ class KafkaSource:
         self._lock = Lock()  # over all that follows
         self._ledgers: dict[int, OffsetLedger] = {}
         self._committed: dict[int, int] = {}
-        self._num_records = 0
-        self._num_stale = 0
-        self._num_commits = 0
-        self._dead_lettered: Counter[str] = Counter()
-
-    @property
-    def counts(self) -> KafkaCounts:
-        """A consistent snapshot."""
-        with self._lock:
-            return KafkaCounts(
-                records=self._num_records,
-                dead_lettered=dict(self._dead_lettered),
-                passed_over_stale=self._num_stale,
-                commits=self._num_commits,
-            )
 
     def frames(self) -> Iterator[Frame]:
         try:
@@ -234,8 +219,6 @@ class KafkaSource:
         except FrameError as exc:
             reason = exc.reason if isinstance(exc, RecordError) else "bad_image"
             self._dead_letters.write(record, reason=reason, detail=str(exc))
-            with self._lock:
-                self._dead_lettered[reason] += 1
             frame = None
         if frame is None:
             self.settle(receipt)
@@ -248,8 +231,7 @@ class KafkaSource:
         if config.max_lag_s is not None and self._clock.now() - captured > timedelta(
             seconds=config.max_lag_s
         ):
-            with self._lock:
-                self._num_stale += 1
+            self._observer.count(KAFKA_STALE, topic=config.topic)
             return None
         pts_s = captured.timestamp()
         if not self._wanted(camera_id, pts_s):
@@ -290,6 +272,7 @@ class KafkaSource:
                 now_s = self._clock.monotonic_s()
                 if now_s - committed_s >= config.commit_interval_s:
                     self._commit(consumer, consumer.assignment())
+                    self._note_lag(consumer)
                     committed_s = now_s
                 if opened.client.is_connected:
                     connected_s = now_s
@@ -316,9 +299,22 @@ class KafkaSource:
         with self._lock:
             for records in polled.values():
                 for record in records:
-                    self._num_records += 1
                     self._ledgers[record.partition].delivered(record.offset)
                     self._arrivals.put(record)
+        num_records = sum(len(records) for records in polled.values())
+        self._observer.count(KAFKA_RECORDS, num_records, topic=self._config.topic)
+
+    def _note_lag(self, consumer: KafkaConsumer) -> None:
+        """Tell how many records are not settled yet, as far as the last fetches have shown."""
+        lag = 0
+        for one in consumer.assignment():
+            with suppress(*DRIVER_ERRORS):  # a rebalance may take it away at this moment
+                end = consumer.highwater(one)
+                with self._lock:
+                    position = self._position(one)
+                if end is not None and position is not None:
+                    lag += max(0, end - position)
+        self._observer.set(KAFKA_LAG, lag, topic=self._config.topic)
 
     def _commit(self, consumer: KafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
         """Send off what moved since the last commit; one that fails is made up for by the next."""
@@ -332,18 +328,21 @@ class KafkaSource:
         offsets = {}
         with self._lock:
             for one in partitions:
-                ledger = self._ledgers.get(one.partition)
-                position = ledger.position() if ledger else None
+                position = self._position(one)
                 if position is not None and position != self._committed.get(one.partition):
                     offsets[one] = OffsetAndMetadata(position, "", -1)
         return offsets
+
+    def _position(self, partition: TopicPartition) -> int | None:
+        ledger = self._ledgers.get(partition.partition)
+        return ledger.position() if ledger else None
 
     def _note_committed(
         self, offsets: Mapping[TopicPartition, OffsetAndMetadata], response: object
     ) -> None:
         if offsets and not isinstance(response, Exception):
+            self._observer.count(KAFKA_COMMITS, topic=self._config.topic)
             with self._lock:
-                self._num_commits += 1
                 for one, offset in offsets.items():
                     self._committed[one.partition] = offset.offset
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import open_video
 from pipeline.sources.decoder import GridOf, PictureReader
 from pipeline.types import Frame, Receipt, Wanted
@@ -36,6 +37,7 @@ class RtspSource:
         read_timeout_s: float,
         transport: Transport = "tcp",
         sample_period_s: float = 1.0,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
 
@@ -49,6 +51,7 @@ class RtspSource:
             read_timeout_s: longest silence between two video packets.
             transport: RTP over TCP unless the network asks for UDP, which loses packets.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
+            observer: told of damaged pictures.
         """
         self.camera_id = camera_id
         self._url = url
@@ -59,6 +62,7 @@ class RtspSource:
         self._read_timeout_s = read_timeout_s
         self._transport = transport
         self._sample_period_s = sample_period_s
+        self._observer = observer
         self._closed = Event()
 
     def frames(self) -> Iterator[Frame]:
@@ -68,9 +72,11 @@ class RtspSource:
             SourceError: with its reason; `ended` when the camera hangs up.
         """
         reader = PictureReader(
+            self.camera_id,
             wanted=lambda pts_s: self._wanted(self.camera_id, pts_s),
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
+            observer=self._observer,
         )
         try:
             yield from self._frames(reader)

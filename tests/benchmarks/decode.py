@@ -11,8 +11,9 @@ from statistics import median
 
 import torch
 
-from model.engine.forks import Branch, Forks
+from model.engine.forks import Forks
 from model.engine.kv_cache import KVSequence, PagePool
+from model.kinds.base import Branch
 from model.videollama3.config import PRESETS
 from model.videollama3.network import VideoLlama3
 from pipeline.ticks import ASKED_TOGETHER

@@ -80,7 +80,7 @@ def compare(seed: int, tally: Tally, *, duration_s: int = DURATION_S) -> None:
             answers.append(engine.ask([(frame.stream_id, question) for question in questions]))
         for one, other in zip(*answers, strict=True):
             tally.num_questions += 1
-            tally.num_agreed += one.text == other.text
+            tally.num_agreed += one.value == other.value
             if one.p is not None and other.p is not None:
                 tally.differences.append(abs(one.p - other.p))
 

@@ -86,6 +86,7 @@ def test_frames_text_and_a_kill(
     assert letter.value == b"hello, I am no picture"
     assert headers["reason"] == b"bad_image"
     assert b"expected a JPEG" in headers["detail"]
+    assert 'vigil_dead_letters_total{reason="bad_image"} 1.0' in worker.get("/metrics")
 
     end_s = time.monotonic() + 30
     while committed(kafka_bootstrap, kafka_topic) < 21:

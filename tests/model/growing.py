@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from model.engine.cascade import CascadePrefill, SharedPrefixes
-from model.engine.forks import Branch, Forks
+from model.engine.forks import Forks
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.rolling_context import Context
+from model.kinds.base import Branch
 from model.videollama3.network import VideoLlama3
 from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
 from model.videollama3.tokenizer import Tokenizer

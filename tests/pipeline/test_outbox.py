@@ -4,7 +4,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pipeline.errors import OutboxError
-from pipeline.messages import Message, MessageKind, Stored
+from pipeline.messages import KINDS, Message, MessageKind, Stored, status_message
+from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
 from pipeline.outbox import Outbox
+from tests.fakes import Recorder
 
 ROOM = 1 << 20
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -29,6 +32,11 @@ def message(
 
 def ids(stored: Sequence[Stored]) -> list[str]:
     return [one.message.id for one in stored]
+
+
+def dropped(observer: Recorder, kind: MessageKind) -> float:
+    """What the gauge of dropped messages stands at."""
+    return observer.numbers(OUTBOX_DROPPED, kind=kind)[-1]
 
 
 def as_killed(path: Path, folder: Path) -> Path:
@@ -120,6 +128,7 @@ import itertools, sys
 from pathlib import Path
 from pipeline.messages import Message
 from pipeline.outbox import Outbox
+from tests.fakes import Recorder
 outbox = Outbox(Path(sys.argv[1]), max_bytes=1 << 30)
 for i in itertools.count():
     outbox.put([Message("event", "gate", str(i), {})], states={"gate/fire": str(i)})
@@ -159,7 +168,8 @@ def test_a_put_that_fails_keeps_neither_messages_nor_states_nor_numbers(outbox: 
 
 
 def test_when_full_captions_go_before_status_before_answers_before_events() -> None:
-    outbox = Outbox(None, max_bytes=10_000)
+    observer = Recorder()
+    outbox = Outbox(None, max_bytes=10_000, observer=observer)
     kinds: list[MessageKind] = ["event", "answer", "status", "caption"]
     lost_first = []
     outbox.put([message(kind, f"{kind}-{i}", size=500) for kind in kinds for i in range(3)])
@@ -171,36 +181,48 @@ def test_when_full_captions_go_before_status_before_answers_before_events() -> N
         before = after
     assert lost_first[:9] == [f"{kind}-{i}" for kind in reversed(kinds[1:]) for i in range(3)]
     assert lost_first[9:] == [f"event-{i}" for i in range(len(lost_first) - 9)]
-    assert outbox.dropped == {
-        "caption": 3,
-        "status": 3,
-        "answer": 3,
-        "event": len(lost_first) - 9,
-    }
+    lost = {"caption": 3, "status": 3, "answer": 3, "event": len(lost_first) - 9}
+    assert {kind: dropped(observer, kind) for kind in kinds} == lost
     assert outbox.size_bytes <= 10_000
     outbox.close()
 
 
 def test_a_message_larger_than_the_outbox_is_dropped_and_counted() -> None:
-    outbox = Outbox(None, max_bytes=1000)
+    observer = Recorder()
+    outbox = Outbox(None, max_bytes=1000, observer=observer)
     outbox.put([message("event", size=2000)])
     assert outbox.pending(10) == []
-    assert outbox.dropped["event"] == 1
+    assert dropped(observer, "event") == 1
     assert (outbox.num_waiting, outbox.size_bytes) == (0, 0)
     outbox.close()
 
 
 def test_what_is_set_aside_is_out_of_the_way_counted_and_the_first_to_go() -> None:
-    outbox = Outbox(None, max_bytes=2500)
+    observer = Recorder()
+    outbox = Outbox(None, max_bytes=2500, observer=observer)
     outbox.put([message("event", "refused", size=500), message("caption", "kept", size=500)])
     outbox.set_aside([outbox.pending(1)[0].row])
     assert ids(outbox.pending(10)) == ["kept"]
-    assert outbox.refused["event"] == 1
+    assert observer.totals(OUTBOX_SET_ASIDE, by="kind") == {"event": 1}
     assert outbox.size_bytes > 1000
     outbox.put([message("caption", f"more-{i}", size=500) for i in range(2)])
     assert ids(outbox.pending(10)) == ["kept", "more-0", "more-1"]
-    assert sum(outbox.dropped.values()) == 0
+    assert all(dropped(observer, kind) == 0 for kind in KINDS)
     outbox.close()
+
+
+def test_the_oldest_message_tells_how_long_it_has_waited(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=ROOM)
+    assert outbox.oldest_age_s(AT) == 0
+    for ago_s in (90, 30):
+        made_at = AT - timedelta(seconds=ago_s)
+        outbox.put([status_message("gate", at=made_at, state="online")])
+    assert outbox.oldest_age_s(AT) == 90
+    outbox.delivered([outbox.pending(1)[0].row])
+    assert outbox.oldest_age_s(AT) == 30
+    assert outbox.oldest_age_s(AT - timedelta(hours=1)) == 0
+    outbox.close()
+    assert isnan(outbox.oldest_age_s(AT))
 
 
 def test_wait_wakes_when_something_is_put_and_not_before() -> None:

@@ -16,12 +16,27 @@ from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.events import EventMachine, EventRule
 from pipeline.lane import Lanes
 from pipeline.load import Load
+from pipeline.observer import (
+    ANSWER_AGE,
+    ANSWERS_LATE,
+    ENGINE_INCIDENTS,
+    EVENTS,
+    FRAME_AGE,
+    FRAMES,
+    FRAMES_REFUSED,
+    REFRESHES,
+    REPLIES,
+    STAGE_SECONDS,
+    TICK_OVERRUNS,
+    TICK_SECONDS,
+    TOKENS,
+)
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt
-from tests.fakes import EPOCH, FakeClock, ListReplies, NoObserver, ScriptedEngine, frame_at, picture
+from tests.fakes import EPOCH, FakeClock, ListReplies, Recorder, ScriptedEngine, frame_at, picture
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=10.0)
 FIRE = StandingQuestion(
@@ -32,8 +47,8 @@ FIRE = StandingQuestion(
 )
 
 
-def said(kind: str, text: str, p: float | None = None) -> Answer:
-    return Answer(kind, text, p, 1)  # type: ignore[arg-type]  # a kind by parameter
+def said(kind: str, value: str | int, p: float | None = None) -> Answer:
+    return Answer(kind, value, p, 1)
 
 
 class Bench:
@@ -52,6 +67,7 @@ class Bench:
         self.admission_backlog = AdmissionBacklog()
         self.engine = ScriptedEngine(answers)
         self.replies = ListReplies()
+        self.observer = Recorder()
         self.settled: list[Frame] = []
         numbers = count(1)
 
@@ -67,7 +83,7 @@ class Bench:
             replies=self.replies,
             settle=self.settled.append,
             clock=self.clock,
-            observer=NoObserver(),
+            observer=self.observer,
             new_machine=new_machine,
             ticks=self.ticks,
             load=self.load,
@@ -171,10 +187,9 @@ def test_counts_and_options_raise_events_where_they_are_told_to() -> None:
         "cars",
         Question("count", "How many cars?"),
         every_s=1.0,
-        rule=EventRule(confirm_n=1, confirm_m=1),
-        event_on=2,
+        rule=EventRule(target=2, confirm_n=1, confirm_m=1),
     )
-    numbers = iter(["0", "1", "2", "3", "0"])
+    numbers = iter([0, 1, 2, 3, 0])
     bench = Bench(cars, answers=lambda _c, _q: said("count", next(numbers), 0.9))
     bench.show(*(changing(float(second)) for second in range(5)))
     assert [answer["answer"] for answer in bench.data("answer")] == [0, 1, 2, 3, 0]
@@ -349,6 +364,36 @@ def test_a_source_that_is_held_back_waits_for_no_tick() -> None:
     bench.runner.run(stop, beat=stop.set)
     assert bench.clock.seconds == pytest.approx(10.1)
     assert len(bench.engine.shown) == 1
+
+
+def test_frames_answers_and_events_are_counted() -> None:
+    bench = Bench(CAPTION, FIRE, answers=scripted(0.9))
+    bench.show(changing(0.0), changing(1.0), changing(7.0))
+    seen = bench.observer
+    assert seen.total(FRAMES, camera="yard") == 3
+    assert seen.total(REFRESHES, camera="yard") == 1
+    assert seen.totals(TOKENS, by="kind") == {"kept": 12 + 1 + 1, "pruned": 11 + 11}
+    assert seen.numbers(FRAME_AGE) == [0.25] * 3
+    assert seen.numbers(ANSWER_AGE) == [0.25, 0.25, 6.0]  # from arrival to the end of its step
+    assert seen.totals(REPLIES, by="kind") == {"caption": 1, "answer": 2, "event": 1}
+    assert seen.numbers(EVENTS, camera="yard", question="fire", phase="start") == [1]
+    assert seen.numbers(STAGE_SECONDS, stage="append") == [0.0] * 3
+    assert seen.numbers(STAGE_SECONDS, stage="ask") == [0.0] * 2
+    assert not seen.numbers(FRAMES_REFUSED)
+
+
+def test_late_ticks_and_frames_without_memory_are_counted() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    bench.engine.clock, bench.engine.cost_s = bench.clock, 3.0
+    crowd(bench, 0.0, 1)
+    bench.engine.max_batch = 0
+    crowd(bench, 11.0, 1)
+    seen = bench.observer
+    assert seen.total(TICK_OVERRUNS) == 2
+    assert seen.numbers(TICK_SECONDS) == [6.0, 3.0]
+    assert seen.total(ANSWERS_LATE) == 1
+    assert seen.totals(FRAMES_REFUSED, by="reason") == {"out_of_memory": 1}
+    assert seen.total(ENGINE_INCIDENTS, kind="out_of_memory") == 1
 
 
 @settings(deadline=None, max_examples=25)

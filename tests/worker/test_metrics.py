@@ -1,6 +1,18 @@
 from dataclasses import replace
 
+import pytest
+
 from model.types import EngineStats
+from pipeline.observer import (
+    FRAMES,
+    FRAMES_REFUSED,
+    METRICS,
+    OUTBOX_DEPTH,
+    TICK_OVERRUNS,
+    TICK_SECONDS,
+    Metric,
+    engine_stands,
+)
 from worker.metrics import Metrics
 
 STATS = EngineStats(
@@ -20,8 +32,9 @@ STATS = EngineStats(
 
 def test_what_the_engine_holds_and_what_befell_it() -> None:
     metrics = Metrics()
-    metrics.engine_did(STATS)
-    metrics.engine_did(replace(STATS, num_audits=5, drift=0.01, budget_bytes=4000))
+    engine_stands(metrics, STATS, before=None)
+    later = replace(STATS, num_audits=5, drift=0.01, budget_bytes=4000)
+    engine_stands(metrics, later, before=STATS)
     told = metrics.exposition().decode()
     assert 'vigil_memory_bytes{part="contexts"} 300.0' in told
     assert "vigil_memory_budget_bytes 4000.0" in told
@@ -30,14 +43,53 @@ def test_what_the_engine_holds_and_what_befell_it() -> None:
     assert 'vigil_engine_incidents_total{kind="forced_refresh"} 1.0' in told
 
 
-def test_ticks_and_late_answers_are_counted() -> None:
+def test_every_declared_metric_is_there_from_the_start() -> None:
+    told = Metrics().exposition().decode()
+    assert all(f"# HELP {metric.name}" in told for metric in METRICS)
+    assert "vigil_tick_overruns_total 0.0" in told
+    assert "vigil_outbox_depth 0.0" in told
+    assert "vigil_tick_seconds_count 0.0" in told
+    assert "vigil_frames_total{" not in told
+
+
+def test_a_new_metric_takes_a_declaration_and_one_call() -> None:
+    doors = Metric("vigil_doors", "Doors that were seen open.", kind="counter", labels=("camera",))
+    metrics = Metrics([*METRICS, doors])
+    metrics.count(doors, camera="yard")
+    assert 'vigil_doors_total{camera="yard"} 1.0' in metrics.exposition().decode()
+
+
+def test_a_histogram_counts_by_the_buckets_it_declares() -> None:
     metrics = Metrics()
-    metrics.tick_done(duration_s=0.3, lateness_s=0.1, is_overrun=True)
-    metrics.answered(age_s=3.0, is_late=True)
-    metrics.answered(age_s=0.3, is_late=False)
-    metrics.frame_refused("yard", "no_room")
+    metrics.observe(TICK_SECONDS, 0.3)
     told = metrics.exposition().decode()
-    assert "vigil_tick_overruns_total 1.0" in told
-    assert "vigil_answers_late_total 1.0" in told
-    assert "vigil_answer_age_seconds_count 2.0" in told
-    assert 'vigil_frames_refused_total{camera="yard",reason="no_room"} 1.0' in told
+    assert 'vigil_tick_seconds_bucket{le="0.25"} 0.0' in told
+    assert 'vigil_tick_seconds_bucket{le="0.5"} 1.0' in told
+    assert "vigil_tick_seconds_sum 0.3" in told
+
+
+def test_a_gauge_that_is_read_tells_what_holds_now() -> None:
+    metrics, waiting = Metrics(), [1]
+    metrics.read(OUTBOX_DEPTH, lambda: len(waiting))
+    waiting.append(2)
+    assert "vigil_outbox_depth 2.0" in metrics.exposition().decode()
+
+
+@pytest.mark.parametrize(
+    "labels", [{}, {"camera": "yard"}, {"camera": "yard", "reason": "no_room", "kind": "?"}]
+)
+def test_labels_other_than_the_declared_ones_are_refused(labels: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="label"):
+        Metrics().count(FRAMES_REFUSED, 1, **labels)
+
+
+def test_labels_are_refused_where_none_are_declared() -> None:
+    with pytest.raises(ValueError, match="label"):
+        Metrics().count(TICK_OVERRUNS, camera="yard")
+
+
+def test_what_was_not_declared_or_is_of_another_kind_is_refused() -> None:
+    with pytest.raises(KeyError):
+        Metrics().count(Metric("vigil_doors", "Doors.", kind="counter"))
+    with pytest.raises(KeyError):
+        Metrics().set(FRAMES, 1, camera="yard")

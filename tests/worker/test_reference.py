@@ -1,7 +1,9 @@
+import re
 from pathlib import Path
 
 from worker.environment import load
-from worker.reference import example_env, settings_table
+from worker.metrics import Metrics
+from worker.reference import example_env, metrics_page, settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -13,6 +15,22 @@ def test_the_example_file_is_the_settings() -> None:
 
 def test_the_readme_table_is_the_settings() -> None:
     assert settings_table() in (ROOT / "README.md").read_text()
+
+
+def test_the_metrics_page_is_the_metrics() -> None:
+    written = (ROOT / "deploy" / "METRICS.md").read_text()
+    assert written == metrics_page(), (
+        "run: python -c 'import worker.reference as r; print(r.metrics_page(), end=str())'"
+        " > deploy/METRICS.md"
+    )
+
+
+def test_every_metric_named_in_the_documents_is_served_by_that_name() -> None:
+    served = Metrics().exposition().decode()
+    names = set(re.findall(r"^# TYPE (\S+)", served, re.MULTILINE))
+    for page in ("README.md", "deploy/README.md", "deploy/METRICS.md"):
+        named = re.findall(r"\bvigil_[a-z_]+\b", (ROOT / page).read_text())
+        assert set(named) <= names, page
 
 
 def test_every_line_of_the_example_can_be_switched_on() -> None:

@@ -18,14 +18,16 @@ from pipeline.errors import ConfigError, PublishError, SourceError
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message
+from pipeline.observer import UNOBSERVED
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
+from pipeline.publishers.base import PendingMessages
 from pipeline.questions import StandingQuestion
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt, Wanted
-from tests.fakes import NoObserver, ScriptedEngine, ScriptedSource, frame_at
+from tests.fakes import ScriptedEngine, ScriptedSource, frame_at
 from worker.environment import load
 from worker.metrics import Metrics
 from worker.parts import Feed, Worker
@@ -45,7 +47,11 @@ class Delivered:
         self.is_down = False
 
     def run(
-        self, outbox: Outbox, stop: Event, *, fields: Callable[[], Mapping[str, object]]
+        self,
+        outbox: PendingMessages,
+        stop: Event,
+        *,
+        fields: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         while True:
             fields()
@@ -106,7 +112,7 @@ def make(
             replies=outbox,
             settle=settle,
             clock=clock,
-            observer=NoObserver(),
+            observer=UNOBSERVED,
             new_machine=lambda _camera_id, _standing: None,
             ticks=ticks,
             load=ladder,

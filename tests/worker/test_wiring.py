@@ -51,3 +51,20 @@ def test_the_model_computes_on_the_thread_that_infers_alone(
     worker.outbox.close()
     assert found == [expected]
     assert torch.get_num_threads() == 1  # of this one still
+
+
+def test_the_outbox_the_load_and_the_model_are_in_the_metrics() -> None:
+    settings = Settings.model_validate({"model": {"device": "cpu"}, "outbox": {"path": "memory"}})
+    clock = FakeClock()
+    worker = build(settings, clock=clock)
+    worker.status.set("yard", "online")
+    clock.seconds = 90.0
+    told = worker.metrics.exposition().decode()
+    worker.outbox.close()
+    assert "vigil_outbox_depth 1.0" in told
+    assert f"vigil_outbox_bytes {float(worker.outbox.size_bytes)}" in told
+    assert "vigil_outbox_oldest_seconds 90.0" in told
+    assert 'vigil_outbox_dropped{kind="event"} 0.0' in told
+    assert 'vigil_outbox_set_aside_total{kind="event"} 0.0' in told
+    assert "vigil_load_level 0.0" in told
+    assert f'vigil_build_info{{attention="{worker.about["attention"]}",model="' in told

@@ -16,15 +16,17 @@ from torch import Tensor
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
 from model.engine.append import FrameFeatures, append
-from model.engine.forks import Branch, Forks
+from model.engine.forks import Forks
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context
+from model.kinds import wording
+from model.kinds.base import Branch
 from model.types import PrunedFrame, Question
 from model.videollama3.config import MERGE_SIZE, ModelConfig
 from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
 from model.videollama3.patches import patchify
-from model.videollama3.prompt import HEAD, frame_stamp, question_suffix, wording
+from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
 from model.videollama3.tokenizer import Tokenizer
 
 

@@ -1,5 +1,6 @@
 """One number of cameras for a while: lanes, pruners, schedule, ticks and engine, in real time."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -9,17 +10,26 @@ import numpy as np
 import torch
 
 from model.engine.engine import Engine
-from model.types import EngineStats, Question
+from model.types import Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import SystemClock
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message
+from pipeline.observer import (
+    ANSWERS_LATE,
+    FRAMES_REFUSED,
+    STAGE_SECONDS,
+    TICK_SECONDS,
+    TOKENS,
+    Metric,
+    Observer,
+)
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
-from pipeline.types import Overflow, PrunedSample
+from pipeline.types import Overflow
 from worker.benchmarks.rendered_cameras import Clips, Played, play
 from worker.report import Progress, Row
 
@@ -175,7 +185,7 @@ def trial(
     )
 
 
-class Seen:
+class Seen(Observer):
     """An outbox and an observer that keep what the trial tells of."""
 
     def __init__(self) -> None:
@@ -185,10 +195,7 @@ class Seen:
     def reset(self) -> None:
         """Forget everything."""
         self._ages_s: list[float] = []
-        self._num_late = 0
-        self._busy_s = 0.0
-        self._stages_s: dict[str, float] = {}
-        self._kept = self._total = 0
+        self._totals: defaultdict[tuple[Metric, str], float] = defaultdict(float)
 
     def trial(
         self,
@@ -200,6 +207,8 @@ class Seen:
         context_tokens: float,
     ) -> Trial:
         """Return what it comes to."""
+        totals = self._totals
+        kept, pruned = totals[TOKENS, "kept"], totals[TOKENS, "pruned"]
         p50_s, p95_s = np.percentile(self._ages_s, (50, 95)) if self._ages_s else (inf, inf)
         return Trial(
             num_cameras=num_cameras,
@@ -207,11 +216,15 @@ class Seen:
             age_p95_s=float(p95_s),
             num_answers=len(self._ages_s),
             num_dropped=num_dropped,
-            num_late=self._num_late,
+            num_late=int(totals[ANSWERS_LATE, ""]),
             level=level,
-            busy_share=self._busy_s / measured_s,
-            kept_share=self._kept / max(1, self._total),
-            stage_shares={stage: spent / measured_s for stage, spent in self._stages_s.items()},
+            busy_share=totals[TICK_SECONDS, ""] / measured_s,
+            kept_share=kept / max(1, kept + pruned),
+            stage_shares={
+                stage: spent / measured_s
+                for (metric, stage), spent in totals.items()
+                if metric == STAGE_SECONDS
+            },
             context_tokens=context_tokens,
             measured_s=measured_s,
         )
@@ -221,32 +234,15 @@ class Seen:
         told = [message.body["data"] for message in messages]
         self._ages_s += [one["frame_age_ms"] / 1000 for one in told if not one.get("reused")]
 
-    def frame_sent(self, sent: PrunedSample, *, age_s: float) -> None:  # noqa: ARG002
-        """Count tokens."""
-        self._kept += sent.pruned.num_kept
-        self._total += sent.frame.grid.num_tokens
+    def count(self, metric: Metric, number: float = 1, **labels: str) -> None:
+        """Add up; a frame that is refused ends the trial: there is memory for all of them."""
+        if metric == FRAMES_REFUSED:
+            raise AssertionError(f"{labels['camera']}: {labels['reason']}")
+        self._totals[metric, labels.get("kind", "")] += number
 
-    def frame_refused(self, camera_id: str, reason: str) -> None:
-        """Refuse to go on: there is memory for all of this."""
-        raise AssertionError(f"{camera_id}: {reason}")
-
-    def stage_done(self, stage: str, seconds: float) -> None:
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Add up."""
-        self._stages_s[stage] = self._stages_s.get(stage, 0.0) + seconds
-
-    def tick_done(self, *, duration_s: float, lateness_s: float, is_overrun: bool) -> None:  # noqa: ARG002
-        """Add up."""
-        self._busy_s += duration_s
-
-    def answered(self, *, age_s: float, is_late: bool) -> None:  # noqa: ARG002
-        """Count late ones."""
-        self._num_late += is_late
-
-    def reply_made(self, message: Message) -> None:
-        """Do nothing: `put` has seen it."""
-
-    def engine_did(self, stats: EngineStats) -> None:
-        """Do nothing."""
+        self._totals[metric, labels.get("stage", "")] += value
 
 
 def _live_through(

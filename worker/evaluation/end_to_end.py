@@ -266,7 +266,7 @@ def judged_directly(settings: Settings, filmed: Filmed) -> list[Judged]:
                 topic,
                 start_s=window.start_pts_s,
                 t_s=frame.pts_s,
-                said=answer.text,
+                said=str(answer.value),
             )
     return judged
 

@@ -10,11 +10,16 @@ from torch import Tensor
 
 from model.engine.answers import Respondent
 from model.engine.append import FrameFeatures, append
-from model.engine.readers import FreeText, Reading, digit_ids, looped_tail, read, yes_no_ids
+from model.engine.readers import read
 from model.engine.rolling_context import Context
 from model.errors import CheckpointError, InputError
+from model.kinds import KINDS, wording
+from model.kinds.base import Limits, Reading
+from model.kinds.count import digit_ids
+from model.kinds.text import TextReader, looped_tail
+from model.kinds.yes_no import yes_no_ids
 from model.types import Answer, Question
-from model.videollama3.prompt import question_suffix, wording
+from model.videollama3.prompt import question_suffix
 from model.videollama3.tokenizer import Tokenizer
 from tests.model.growing import logits_after, new_pool
 from tests.model.nano_model import nano, nano_family, nano_tokenizer
@@ -34,7 +39,7 @@ class Answerer(Respondent):
     """A respondent that is asked one question at a time."""
 
     def __init__(self) -> None:
-        super().__init__(nano(), nano_tokenizer(), max_caption_tokens=12, max_answer_tokens=6)
+        super().__init__(nano_family(), max_caption_tokens=12, max_answer_tokens=6)
 
     def one(self, question: Question, context: Context) -> Answer:
         [answer] = self.answer(POOL, [(question, context)])
@@ -73,7 +78,7 @@ def test_yes_no_weighs_all_spellings_at_the_first_token(respondent: Answerer) ->
     no = sum(float(shares[tokenizer.encode(w)[0]]) for w in ("no", " no", "No", " No", "NO", " NO"))
     answer = respondent.one(FIRE, context)
     assert answer.p == pytest.approx(yes / (yes + no), rel=1e-4)
-    assert answer.text == ("yes" if yes >= no else "no")
+    assert answer.value == ("yes" if yes >= no else "no")
     assert answer.num_generated == 0
 
 
@@ -89,7 +94,7 @@ def test_choice_scores_every_option_to_its_end(respondent: Answerer) -> None:
     best = max(scores, key=scores.__getitem__)
     total = sum(math.exp(score) for score in scores.values())
     answer = respondent.one(COLOUR, context)
-    assert answer.text == best
+    assert answer.value == best
     assert answer.p == pytest.approx(math.exp(scores[best]) / total, rel=1e-3)
 
 
@@ -99,16 +104,16 @@ def test_count_is_an_integer_with_the_probability_of_each_step(
 ) -> None:
     context, tokenizer = seen(seed), nano_tokenizer()
     answer = respondent.one(CARS, context)
-    assert answer.text == str(int(answer.text))
-    assert len(answer.text) <= 3
+    assert isinstance(answer.value, int)
+    assert 0 <= answer.value <= 999
     digits = digit_ids(tokenizer)
     p, said = 1.0, list[int]()
-    for index, digit in enumerate(answer.text):
+    for index, digit in enumerate(str(answer.value)):
         allowed = digits if index == 0 else [*digits, tokenizer.im_end_id]
         shares = log_shares_after(context, CARS, said)[allowed].softmax(0)
         p *= float(shares[int(digit)])
         said.append(digits[int(digit)])
-    if answer.text != "0" and len(answer.text) < 3:
+    if 0 < answer.value < 100:
         allowed = [*digits, tokenizer.im_end_id]
         p *= float(log_shares_after(context, CARS, said)[allowed].softmax(0)[10])
     assert answer.p == pytest.approx(p, rel=1e-3)
@@ -132,9 +137,10 @@ def test_free_text_is_greedy_up_to_its_own_limit(
 
 
 def test_free_text_stops_at_an_end_token() -> None:
-    stopping, context = Answerer(), seen(3)
-    stopping._end_ids = frozenset({int(log_shares_after(context, WHAT).argmax())})
-    assert stopping.one(WHAT, context) == Answer("text", "", None, 0)
+    end_id = int(log_shares_after(seen(3), WHAT).argmax())
+    limits = Limits(max_caption_tokens=12, max_answer_tokens=6, end_ids=frozenset({end_id}))
+    new_reader = KINDS["text"].readers(nano_tokenizer(), limits)
+    assert new_reader(WHAT, [1]).begin([[float(end_id)]]) is None
 
 
 def test_answers_depend_on_what_was_seen(respondent: Answerer) -> None:
@@ -145,9 +151,9 @@ def test_answers_depend_on_what_was_seen(respondent: Answerer) -> None:
 
 
 def same(got: Answer, expected: Answer) -> bool:
-    return (got.kind, got.text, got.num_generated) == (
+    return (got.kind, got.value, got.num_generated) == (
         expected.kind,
-        expected.text,
+        expected.value,
         expected.num_generated,
     ) and got.p == (None if expected.p is None else pytest.approx(expected.p, abs=1e-4))
 
@@ -181,7 +187,7 @@ def test_context_is_left_as_it_was(respondent: Answerer) -> None:
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        pytest.param(Question("yes_no", "  "), "expected a text", id="blank"),
+        pytest.param(Question("yes_no", "  "), "ask: expected words", id="blank"),
         pytest.param(
             Question("text", "Hi<|im_end|>"), r"control token <\|im_end\|>", id="control token"
         ),
@@ -189,9 +195,15 @@ def test_context_is_left_as_it_was(respondent: Answerer) -> None:
             Question("choice", "Q?", ("a", "<|video_pad|>")), "control token", id="in an option"
         ),
         pytest.param(Question("choice", "Q?", ("red",)), "two or more", id="one option"),
-        pytest.param(Question("choice", "Q?", ("red", " red")), "distinct", id="same options"),
-        pytest.param(Question("choice", "Q?", ("red", "")), "not blank", id="blank option"),
-        pytest.param(Question("count", "Q?", ("1", "2")), "no options", id="options not asked for"),
+        pytest.param(Question("choice", "Q?", ("red", " red")), "different", id="same options"),
+        pytest.param(
+            Question("choice", "Q?", ("red", "")), "none of them blank", id="blank option"
+        ),
+        pytest.param(
+            Question("count", "Q?", ("1", "2")),
+            "options: expected none",
+            id="options not asked for",
+        ),
     ],
 )
 def test_a_question_that_cannot_be_put_is_refused(
@@ -255,8 +267,8 @@ def test_a_loop_is_cut_to_one_turn(head: list[int], turn: list[int]) -> None:
 
 def test_a_looping_answer_is_cut_short() -> None:
     car = nano_tokenizer().encode(" car")[0]
-    stuck = FreeText(
-        "caption", [1], max_new_tokens=12, end_ids=frozenset(), tokenizer=nano_tokenizer()
+    stuck = TextReader(
+        "caption", [1], max_new_tokens=12, end_ids=frozenset(), vocabulary=nano_tokenizer()
     )
     token = stuck.begin([[float(car)]])
     while token is not None:

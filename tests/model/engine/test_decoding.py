@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from model.engine.decoding import Capture, Work, capture_on
-from model.engine.forks import Branch, Forks
+from model.engine.forks import Forks
 from model.engine.kv_cache import KVSequence, PagePool
+from model.kinds.base import Branch
 from model.layers.attention import SDPA, Segments
 from model.layers.backends import choose_backend, plain_attention
 from model.videollama3.network import VideoLlama3

@@ -11,8 +11,8 @@ from torch import Tensor
 from model.engine import append
 from model.engine.config import EngineConfig
 from model.engine.engine import Engine
-from model.engine.readers import looped_tail
 from model.errors import AdmissionError, CheckpointError, DeviceMemoryError, InputError
+from model.kinds.text import looped_tail
 from model.layers.attention import Attend
 from model.types import PatchGrid, PrunedFrame, Question, Window
 from model.videollama3.patches import patchify
@@ -67,7 +67,7 @@ def assert_answers_like_reference(engine: Engine, frames: Sequence[PrunedFrame])
     )
     said = generated[0, inputs["input_ids"].shape[1] :].tolist()
     assert answer.num_generated > 3
-    assert answer.text == nano_tokenizer().decode(said[: len(said) - looped_tail(said)]).strip()
+    assert answer.value == nano_tokenizer().decode(said[: len(said) - looped_tail(said)]).strip()
 
 
 def clip(num_frames: int) -> list[PrunedFrame]:
@@ -310,7 +310,7 @@ def test_remove_frees_what_a_stream_held() -> None:
 def test_one_bad_question_answers_none() -> None:
     engine = nano_engine()
     engine.append(clip(1))
-    with pytest.raises(InputError, match="expected a text"):
+    with pytest.raises(InputError, match="ask: expected words"):
         engine.ask([("gate", FIRE), ("gate", Question("text", ""))])
 
 

@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.video_utils import VideoMetadata
 
+from model.kinds import wording
+from model.kinds.text import CAPTION_TEXT
 from model.types import Question
-from model.videollama3.prompt import CAPTION_TEXT, HEAD, frame_stamp, question_suffix, wording
+from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
 from tests.model.nano_model import nano_tokenizer, picture, reference_processor
 
 VISUAL = "<|video_pad|>"

@@ -30,6 +30,7 @@ from pipeline.messages import (
     schema,
     status_message,
 )
+from pipeline.observer import OUTBOX_SET_ASIDE
 from pipeline.outbox import Outbox
 from pipeline.publishers.redis import (
     CONNECT_TIMEOUT_S,
@@ -37,6 +38,7 @@ from pipeline.publishers.redis import (
     SOCKET_TIMEOUT_S,
     RedisPublisher,
 )
+from tests.fakes import Recorder
 from tests.servers.redis import RedisServer, StartRedis
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -117,8 +119,13 @@ class Lane:
 
 
 @pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with closing(Outbox(tmp_path / "outbox.db", max_bytes=1 << 20)) as box:
+def observer() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def outbox(tmp_path: Path, observer: Recorder) -> Iterator[Outbox]:
+    with closing(Outbox(tmp_path / "outbox.db", max_bytes=1 << 20, observer=observer)) as box:
         yield box
 
 
@@ -490,7 +497,7 @@ def test_a_server_that_takes_nothing_is_waited_for(
 
 
 def test_a_message_that_redis_never_takes_is_set_aside_and_the_rest_goes_on(
-    lane: Lane, client: redis.Redis
+    lane: Lane, client: redis.Redis, observer: Recorder
 ) -> None:
     client.set("vigil:gate:captions:stream", "somebody else's")
     lane.put(message("caption", "a"), message("caption", "b"))
@@ -502,7 +509,7 @@ def test_a_message_that_redis_never_takes_is_set_aside_and_the_rest_goes_on(
     assert ids(events(client, "vigil:gate:events:stream")) == [sent[0]]
     assert ids(events(client, "vigil:yard:captions:stream")) == [sent[1]]
     assert lane.outbox.num_waiting == 0
-    assert lane.outbox.refused == {"caption": 2, "answer": 0, "event": 0, "status": 0}
+    assert observer.totals(OUTBOX_SET_ASIDE, by="kind") == {"caption": 2}
     assert {(log["event"], log["camera_id"], log["kind"], log["reason"]) for log in logs} == {
         ("replies_set_aside", "gate", "caption", "wrongtype"),
         ("replies_set_aside", "gate", "caption", "behind_refused"),

@@ -12,9 +12,11 @@ from model.types import PatchGrid
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.errors import SourceError
+from pipeline.observer import PICTURES_CORRUPT, UNOBSERVED, Observer
 from pipeline.sources import decoder
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import Picture, PictureReader
+from tests.fakes import Recorder
 from tests.pipeline.sources.clips import FPS, GRID, clip, grid_of, index_of
 
 
@@ -56,12 +58,18 @@ def play(path: Path, reader: PictureReader) -> Seen:
     return seen
 
 
-def one_a_second() -> PictureReader:
-    return PictureReader(wanted=Cadence(1.0).due, grid_of=grid_of, sample_period_s=1.0)
+def one_a_second(observer: Observer = UNOBSERVED) -> PictureReader:
+    return PictureReader(
+        "yard",
+        wanted=Cadence(1.0).due,
+        grid_of=grid_of,
+        sample_period_s=1.0,
+        observer=observer,
+    )
 
 
 def every_picture() -> PictureReader:
-    return PictureReader(wanted=lambda _: True, grid_of=grid_of, sample_period_s=0.01)
+    return PictureReader("yard", wanted=lambda _: True, grid_of=grid_of, sample_period_s=0.01)
 
 
 def test_pixels_are_contiguous_rgb_on_the_grid(tmp_path: Path) -> None:
@@ -150,6 +158,7 @@ def test_a_new_size_gets_a_new_grid(tmp_path: Path) -> None:
     both = tmp_path / "both.h264"
     both.write_bytes(wide.read_bytes() + tall.read_bytes())
     reader = PictureReader(
+        "yard",
         wanted=lambda _: True,
         grid_of=lambda height_px, width_px: PatchGrid(height_px // 48, width_px // 48),
         sample_period_s=0.01,
@@ -160,7 +169,8 @@ def test_a_new_size_gets_a_new_grid(tmp_path: Path) -> None:
 
 def test_damage_is_counted_and_passed_over(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mkv", seconds=8, gop_s=1)
-    reader = one_a_second()
+    observer = Recorder()
+    reader = one_a_second(observer)
     with opened(path) as video:
         arrivals = (
             damaged(arrival) if 30 <= index < 35 else arrival
@@ -169,7 +179,7 @@ def test_damage_is_counted_and_passed_over(tmp_path: Path) -> None:
         times_s = [
             round(p.pts_s, 3) for p in reader.pictures(arrivals, context=video.codec_context)
         ]
-    assert reader.num_corrupt > 0
+    assert observer.total(PICTURES_CORRUPT, camera="yard") > 0
     assert times_s[-3:] == pytest.approx([5, 6, 7], abs=0.1)
 
 
@@ -220,6 +230,6 @@ def test_a_shape_no_grid_fits_is_corrupt(tmp_path: Path) -> None:
         raise InputError(f"expected another shape, got {width_px}x{height_px}")
 
     path = clip(tmp_path / "a.mp4", seconds=1, gop_s=1)
-    reader = PictureReader(wanted=lambda _: True, grid_of=refuse, sample_period_s=1.0)
+    reader = PictureReader("yard", wanted=lambda _: True, grid_of=refuse, sample_period_s=1.0)
     with pytest.raises(SourceError, match="corrupt: expected another shape, got 128x96"):
         play(path, reader)

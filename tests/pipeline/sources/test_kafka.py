@@ -6,24 +6,37 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from PIL import Image
+from structlog.testing import capture_logs
 
 from model.videollama3.patches import pin_grid
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, SourceError
+from pipeline.observer import (
+    DEAD_LETTERS,
+    KAFKA_COMMITS,
+    KAFKA_LAG,
+    KAFKA_RECORDS,
+    KAFKA_STALE,
+    UNOBSERVED,
+    Observer,
+)
 from pipeline.sources.base import FrameSource
+from pipeline.sources.broker import LOG_EVERY_S, Connector, DeadLetters
 from pipeline.sources.image import decode_image
 from pipeline.sources.kafka import MAX_WAITING_RECORDS, KafkaConfig, KafkaSource
 from pipeline.types import Frame, Receipt
+from tests.fakes import FakeClock, Recorder
 from tests.servers.kafka import (
     SASL_PASSWORD,
     SASL_USER,
@@ -74,9 +87,18 @@ def config(bootstrap: str, topic: str, **options: Any) -> KafkaConfig:
 
 
 def source_of(
-    source_config: KafkaConfig, wanted: Callable[[str, float], bool] = every_frame
+    source_config: KafkaConfig,
+    wanted: Callable[[str, float], bool] = every_frame,
+    *,
+    observer: Observer = UNOBSERVED,
 ) -> KafkaSource:
-    return KafkaSource(config=source_config, wanted=wanted, grid_of=grid_of, clock=SystemClock())
+    return KafkaSource(
+        config=source_config,
+        wanted=wanted,
+        grid_of=grid_of,
+        clock=SystemClock(),
+        observer=observer,
+    )
 
 
 @contextmanager
@@ -169,12 +191,15 @@ def test_unwanted_frames_are_settled_without_being_decoded(
 ) -> None:
     broken = Sent(b"\xff\xd8\xff broken", key=b"gate")
     produce(kafka_bootstrap, kafka_topic, [broken, broken, Sent(jpeg(), key=b"yard")])
+    observer = Recorder()
     source = source_of(
-        config(kafka_bootstrap, kafka_topic), wanted=lambda camera_id, _: camera_id == "yard"
+        config(kafka_bootstrap, kafka_topic),
+        wanted=lambda camera_id, _: camera_id == "yard",
+        observer=observer,
     )
     (frame,) = read(source, 1)
     assert frame.camera_id == "yard"
-    assert not source.counts.dead_lettered
+    assert observer.totals(DEAD_LETTERS, by="reason") == {}
     assert committed(kafka_bootstrap, kafka_topic) == 2
 
 
@@ -186,11 +211,12 @@ def test_records_older_than_the_lag_are_passed_over_and_counted(
         return Sent(jpeg(), key=b"gate", headers=(("captured-at", moment.isoformat().encode()),))
 
     produce(kafka_bootstrap, kafka_topic, [captured(3600), captured(600), captured(0)])
-    source = source_of(config(kafka_bootstrap, kafka_topic, max_lag_s=300))
+    observer = Recorder()
+    source = source_of(config(kafka_bootstrap, kafka_topic, max_lag_s=300), observer=observer)
     (frame,) = read(source, 1)
     assert receipt_of(frame).offset == 2
-    assert source.counts.passed_over_stale == 2
-    assert source.counts.records == 3
+    assert observer.total(KAFKA_STALE, topic=kafka_topic) == 2
+    assert observer.total(KAFKA_RECORDS, topic=kafka_topic) == 3
 
 
 # ---------------------------------------------------------------- dead letters
@@ -211,18 +237,25 @@ def test_what_is_no_frame_ends_in_the_dead_letter_topic_and_the_stream_goes_on(
     no_value = Sent(None, key=b"gate")
     records = [*bad.values(), truncated, no_value]
     produce(kafka_bootstrap, kafka_topic, [gate(1), *records, gate(2)])
+    observer = Recorder()
     source = source_of(
         config(
             kafka_bootstrap,
             kafka_topic,
             camera_ids=frozenset({"gate"}),
             max_record_bytes=200_000,
-        )
+        ),
+        observer=observer,
     )
-    frames = read(source, 2)
+    with capture_logs() as logs:
+        frames = read(source, 2)
 
     assert [receipt_of(frame).offset for frame in frames] == [0, len(records) + 1]
-    assert source.counts.dead_lettered == {**dict.fromkeys(bad, 1), "bad_image": 3}
+    counted = observer.totals(DEAD_LETTERS, by="reason")
+    assert counted == {**dict.fromkeys(bad, 1), "bad_image": 3}
+    assert [(log["event"], log["reason"], log["offset"]) for log in logs] == [
+        ("record_dead_lettered", reason, place + 1) for place, reason in enumerate(bad)
+    ]
     letters = dead_letters(kafka_bootstrap, f"{kafka_topic}-dead")
     assert [(letter.key, letter.value) for letter in letters] == [
         (record.key, record.value) for record in records
@@ -246,9 +279,10 @@ def test_what_is_no_frame_ends_in_the_dead_letter_topic_and_the_stream_goes_on(
 def test_more_cameras_than_allowed_are_refused(kafka_bootstrap: str, kafka_topic: str) -> None:
     keys = [b"a", b"b", b"c", b"a"]
     produce(kafka_bootstrap, kafka_topic, [Sent(jpeg(), key=key) for key in keys])
-    source = source_of(config(kafka_bootstrap, kafka_topic, max_cameras=2))
+    observer = Recorder()
+    source = source_of(config(kafka_bootstrap, kafka_topic, max_cameras=2), observer=observer)
     assert [frame.camera_id for frame in read(source, 3)] == ["a", "b", "a"]
-    assert source.counts.dead_lettered == {"too_many_cameras": 1}
+    assert observer.totals(DEAD_LETTERS, by="reason") == {"too_many_cameras": 1}
 
 
 def test_a_dead_letter_that_is_too_long_goes_without_its_value(
@@ -280,6 +314,33 @@ def test_a_dead_letter_that_cannot_be_written_is_not_lost(
         with pytest.raises(SourceError, match="writing to 'nowhere'"):
             next(frames)
     assert committed(kafka_bootstrap, kafka_topic) == 1
+
+
+def test_dead_letters_are_all_counted_and_of_each_reason_a_line_a_minute_is_logged(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    clock, observer = FakeClock(), Recorder()
+    letters = DeadLetters(
+        Connector({"bootstrap_servers": [kafka_bootstrap]}, timeout_s=10.0, secret=""),
+        topic=kafka_topic,
+        timeout_s=10.0,
+        clock=clock,
+        observer=observer,
+    )
+    record = SimpleNamespace(
+        key=b"gate", value=b"?", headers=(), topic="frames", partition=0, offset=7
+    )
+    with capture_logs() as logs, closing(letters):
+        for reason in ("bad_image", "no_key", "bad_image", "bad_image"):
+            letters.write(record, reason=reason, detail="see rtsp://me:secret@gate/")
+        clock.seconds = LOG_EVERY_S
+        letters.write(record, reason="bad_image", detail="once more")
+    assert observer.totals(DEAD_LETTERS, by="reason") == {"bad_image": 4, "no_key": 1}
+    assert [(log["reason"], log["count"], log["detail"]) for log in logs] == [
+        ("bad_image", 1, "see rtsp://***@gate/"),
+        ("no_key", 1, "see rtsp://***@gate/"),
+        ("bad_image", 3, "once more"),
+    ]
 
 
 # ---------------------------------------------------------------- offsets
@@ -316,7 +377,8 @@ def test_settled_offsets_are_committed_while_the_source_runs(
     kafka_bootstrap: str, kafka_topic: str
 ) -> None:
     produce(kafka_bootstrap, kafka_topic, [gate(1), gate(2)])
-    source = source_of(config(kafka_bootstrap, kafka_topic))
+    observer = Recorder()
+    source = source_of(config(kafka_bootstrap, kafka_topic), observer=observer)
     with reading(source) as frames:
         receipts = [receipt_of(frame) for frame in islice(frames, 2)]
         settlers = [threading.Thread(target=source.settle, args=(one,)) for one in receipts]
@@ -325,7 +387,25 @@ def test_settled_offsets_are_committed_while_the_source_runs(
         for settler in settlers:
             settler.join()
         wait_until(lambda: committed(kafka_bootstrap, kafka_topic) == 2)
-        wait_until(lambda: source.counts.commits > 0)
+        wait_until(lambda: observer.total(KAFKA_COMMITS, topic=kafka_topic) > 0)
+
+
+def test_the_lag_is_what_is_not_settled_yet(kafka_bootstrap: str, kafka_topic: str) -> None:
+    produce(kafka_bootstrap, kafka_topic, [gate(i) for i in range(5)])
+    observer = Recorder()
+    source = source_of(config(kafka_bootstrap, kafka_topic), observer=observer)
+
+    def lag() -> float:
+        return (observer.numbers(KAFKA_LAG, topic=kafka_topic) or [-1])[-1]
+
+    with reading(source) as frames:
+        first = list(islice(frames, 5))
+        wait_until(lambda: lag() == 5)
+        for frame in first[:3]:
+            source.settle(receipt_of(frame))
+        wait_until(lambda: lag() == 2)
+        produce(kafka_bootstrap, kafka_topic, [gate(i) for i in range(4)])
+        wait_until(lambda: lag() == 6)
 
 
 def test_receipts_of_another_topic_settle_nothing(kafka_bootstrap: str, kafka_topic: str) -> None:
@@ -353,8 +433,10 @@ def members(bootstrap: str, topic: str) -> set[str]:
 def test_a_slow_reader_keeps_its_place_in_the_group(kafka_bootstrap: str, kafka_topic: str) -> None:
     num_records = 3 * MAX_WAITING_RECORDS
     produce(kafka_bootstrap, kafka_topic, [gate(i) for i in range(num_records)])
+    observer = Recorder()
     source = source_of(
-        config(kafka_bootstrap, kafka_topic, session_timeout_s=1.5, max_poll_interval_s=1.5)
+        config(kafka_bootstrap, kafka_topic, session_timeout_s=1.5, max_poll_interval_s=1.5),
+        observer=observer,
     )
     with reading(source) as frames:
         first = next(frames)
@@ -363,7 +445,7 @@ def test_a_slow_reader_keeps_its_place_in_the_group(kafka_bootstrap: str, kafka_
         time.sleep(4.0)
         assert committed(kafka_bootstrap, kafka_topic) == 1
         assert members(kafka_bootstrap, kafka_topic) == before
-        assert source.counts.records <= 2 * MAX_WAITING_RECORDS
+        assert observer.total(KAFKA_RECORDS, topic=kafka_topic) <= 2 * MAX_WAITING_RECORDS
         offsets = [receipt_of(frame).offset for frame in islice(frames, num_records - 1)]
     assert offsets == list(range(1, num_records))
 

@@ -1,0 +1,70 @@
+"""What a publisher is, and what it asks of the outbox."""
+
+from collections.abc import Callable, Iterable, Mapping
+from threading import Event
+from typing import Protocol
+
+from pipeline.messages import Stored
+
+
+class PendingMessages(Protocol):
+    """Messages that are safe on disk and wait for delivery, oldest first: the outbox.
+
+    Each method raises OutboxError when the disk fails. Not guaranteed: that a message which was
+    handed out is still there later (a full outbox drops the least worth), or that two publishers
+    on one outbox would both see it: there is one.
+    """
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return True as soon as there is something to deliver, False after `timeout_s`."""
+        ...
+
+    def pending(self, limit: int) -> list[Stored]:
+        """Return up to `limit` messages, oldest first. They stay until they are settled."""
+        ...
+
+    def delivered(self, rows: Iterable[int]) -> None:
+        """Forget messages, by `Stored.row`: they have arrived."""
+        ...
+
+    def set_aside(self, rows: Iterable[int]) -> None:
+        """Take messages out of the way, by `Stored.row`, that will never be taken."""
+        ...
+
+
+class Publisher(Protocol):
+    """One connection to wherever replies are awaited.
+
+    A publisher is used once: built, run, closed. It connects inside `run`, raises PublishError when
+    it cannot go on, and never sleeps out a lost connection: the supervisor builds the next one. A
+    message leaves the outbox once it has arrived, so none goes missing while one may arrive twice.
+    Messages of one camera and kind arrive in the order of their numbers. A message that is refused
+    for its own sake is set aside, and the others go on.
+
+    Not guaranteed: that a message arrives soon, that messages of different cameras or kinds arrive
+    in the order they were made, or that whoever listens hears what came while it was away.
+    """
+
+    def run(
+        self,
+        outbox: PendingMessages,
+        stop: Event,
+        *,
+        fields: Callable[[], Mapping[str, object]] = dict,
+    ) -> None:
+        """Deliver what the outbox holds until `stop`, and then what is left in it.
+
+        Args:
+            outbox: where messages wait.
+            stop: ends the loop once everything that can be delivered was.
+            fields: asked for what each heartbeat carries.
+
+        Raises:
+            PublishError: at the first failure; the outbox has what was not confirmed.
+            OutboxError: the outbox cannot be read or written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...

@@ -1,0 +1,30 @@
+"""What the keys and channels in Redis are called."""
+
+from pipeline.messages import MessageKind
+
+_CHANNELS: dict[MessageKind, str] = {
+    "caption": "captions",
+    "answer": "answers",
+    "event": "events",
+    "status": "status",
+}
+
+
+def channel(prefix: str, camera_id: str, kind: MessageKind) -> str:
+    """Return the pub/sub channel of a camera's messages of one kind."""
+    return f"{prefix}:{camera_id}:{_CHANNELS[kind]}"
+
+
+def stream_key(prefix: str, camera_id: str, kind: MessageKind) -> str:
+    """Return the key of the Redis stream beside `channel`."""
+    return f"{channel(prefix, camera_id, kind)}:stream"
+
+
+def state_key(prefix: str, camera_id: str) -> str:
+    """Return the key of the hash that tells a late joiner how a camera stands."""
+    return f"{prefix}:{camera_id}:state"
+
+
+def heartbeat_key(prefix: str, worker_id: str) -> str:
+    """Return the key that expires when a worker is gone."""
+    return f"{prefix}:worker:{worker_id}"
