@@ -1,17 +1,23 @@
 """Draws what the pruner sends of a video: sent tokens outlined, a strip of figures below."""
 
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.types import TOKEN_PX, PrunedFrame
+from pipeline.errors import ConfigError
 from pipeline.pen import Colour, Pen
 from pipeline.pruner import Pruner
+from pipeline.sources.encoder import encode_clip
 from pipeline.types import Frame
 
+PLAYED_FPS = 4
+BITS_PER_S = 4_000_000
 ZOOM = 2
 STRIP_PX = 136
 STRIP_MARGINS_PX = (52, 30, 52, 20)  # left, top, right, bottom
@@ -166,3 +172,39 @@ def _outlined(pruned: PrunedFrame) -> NDArray[np.uint8]:
     )
     cv2.drawContours(drawn, outlines, -1, KEPT, 2)
     return drawn
+
+
+def write_overlay(
+    path: Path, frames: Iterable[Frame], overlay: Overlay, *, progress: Callable[[str], None]
+) -> None:
+    """Write the frames drawn, as a video of 4 pictures a second.
+
+    Args:
+        path: the file to write; it is there when it is whole, or not at all.
+        frames: a camera's, in order.
+        overlay: draws them.
+        progress: told how many are drawn.
+
+    Raises:
+        ConfigError: the file cannot be written.
+        SourceError: the frames' source failed.
+    """
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
+        for frame in frames:
+            yield overlay.drawn(frame)
+            if overlay.num_frames % 10 == 0:
+                progress(said())
+
+    def said() -> str:
+        return f"{overlay.num_frames} frames, {overlay.kept_ratio:.1%} of the tokens sent"
+
+    unfinished = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        encode_clip(unfinished, pictures(), fps=PLAYED_FPS, gop_s=2, bits_per_s=BITS_PER_S)
+        unfinished.rename(path)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{path} cannot be written: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    progress(f"{path}: {said()}")

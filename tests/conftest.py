@@ -1,4 +1,4 @@
-"""What every test stands on: Hypothesis profiles, a clean environment, real servers."""
+"""What every test stands on: Hypothesis profiles, a clean environment, real servers, a clip."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.servers.redis", "tests.servers.kafka", "tests.servers.rtsp"]
+from tests.pipeline.sources.clips import yard
+
+pytest_plugins = [
+    "tests.selection",
+    "tests.servers.redis",
+    "tests.servers.kafka",
+    "tests.servers.rtsp",
+]
 
 settings.register_profile(
     "dev", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -20,8 +27,6 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos"
-
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,9 +37,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def vtest_video() -> Path:
-    """Pedestrians crossing a yard, 768x576, 10 fps, 79.5 s, MPEG-4."""
-    path = VIDEOS / "vtest.avi"
-    if not path.exists():
-        pytest.skip(f"{path} is not there: the clips lie beside the checkout")
-    return path
+def yard_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered yard that people and cars cross, 616x336, 10 fps, 20 s, MPEG-4 in an AVI file."""
+    return yard(tmp_path_factory.mktemp("yard") / "yard.avi", seconds=20)

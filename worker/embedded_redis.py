@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 
-_START_S = 10.0
+_START_S = _STOP_S = 10.0
 
 
 @contextmanager
@@ -40,7 +40,11 @@ def embedded_redis() -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             server.terminate()
-            server.wait(timeout=10)
+            try:
+                server.wait(timeout=_STOP_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
 
 
 def redis_program() -> str:

@@ -114,7 +114,7 @@ def _with_secret_files(variables: Mapping[str, str]) -> dict[str, str]:
         if not name.upper().endswith("_FILE") or not any(s.fullmatch(base) for s in secrets):
             continue
         if base in variables:
-            raise ConfigError(f"{name}: expected either it or {base}, got both")
+            raise ConfigError(f"{name}: expected either {name} or {base}, got both")
         try:
             result[base] = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

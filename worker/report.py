@@ -1,4 +1,4 @@
-"""`vigil bench`: one measurement, as a table for people or as one JSON document."""
+"""A measurement's figures, as a table for people or as one JSON document."""
 
 import json
 import os
@@ -7,29 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
+from importlib import metadata
 from pathlib import Path
 
-from pipeline.errors import ConfigError
-
 Progress = Callable[[str], None]
-
-MEASUREMENTS = {
-    "cameras": "worker.benchmarks.cameras",
-    "context": "tests.benchmarks.context",
-    "decode": "tests.benchmarks.decode",
-    "encode": "tests.benchmarks.encode",
-    "ingest": "worker.benchmarks.ingest",
-    "prune": "tests.benchmarks.pruning.measure",
-    "questions": "tests.benchmarks.questions",
-}
-"""What can be measured -> the module whose `measure(progress) -> list[Row]` does it."""
-
-OPTIONS = {"cameras": ("subject", "cameras", "seconds")}
-"""What can be measured -> further arguments of its `measure`, by name."""
-
-PLOTS = {"prune": "tests.benchmarks.pruning.plot"}
-"""What can be drawn -> the module whose `plot(path, progress)` does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,52 +59,26 @@ def at_most(
     return Row(name, value, unit, target, value <= target, terms or {})
 
 
-def bench(
-    what: str,
-    *,
-    as_json: bool,
-    plot: str | None = None,
-    options: Mapping[str, str | float | None] | None = None,
-) -> int:
-    """Measure and print; progress goes to standard error. Return 1 when a target is missed.
+def print_rows(rows: Sequence[Row], *, what: str, command: str, as_json: bool) -> int:
+    """Print a measurement. Return 1 when a target is missed, else 0.
 
     Args:
-        what: a key of `MEASUREMENTS`.
+        rows: the figures.
+        what: the measurement's name.
+        command: what was typed to have it.
         as_json: one JSON document instead of a table.
-        plot: a .png to draw too, for what has a picture.
-        options: as `OPTIONS` has them; None where one is not given.
-
-    Raises:
-        ConfigError: nothing of that name can be measured, or drawn, or has such an option.
     """
-    given = {name: value for name, value in (options or {}).items() if value is not None}
-    if what not in MEASUREMENTS:
-        raise ConfigError(f"bench: expected one of {', '.join(MEASUREMENTS)}, got {what!r}")
-    if plot is not None and what not in PLOTS:
-        raise ConfigError(f"bench: --plot: expected one of {', '.join(PLOTS)}, got {what!r}")
-    if plot is not None and Path(plot).suffix != ".png":
-        raise ConfigError(f"bench: --plot: expected a file name ending in .png, got {plot}")
-    for name in given:
-        if name not in OPTIONS.get(what, ()):
-            raise ConfigError(f"bench {what}: expected no --{name}")
-    measure: Callable[..., list[Row]] = import_module(MEASUREMENTS[what]).measure
-    rows = measure(_say, **given)
-    text = as_document(what, rows, given) if as_json else as_table(rows)
-    print(text)  # noqa: T201 (this command's output)
-    if plot is not None:
-        import_module(PLOTS[what]).plot(Path(plot), _say)
+    text = as_document(rows, what=what, command=command) if as_json else as_table(rows)
+    print(text)  # noqa: T201 (the output of whoever measures)
     return int(any(row.holds is False for row in rows))
 
 
-def as_document(
-    what: str, rows: Sequence[Row], options: Mapping[str, str | float] | None = None
-) -> str:
+def as_document(rows: Sequence[Row], *, what: str, command: str) -> str:
     """Write the rows as JSON, with where they come from."""
-    told = "".join(f" --{name} {value}" for name, value in (options or {}).items())
     document = {
         "bench": what,
         "commit": commit(),
-        "command": f"vigil bench {what}{told} --json",
+        "command": command,
         "machine": machine(),
         "rows": [asdict(row) for row in rows],
     }
@@ -164,10 +119,20 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
+def version() -> str:
+    """Return the installed version; `unknown` where only the files are there."""
+    try:
+        return metadata.version("vigil")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def commit() -> str:
     """Name the checked-out commit, with a + when files differ from it; `unknown` when installed."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():  # installed, perhaps within a checkout of something else
+        return "unknown"
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
@@ -175,7 +140,8 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def _say(words: str) -> None:
+def say(words: str) -> None:
+    """Tell of progress, on standard error."""
     print(words, file=sys.stderr, flush=True)  # noqa: T201 (progress)
 
 

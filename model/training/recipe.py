@@ -12,11 +12,13 @@ from model.engine.config import VisionMode
 from model.errors import InputError
 from model.training.clip_encoder import CPU_GROUP_FRAMES
 from model.training.feed import batches
+from model.training.folder import write_folder
 from model.training.loop import Loop, Progress, Schedule
 from model.training.packing import Packed, pack
 from model.training.sample import Sample
 from model.training.stages import Stage, parameter_groups
 from model.training.teaching import Pupil
+from model.videollama3.checkpoint import load_model, locate
 from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
 
@@ -24,6 +26,12 @@ MAX_TOKENS = 65_536
 GPU_GROUP_FRAMES = 1024
 HEADS_RATE = 2e-3
 HEADS_FILE = "heads.safetensors"
+CARD = """\
+# {name}
+
+A VideoLLaMA3 trained by `vigil train --stage {number}` ({stage}), {num_steps} steps of
+{batch_size} samples on {data}, from `{start}`, seed {seed}.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +123,47 @@ def run_stage(
         )
     )
     save_file(pupil.heads.state_dict(), out / HEADS_FILE)
+
+
+def train_folder(
+    start: Path,
+    stage: Stage,
+    *,
+    sample: Callable[[int], Sample],
+    plan: Plan,
+    out: Path,
+    device: str,
+    data: str,
+    seed: int,
+) -> Iterator[Progress]:
+    """Train the model of a folder and write another that `transformers` loads too.
+
+    Args:
+        start: a model folder, or the name of a published model.
+        stage: what is trained, and how fast.
+        sample: the data, as in `run_stage`.
+        plan: how long, and how.
+        out: the folder to make; a run that was cut off there goes on.
+        device: `cpu` or `cuda`.
+        data: what the samples are made of, for the model's card.
+        seed: of the samples, for the model's card.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint at `start`.
+    """
+    folder = locate(str(start))
+    tokenizer = Tokenizer.load(folder)
+    model = load_model(folder, device=torch.device(device), dtype=torch.float32)
+    model.requires_grad_(requires_grad=True)
+    yield from run_stage(model, tokenizer, stage, sample=sample, plan=plan, start=folder, out=out)
+    card = CARD.format(
+        name=out.resolve().name,
+        number=stage.number,
+        stage=stage.name,
+        num_steps=plan.num_steps,
+        batch_size=plan.batch_size,
+        data=data,
+        start=start.name,
+        seed=seed,
+    )
+    write_folder(model, out, tokenizer_source=folder, card=card, image_merge_size=stage.image_merge)

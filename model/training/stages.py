@@ -5,11 +5,13 @@ DAMO-NLP-SG/VideoLLaMA3.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Literal
 
 from torch import nn
 
+from model.errors import InputError
 from model.videollama3.network import VideoLlama3
 
 Rule = Literal["adamw", "muon"]
@@ -142,6 +144,23 @@ NANO: tuple[Stage, ...] = (
         rule="muon",
     ),
 )
+
+TABLES: Mapping[str, tuple[Stage, ...]] = {"nano": NANO, "paper": PAPER}
+
+
+def stage_of(number: int, *, table: str, rate: float = 1.0) -> Stage:
+    """Return a row of a table of `TABLES`, its rates multiplied by `rate`.
+
+    Raises:
+        InputError: there is no such stage, or the rate is not a positive number.
+    """
+    if not 0 < rate < inf:
+        raise InputError(f"--rate: expected more than 0, got {rate:g}")
+    stages = {stage.number: stage for stage in TABLES[table]}
+    if number not in stages:
+        raise InputError(f"--stage: expected 0 to {max(stages)}, got {number}")
+    stage = stages[number]
+    return replace(stage, rates={part: rate * each for part, each in stage.rates.items()})
 
 
 def parameter_groups(

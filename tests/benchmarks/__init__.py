@@ -1,0 +1,1 @@
+"""What only its developers measure: `python -m tests.benchmarks NAME`."""

@@ -1,4 +1,4 @@
-"""What growing a context instead of prefilling it anew is worth: `vigil bench context`.
+"""`python -m tests.benchmarks context`: what growing a context is worth over prefilling it anew.
 
 A tick is what a second of one camera costs: the frame, and five yes/no questions about the window.
 All times are processor time of all threads. Ours and the hopping window are medians of ticks that
@@ -24,7 +24,8 @@ from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
 from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
-from worker.benchmarks.baselines import HoppingWindow, Transformers
+from tests.benchmarks.hopping_window import HoppingWindow
+from worker.benchmarks.baselines import Transformers
 from worker.report import Progress, Row
 
 GRID = PatchGrid(rows=9, cols=16)  # 448x252

@@ -1,4 +1,4 @@
-"""How near decoding comes to what the device's memory allows: `vigil bench decode`.
+"""How near decoding comes to what the device's memory allows: `python -m tests.benchmarks decode`.
 
 A step reads every weight of the decoder and the keys and values of every context, and computes
 little with them: the least it can take is those bytes over the rate of a plain copy. Measured are

@@ -1,4 +1,4 @@
-"""What encoding only the changed patches is worth: `vigil bench encode`.
+"""What encoding only the changed patches is worth: `python -m tests.benchmarks encode`.
 
 A full encode and partial ones take turns, so that both terms of a ratio meet the same machine; both
 are processor time of all threads, median of the rounds, with the wall time beside. Weights are

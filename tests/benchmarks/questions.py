@@ -1,4 +1,4 @@
-"""What a further question costs: `vigil bench questions`.
+"""What a further question costs: `python -m tests.benchmarks questions`.
 
 One question and five take turns at a 60-frame window; processor time of all threads, medians.
 """

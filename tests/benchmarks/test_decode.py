@@ -58,8 +58,8 @@ def test_a_step_is_set_beside_a_copy() -> None:
     )
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="it would measure")
-def test_what_needs_a_gpu_is_marked_so() -> None:
+def test_what_needs_a_gpu_is_marked_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # with one it would measure
     rows = decode.measure(lambda _words: None)
     rows += cameras.measure(lambda _words: None, subject="2b", cameras=8)
     assert len(rows) == 3

@@ -1,9 +1,11 @@
 """What the runner needs of an engine, of the fake and of the real one on the bundled model."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from model.engine.engine import Engine as RealEngine
+from model.errors import AdmissionError
 from model.types import Answer, PrunedFrame, Question
 from pipeline.runner import Engine
 from tests.fakes import SMALL, ScriptedEngine, picture
@@ -16,12 +18,30 @@ def shown(stream_id: str, pts_s: float, *, num_kept: int) -> PrunedFrame:
     return PrunedFrame(stream_id, picture(), keep_mask, pts_s, is_refresh=pts_s == 0.0)
 
 
-@pytest.fixture(params=["scripted", "nano"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    if request.param == "scripted":
-        return ScriptedEngine(lambda _stream, question: Answer(question.kind, "no", 0.2, 0))
-    real: RealEngine = nano_engine()
-    return real
+def scripted(*, max_streams: int | None = None) -> Engine:
+    return ScriptedEngine(
+        lambda _stream, question: Answer(question.kind, "no", 0.2, 0), max_streams=max_streams
+    )
+
+
+def real(*, max_streams: int | None = None) -> Engine:
+    if max_streams is None:
+        return nano_engine()
+    with pytest.raises(AdmissionError) as refused:
+        nano_engine(memory_budget_bytes=1).admit("yard", SMALL)
+    budget_bytes = nano_engine().stats.weight_bytes + max_streams * refused.value.needed_bytes
+    return nano_engine(memory_budget_bytes=budget_bytes)
+
+
+@pytest.fixture(params=[scripted, real])
+def make(request: pytest.FixtureRequest) -> Callable[..., Engine]:
+    make: Callable[..., Engine] = request.param
+    return make
+
+
+@pytest.fixture
+def engine(make: Callable[..., Engine]) -> Engine:
+    return make()
 
 
 def test_the_window_is_what_was_appended(engine: Engine) -> None:
@@ -45,3 +65,32 @@ def test_answers_come_in_the_order_of_the_questions(engine: Engine) -> None:
     assert [answer.kind for answer in answers] == ["yes_no", "text", "yes_no"]
     assert engine.ask([]) == []
     assert engine.model_name
+
+
+def test_a_removed_camera_is_forgotten_and_another_is_not(engine: Engine) -> None:
+    engine.append([shown("yard", 0.0, num_kept=12), shown("gate", 0.0, num_kept=12)])
+    assert engine.stats.num_streams == 2
+    gate = engine.window("gate")
+    engine.remove("yard")
+    engine.remove("a camera it has never seen")
+    assert engine.window("yard") is None
+    assert engine.window("gate") == gate
+    assert engine.stats.num_streams == 1
+
+
+def test_a_camera_too_many_is_refused_until_another_goes(make: Callable[..., Engine]) -> None:
+    engine = make(max_streams=2)
+    engine.append([shown("yard", 0.0, num_kept=12), shown("gate", 0.0, num_kept=12)])
+    with pytest.raises(AdmissionError, match="stream roof") as refused:
+        engine.admit("roof", SMALL)
+    assert refused.value.needed_bytes > refused.value.left_bytes >= 0
+    with pytest.raises(AdmissionError, match="stream roof"):
+        engine.append([shown("yard", 1.0, num_kept=3), shown("roof", 1.0, num_kept=12)])
+    assert engine.window("roof") is None
+    yard = engine.window("yard")
+    assert yard is not None
+    assert yard.num_frames == 1, "a refused camera leaves the others as they were"
+    engine.remove("gate")
+    engine.admit("roof", SMALL)
+    engine.append([shown("roof", 1.0, num_kept=12)])
+    assert engine.window("roof") is not None

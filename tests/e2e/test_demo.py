@@ -1,9 +1,14 @@
-"""The demo, as whoever tries Vigil first sees it."""
+"""The demo, as whoever tries Vigil first sees it, and what is left when it ends."""
 
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,3 +48,65 @@ def test_the_demo_shows_captions_an_answer_and_the_kept_ratio(redis_executable: 
     assert begins_s == [0.0] * len(truths), "play begins with the clip's first picture"
     assert 8.0 < float(truths[1][1]) < 16.0, "and goes on at its own pace"
     assert re.search(r"\ntruth +captions: \d+ of \d+ stated facts right", done.stdout)
+
+
+@contextmanager
+def demo_on_a_terminal() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """A demo that has a terminal of its own; yields it and the terminal's other side."""
+    ours, theirs = pty.openpty()
+    demo = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-m", "worker", "demo"],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    try:
+        yield demo, ours
+    finally:
+        demo.terminate()
+        demo.wait(timeout=60)
+
+
+def told(terminal: int, *, until: str) -> str:
+    """What a terminal shows up to some words."""
+    shown = ""
+    while until not in shown:
+        shown += os.read(terminal, 4096).decode(errors="replace")
+    return shown
+
+
+def running_with(word: str) -> list[str]:
+    """Command lines of the processes that have a word there or in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            settings = (process / "environ").read_bytes().decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if word in line + settings:
+            found.append(line)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("end", ["terminal closed", signal.SIGTERM, signal.SIGINT])
+def test_a_demo_that_is_ended_leaves_nothing_running(
+    redis_executable: str, end: str | signal.Signals
+) -> None:
+    assert redis_executable
+    with demo_on_a_terminal() as (demo, terminal):
+        shown = told(terminal, until="loading the model")
+        (redis,) = set(re.findall(r"redis://(127.0.0.1:\d+)/0", shown))
+        limit_s = time.monotonic() + 20
+        while len(running_with(redis)) < 2 and time.monotonic() < limit_s:
+            time.sleep(0.1)
+        assert len(running_with(redis)) == 2, "a Redis and a worker"
+        if isinstance(end, signal.Signals):
+            demo.send_signal(end)
+            told(terminal, until="received")
+        os.close(terminal)
+        demo.wait(timeout=60)
+    assert running_with(redis) == []

@@ -1,20 +1,21 @@
 """A real RTSP camera in, a real Redis out, the worker a process in between."""
 
-import time
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Inbox, StartWorker
+from tests.e2e.conftest import Inbox, StartWorker, WorkerProcess
 from tests.servers.rtsp import StartCamera
 
 CANARY = "ca:na@ry%pass"
-AWAY_S = 20.0
+NUM_TRIES_IN_VAIN = 6  # the pauses between the last of them are the longest there are
 QUESTION = {
     "VIGIL_QUESTIONS__PERSON__ASK": "Is a person in view?",
     "VIGIL_QUESTIONS__PERSON__EVERY": "2s",
     "VIGIL_CAPTION_EVERY": "3s",
-    "VIGIL_RTSP__RETRY_CAP": "4s",
+    "VIGIL_RTSP__RETRY_BASE": "250ms",
+    "VIGIL_RTSP__RETRY_CAP": "1s",
 }
 
 
@@ -22,15 +23,21 @@ def states(seen: Inbox, camera_id: str) -> list[str]:
     return [one["state"] for one in seen.on(f"vigil:{camera_id}:status")]
 
 
+def tries_in_vain(worker: WorkerProcess) -> float:
+    """How often the camera c1 could not be reached."""
+    counter = r'vigil_camera_failures_total\{camera="c1",reason="unreachable"\} (\S+)'
+    return sum(float(number) for number in re.findall(counter, worker.get("/metrics")))
+
+
 @pytest.mark.timeout(240)
 def test_a_camera_is_watched_lost_and_watched_again(
-    vtest_video: Path,
+    yard_video: Path,
     rtsp_camera: StartCamera,
     redis_url: str,
     inbox: Inbox,
     start_worker: StartWorker,
 ) -> None:
-    camera = rtsp_camera(vtest_video, user="admin", password=CANARY, gop_s=1)
+    camera = rtsp_camera(yard_video, user="admin", password=CANARY, gop_s=1)
     port = camera.url.split(":")[2].split("/")[0]
     worker = start_worker(
         **QUESTION,
@@ -51,9 +58,9 @@ def test_a_camera_is_watched_lost_and_watched_again(
 
     camera.kill()
     inbox.until(lambda seen: states(seen, "c1")[-1] == "offline", limit_s=30)
-    time.sleep(AWAY_S)
+    inbox.until(lambda _: tries_in_vain(worker) >= NUM_TRIES_IN_VAIN, limit_s=30)
     captions = len(inbox.on("vigil:c1:captions"))
-    rtsp_camera(vtest_video, user="admin", password=CANARY, gop_s=1, port=port)
+    rtsp_camera(yard_video, user="admin", password=CANARY, gop_s=1, port=port)
     inbox.until(lambda seen: states(seen, "c1")[-1] == "online", limit_s=30)
     inbox.until(lambda seen: len(seen.on("vigil:c1:captions")) >= captions + 2, limit_s=30)
     assert states(inbox, "c1")[:2] == ["connecting", "online"]

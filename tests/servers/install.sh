@@ -1,5 +1,5 @@
 # Sourced by tests/check: what the tests' real servers need from Debian, when we may install it.
-# Elsewhere the tests that need them are skipped and say why.
+# Elsewhere the tests that need them are skipped and say why; where CI is set they fail.
 vigil_debs=(
   redis-server openjdk-17-jre-headless maven
   python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good

@@ -1,5 +1,7 @@
 """`vigil check`: the effective settings, redacted."""
 
+import argparse
+
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -7,26 +9,36 @@ from pipeline.redact import MASK, redact
 from worker import environment
 from worker.reference import example_env, written
 
+SUMMARY = "print the settings in effect, passwords hidden, and say whether they work"
 
-def check(*, with_model: bool, as_example: bool) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--model", action="store_true", help="also load the model, which proves folder and device"
+    )
+    parser.add_argument(
+        "--example",
+        action="store_true",
+        help="print a settings file with every setting at its default, whatever is set",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Print every setting as it is in effect; load the model too if asked.
-
-    Args:
-        with_model: load the model, which proves its folder and the device.
-        as_example: print a settings file of the defaults instead, whatever is set.
 
     Raises:
         ConfigError: a setting is wrong.
         CheckpointError: the model's folder is not usable.
     """
-    if as_example:
+    if arguments.example:
         print(example_env(), end="")  # noqa: T201 (this command's output)
         return 0
     settings = environment.load()
     secrets = environment.secrets_of(settings)
     for variable, value, field in environment.variables(settings):
         _say(f"{variable}={redact(_shown(value, field), *secrets)}")
-    if with_model:
+    if arguments.model:
         from worker.wiring import load_engine  # torch takes seconds to load
 
         engine = load_engine(settings)

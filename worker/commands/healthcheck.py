@@ -1,14 +1,20 @@
 """`vigil healthcheck`: for a container's HEALTHCHECK, without curl in the image."""
 
+import argparse
 import urllib.error
 import urllib.request
 
 from worker import environment
 
+SUMMARY = "ask the worker on this machine whether it is alive (for containers)"
 TIMEOUT_S = 4.0
 
 
-def healthcheck() -> int:
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the settings name the port."""
+
+
+def run(_arguments: argparse.Namespace) -> int:
     """Return 0 when the worker on this machine says it is alive, else 1."""
     health = environment.load().health
     host = "127.0.0.1" if health.bind in ("0.0.0.0", "") else health.bind  # noqa: S104 (a comparison)

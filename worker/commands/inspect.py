@@ -1,78 +1,62 @@
 """`vigil inspect`: what the pruner sends of a video, as a video to look at."""
 
-import sys
-from collections.abc import Iterator
+import argparse
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.videollama3.patches import pin_grid
 from pipeline.errors import ConfigError, SourceError
-from pipeline.overlay import Overlay
 from pipeline.pruner import PrunerMode
-from pipeline.recorded import sampled
-from pipeline.sources.encoder import encode_clip
-from pipeline.types import Frame
 from worker import environment
+from worker.report import say
 
+SUMMARY = "write a video that shows which parts of each frame the pruner sends to the model"
 CONTAINERS = (".mp4", ".mkv", ".mov")
 MAX_FPS = 30.0
-PLAYED_FPS = 4
-BITS_PER_S = 4_000_000
 
 
-def inspect(video: str, out: str, *, mode: PrunerMode | None, fps: float) -> int:
-    """Write `video` at a frame per sample with the sent tokens outlined, a strip of figures below.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="the video file to look at")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the .mp4, .mkv or .mov to write"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=get_args(PrunerMode),
+        default=None,
+        help="how the pruner compares frames; by default as VIGIL_PRUNER__MODE says",
+    )
+    parser.add_argument(
+        "--fps", type=float, default=1.0, help="frames taken per second of the video (default 1)"
+    )
 
-    Args:
-        video: a file in any container and codec libav reads.
-        out: the file to write, played at 4 frames a second.
-        mode: of the pruner; None for the setting's.
-        fps: frames sampled per second of `video`.
 
-    Returns:
-        0.
+def run(arguments: argparse.Namespace) -> int:
+    """Write the video at a frame per sample, the sent tokens outlined, a strip of figures below.
 
     Raises:
         ConfigError: a setting is wrong, the video cannot be read, or the other cannot be written.
     """
-    source, target = Path(video), Path(out)
-    _check(source, target, fps=fps)
+    source, target = arguments.video, arguments.out
+    _check(source, target, fps=arguments.fps)
     settings = environment.load()
-    from worker.wiring import new_pruner  # it loads torch, which takes seconds
+    from model.videollama3.patches import pin_grid
+    from pipeline.overlay import Overlay, write_overlay
+    from pipeline.recorded import sampled
+    from worker.wiring import new_pruner
 
-    if mode is not None:
-        chosen = settings.pruner.model_copy(update={"mode": mode})
-        settings = settings.model_copy(update={"pruner": chosen})
+    mode = arguments.mode or settings.pruner.mode
+    chosen = settings.pruner.model_copy(update={"mode": mode})
+    pruner = new_pruner(settings.model_copy(update={"pruner": chosen}))
     grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
-    overlay = Overlay(new_pruner(settings), title=f"{source.name}   {settings.pruner.mode}")
-    unfinished = target.with_name(f"{target.stem}.part{target.suffix}")
+    frames = sampled(source, grid_of=grid_of, period_s=1 / arguments.fps)
+    overlay = Overlay(pruner, title=f"{source.name}   {mode}")
     try:
-        encode_clip(
-            unfinished,
-            _with_progress(overlay, sampled(source, grid_of=grid_of, period_s=1 / fps)),
-            fps=PLAYED_FPS,
-            gop_s=2,
-            bits_per_s=BITS_PER_S,
-        )
-        unfinished.rename(target)
+        write_overlay(target, frames, overlay, progress=say)
     except SourceError as error:
         raise ConfigError(f"inspect: {source}: {error}") from error
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"inspect: {target} cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _say(f"{target}: {overlay.num_frames} frames, {overlay.kept_ratio:.1%} of the tokens sent")
     return 0
-
-
-def _with_progress(overlay: Overlay, frames: Iterator[Frame]) -> Iterator[NDArray[np.uint8]]:
-    for frame in frames:
-        yield overlay.drawn(frame)
-        if overlay.num_frames % 10 == 0:
-            _say(f"{overlay.num_frames} frames, {overlay.kept_ratio:.1%} of the tokens sent")
 
 
 def _check(source: Path, target: Path, *, fps: float) -> None:
@@ -90,7 +74,3 @@ def _check(source: Path, target: Path, *, fps: float) -> None:
         raise ConfigError(
             f"inspect: --fps: expected more than 0 and at most {MAX_FPS:g}, got {fps:g}"
         )
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)  # noqa: T201 (progress)

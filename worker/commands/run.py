@@ -1,5 +1,6 @@
 """`vigil run`: the worker."""
 
+import argparse
 import os
 
 import structlog
@@ -8,10 +9,15 @@ from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from worker import environment, log
 
+SUMMARY = "watch the configured cameras until told to stop"
 FAILED = 1
 
 
-def run() -> int:
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the settings say it all."""
+
+
+def run(_arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT, or until the inference thread fails.
 
     Raises:

@@ -3,210 +3,108 @@
 Imports no driver but what it needs, so that it also runs on a bare machine with a GPU.
 """
 
-import functools
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from math import inf
+import argparse
+from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
 
 from model.errors import InputError
-from model.training.begin import BEGINNING, begin
-from model.training.conversation import Conversation, MediaReader, read
-from model.training.folder import write_folder
-from model.training.loop import Progress
-from model.training.memo import ClipMemo
-from model.training.recipe import Plan, run_stage
-from model.training.rendered import Rendered
-from model.training.sample import Sample
-from model.training.shown import sample_of
-from model.training.stages import NANO, PAPER, Kind, Stage
-from model.videollama3.checkpoint import load_model, locate
-from model.videollama3.tokenizer import Tokenizer
 from pipeline.clock import SystemClock
 from pipeline.pruner import prune_clip
+from worker.report import say
 
-Table = Literal["nano", "paper"]
-REPORT_EVERY_S = 5.0
-SMOOTHING = 0.95
-CARD = """\
-# {name}
+if TYPE_CHECKING:
+    from model.training.recorded import Recorded
+    from model.training.rendered import Rendered
+    from model.training.stages import Stage
 
-A VideoLLaMA3 trained by `vigil train --stage {number}` ({stage}), {num_steps} steps of
-{batch_size} samples on {data}, from `{start}`, seed {seed}.
-"""
+SUMMARY = "train one stage of the recipe, on rendered scenes or on conversation files"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What the command line asks for.
-
-    Attributes:
-        stage: 1 to 4, or 0 for the beginning that nano starts from.
-        out: the folder to make; a run that was cut off there goes on.
-        start: the model folder to start from; None only for the beginning.
-        data: conversation files; empty for rendered scenes.
-        table: which rates and mix: nano's, or the paper's for real checkpoints.
-        num_steps: steps in all.
-        rate: the table's rates are multiplied by it; the beginning's are its own.
-        batch_size: samples of a step.
-        seed: of data and of whatever is drawn.
-        num_scenes: rendered clips there are; they come again with other questions.
-        memo: where rendered clips are kept.
-        device: `cpu`, `cuda`.
-        is_bfloat16: products are taken in bfloat16.
-        num_workers: processes that make samples.
-        num_threads: of the training itself, on a CPU.
-        max_tokens_per_frame: of files' pictures.
-        skip_bad: pass over samples of the files that do not fit, and list them.
-    """
-
-    stage: int
-    out: Path
-    start: Path | None
-    data: tuple[Path, ...]
-    table: Table
-    num_steps: int
-    rate: float
-    batch_size: int
-    seed: int
-    num_scenes: int
-    memo: Path
-    device: str
-    is_bfloat16: bool
-    num_workers: int
-    num_threads: int
-    max_tokens_per_frame: int
-    skip_bad: bool
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add("--stage", type=int, required=True, help="1 to 4; 0 makes the model that nano starts from")
+    add("--out", type=Path, required=True, help="folder to make; an unfinished run there goes on")
+    add("--from", type=Path, dest="start", help="model folder or Hugging Face name to start from")
+    add("--data", type=Path, action="append", default=[], help="conversation file; may be repeated")
+    add("--skip-bad", action="store_true", help="skip and list samples of --data that do not fit")
+    add("--table", choices=["nano", "paper"], default="nano", help="learning rates and data mix")
+    add("--steps", type=int, default=1000, help="number of training steps (default 1000)")
+    add("--rate", type=float, default=1.0, help="factor on the learning rates of stages 1 to 4")
+    add("--batch", type=int, default=8, help="samples per step (default 8)")
+    add("--seed", type=int, default=0, help="seed of everything random (default 0)")
+    add("--scenes", type=int, default=4000, help="number of rendered scenes (default 4000)")
+    add("--memo", type=Path, help="folder that keeps rendered clips (default clips/ in --out)")
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--bfloat16", action="store_true", help="multiply matrices in bfloat16")
+    add("--workers", type=int, default=1, help="processes that prepare samples (default 1)")
+    add("--threads", type=int, default=1, help="CPU threads of the training (default 1)")
+    add("--max-tokens-per-frame", type=int, default=144, help="upper limit for pictures of --data")
 
 
-def train(order: Order) -> int:
-    """Run one stage; return the process's exit status."""
-    torch.set_num_threads(order.num_threads)
+def run(arguments: argparse.Namespace) -> int:
+    """Train the stage; progress goes to standard error."""
+    import torch
+
+    from model.training.begin import BEGINNING, begin
+    from model.training.narration import narrated
+    from model.training.recipe import Plan, train_folder
+    from model.training.stages import stage_of
+
+    torch.set_num_threads(arguments.threads)
     plan = Plan(
-        num_steps=order.num_steps,
-        batch_size=order.batch_size,
-        num_workers=order.num_workers,
-        compute_dtype=torch.bfloat16 if order.is_bfloat16 else None,
+        num_steps=arguments.steps,
+        batch_size=arguments.batch,
+        num_workers=arguments.workers,
+        compute_dtype=torch.bfloat16 if arguments.bfloat16 else None,
     )
-    if order.stage == BEGINNING.number:
-        if order.rate != 1:
-            raise InputError(f"--rate: expected none with --stage 0, got {order.rate:g}")
-        rendered = _rendered(order, mix=BEGINNING.mix, image_merge=BEGINNING.image_merge)
-        show(begin(rendered, plan=plan, seed=order.seed, out=order.out), what="beginning")
-        return 0
-    stage = stage_of(order.stage, table=order.table, rate=order.rate)
-    if order.start is None:
-        raise InputError(f"--from: expected the folder that stage {stage.number} starts from")
-    folder = locate(str(order.start))
-    tokenizer = Tokenizer.load(folder)
-    model = load_model(folder, device=torch.device(order.device), dtype=torch.float32)
-    model.requires_grad_(requires_grad=True)
-    progress = run_stage(
-        model,
-        tokenizer,
-        stage,
-        sample=_samples(order, stage),
-        plan=plan,
-        start=folder,
-        out=order.out,
-    )
-    show(progress, what=f"stage {stage.number}, {stage.name}")
-    card = CARD.format(
-        name=order.out.resolve().name,
-        number=stage.number,
-        stage=stage.name,
-        num_steps=plan.num_steps,
-        batch_size=plan.batch_size,
-        data=", ".join(path.name for path in order.data) or "rendered scenes",
-        start=order.start.name,
-        seed=order.seed,
-    )
-    write_folder(
-        model, order.out, tokenizer_source=folder, card=card, image_merge_size=stage.image_merge
-    )
+    if arguments.stage == BEGINNING.number:
+        if arguments.rate != 1:
+            raise InputError(f"--rate: expected none with --stage 0, got {arguments.rate:g}")
+        stage = BEGINNING
+        rendered = _rendered(arguments, stage)
+        steps = begin(rendered, plan=plan, seed=arguments.seed, out=arguments.out)
+    else:
+        stage = stage_of(arguments.stage, table=arguments.table, rate=arguments.rate)
+        if arguments.start is None:
+            raise InputError(f"--from: expected the folder that stage {stage.number} starts from")
+        data = _recorded(arguments, stage) if arguments.data else _rendered(arguments, stage)
+        steps = train_folder(
+            arguments.start,
+            stage,
+            sample=data.sample,
+            plan=plan,
+            out=arguments.out,
+            device=arguments.device,
+            data=", ".join(path.name for path in arguments.data) or "rendered scenes",
+            seed=arguments.seed,
+        )
+    what = f"stage {stage.number}, {stage.name}"
+    for line in narrated(steps, what=what, now_s=SystemClock().monotonic_s):
+        say(line)
     return 0
 
 
-def stage_of(number: int, *, table: Table, rate: float = 1.0) -> Stage:
-    """Give a row of a table, its rates multiplied by `rate`.
+def _recorded(arguments: argparse.Namespace, stage: "Stage") -> "Recorded":
+    from model.training.recorded import Recorded, read_files
+    from model.videollama3.patches import pin_grid
+    from pipeline.recorded import Media
 
-    Raises:
-        InputError: there is no such stage, or the rate is not a positive number.
-    """
-    if not 0 < rate < inf:
-        raise InputError(f"--rate: expected more than 0, got {rate:g}")
-    stages = {stage.number: stage for stage in (NANO if table == "nano" else PAPER)}
-    if number not in stages:
-        raise InputError(f"--stage: expected 0 to {max(stages)}, got {number}")
-    stage = stages[number]
-    return replace(stage, rates={part: rate * each for part, each in stage.rates.items()})
+    media = Media(partial(pin_grid, max_tokens=arguments.max_tokens_per_frame))
+    read = read_files(arguments.data, media=media, skip_bad=arguments.skip_bad, progress=say)
+    return Recorded(read, stage, seed=arguments.seed, media=media, prune=prune_clip)
 
 
-def show(progress: Iterable[Progress], *, what: str) -> None:
-    """Print how a run goes, now and then."""
-    clock = SystemClock()
-    began_s = shown_s = clock.monotonic_s()
-    first = 0
-    smooth: dict[str, float] = {}
-    for one in progress:
-        first = first or one.step
-        for name, value in (("loss", one.loss), *one.parts.items()):
-            smooth[name] = SMOOTHING * smooth.get(name, value) + (1 - SMOOTHING) * value
-        now_s = clock.monotonic_s()
-        if now_s - shown_s >= REPORT_EVERY_S or one.step == one.num_steps:
-            each_s = (now_s - began_s) / (one.step - first + 1)
-            left_s = each_s * (one.num_steps - one.step)
-            told = ", ".join(f"{name} {value:.4f}" for name, value in smooth.items())
-            line = f"{what}: step {one.step} of {one.num_steps}, {told}"
-            sys.stderr.write(f"{line}, {each_s:.2f} s a step, {left_s / 60:.1f} min left\n")
-            sys.stderr.flush()
-            shown_s = now_s
+def _rendered(arguments: argparse.Namespace, stage: "Stage") -> "Rendered":
+    from model.training.memo import ClipMemo
+    from model.training.rendered import Rendered
 
-
-def _samples(order: Order, stage: Stage) -> Callable[[int], Sample]:
-    if not order.data:
-        return _rendered(order, mix=stage.mix, image_merge=stage.image_merge).sample
-    from worker.training_media import Media
-
-    media = Media(max_tokens_per_frame=order.max_tokens_per_frame)
-    conversations = list(_conversations(order, media))
-    if not conversations:
-        raise InputError("--data: expected at least one sound conversation, got none")
-    return functools.partial(
-        _numbered, conversations=conversations, seed=order.seed, media=media, stage=stage
-    )
-
-
-def _conversations(order: Order, media: MediaReader) -> Iterator[Conversation]:
-    for path in order.data:
-        file = read(path, media=media, skip_bad=order.skip_bad)
-        for problem in file.skipped:
-            sys.stderr.write(f"skipped {problem.source}: {problem.message}\n")
-        total = len(file.conversations) + len(file.skipped)
-        sys.stderr.write(f"{path}: {len(file.conversations)} of {total} conversations\n")
-        yield from file.conversations
-
-
-def _numbered(
-    index: int, *, conversations: list[Conversation], seed: int, media: MediaReader, stage: Stage
-) -> Sample:
-    """Give sample `index`: every epoch has every conversation once, in an order of its own."""
-    epoch, place = divmod(index, len(conversations))
-    order = np.random.default_rng((seed, epoch)).permutation(len(conversations))
-    return sample_of(conversations[int(order[place])], media=media, prune=prune_clip, stage=stage)
-
-
-def _rendered(order: Order, *, mix: Mapping[Kind, float], image_merge: int) -> Rendered:
     return Rendered(
-        mix=mix,
-        seed=order.seed + order.stage,
+        mix=stage.mix,
+        seed=arguments.seed + stage.number,
         prune=prune_clip,
-        memo=ClipMemo(order.memo),
-        num_scenes=order.num_scenes,
-        image_merge=image_merge,
+        memo=ClipMemo(arguments.memo or arguments.out / "clips"),
+        num_scenes=arguments.scenes,
+        image_merge=stage.image_merge,
     )

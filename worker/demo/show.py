@@ -1,6 +1,7 @@
 """`vigil demo`: a worker, a camera and a Redis on this machine, and what a subscriber receives."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -8,11 +9,15 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import worker
 from model.bundled import NANO
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
@@ -26,6 +31,7 @@ from worker.settings import PREFIX
 FOLDER = Path(__file__).resolve().parent
 SETTINGS = FOLDER / "demo.env"
 SCENE = FOLDER / "yard.mp4"
+PACKAGES = Path(worker.__file__).resolve().parents[1]
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 45.0  # as compose gives it
 _COLOURS = {"caption": "36", "answer": "32", "event": "35", "status": "90", "wrong": "31"}
@@ -57,7 +63,8 @@ def demo(*, seconds: float | None, video: str | None) -> int:
     beside it: a file of the clip's name that ends in `.json`.
 
     Args:
-        seconds: stop this long after the first message; None runs until Ctrl-C.
+        seconds: stop this long after the first message; None runs until Ctrl-C, SIGTERM or the
+            terminal's end.
         video: a file to play, over and over, instead of the bundled scene.
 
     Returns:
@@ -71,32 +78,55 @@ def demo(*, seconds: float | None, video: str | None) -> int:
         raise ConfigError(f"expected a video file at {clip}, found none")
     timeline = clip.with_suffix(".json")
     seen = _Seen(Judge(Timeline.read(timeline)) if timeline.is_file() else None)
-    with embedded_redis() as redis_url:
+    with _told_to_stop() as stop, embedded_redis() as redis_url:
         port = free_port()
         _introduce(clip, redis_url=redis_url, port=port)
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "worker", "run"],
             env=_environment(clip, redis_url=redis_url, port=port),
             start_new_session=True,  # Ctrl-C is for us; the worker is told to stop, not struck down
         )
         try:
             with Subscriber(redis_url) as subscriber:
-                _listen(subscriber, worker, seconds=seconds, seen=seen)
-        except KeyboardInterrupt:
-            pass
+                _listen(subscriber, process, stop=stop, seconds=seconds, seen=seen)
         finally:
-            _stop(worker)
+            _stop(process)
     return _conclude(seen)
 
 
+@contextmanager
+def _told_to_stop() -> Iterator[Event]:
+    """Yield what Ctrl-C, SIGTERM and a closed terminal (SIGHUP) set, as often as they come.
+
+    None of them may end this process before it has ended the worker and Redis. A signal that is
+    ignored from the start, such as SIGHUP under nohup, stays ignored.
+    """
+    stop = Event()
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: stop.set())
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _environment(clip: Path, *, redis_url: str, port: int) -> dict[str, str]:
-    """Return this process's environment with the demo's settings and no other of ours."""
+    """Return this process's environment with the demo's settings and no other of ours.
+
+    PYTHONPATH leads the worker to the very packages that run here, wherever they lie.
+    """
+    inherited = environment.without_settings()
+    paths = (str(PACKAGES), inherited.get("PYTHONPATH", ""))
     lines = SETTINGS.read_text(encoding="utf-8").splitlines()
     settings = dict(line.split("=", 1) for line in lines if line.startswith(PREFIX))
     return (
-        environment.without_settings()
+        inherited
         | settings
         | {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "VIGIL_CAMERAS__YARD__URL": str(clip),
             "VIGIL_CAMERAS__YARD__LOOP": "true",
             "VIGIL_REDIS__URL": redis_url,
@@ -109,27 +139,32 @@ def _environment(clip: Path, *, redis_url: str, port: int) -> dict[str, str]:
     )
 
 
-def _stop(worker: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """Ask the worker to stop, and end it where the machine is too busy for it to do so."""
-    worker.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
     try:
-        worker.wait(timeout=STOP_LIMIT_S)
+        process.wait(timeout=STOP_LIMIT_S)
     except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+        process.kill()
+        process.wait()
 
 
 def _listen(
-    subscriber: Subscriber, worker: subprocess.Popen[bytes], *, seconds: float | None, seen: _Seen
+    subscriber: Subscriber,
+    process: subprocess.Popen[bytes],
+    *,
+    stop: Event,
+    seconds: float | None,
+    seen: _Seen,
 ) -> None:
     clock = SystemClock()
     until_s = clock.monotonic_s() + START_LIMIT_S
-    while clock.monotonic_s() < until_s and worker.poll() is None:
+    while clock.monotonic_s() < until_s and process.poll() is None and not stop.is_set():
         for channel, message in subscriber.receive(timeout_s=0.2):
             if not seen.messages:  # the model is loaded and the camera runs: the clock starts
                 until_s = clock.monotonic_s() + seconds if seconds is not None else float("inf")
             _show(channel, message, seen=seen)
-            if clock.monotonic_s() >= until_s:
+            if clock.monotonic_s() >= until_s or stop.is_set():
                 break
 
 

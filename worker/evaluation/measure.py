@@ -1,32 +1,35 @@
-"""`vigil eval`: how true a model's answers are, as a table for people or as one JSON document."""
+"""How true a model's answers are, shown to the engine alone and through the whole worker."""
 
-import json
-import sys
-from dataclasses import asdict
 from typing import Literal
 
 from pipeline.errors import ConfigError
 from worker import environment, log
 from worker.evaluation import clips, end_to_end
-from worker.report import Row, as_table, commit, machine
+from worker.report import Progress, Row
 from worker.wiring import load_engine
 
 Through = Literal["model", "worker", "all"]
 WINDOW_S = 120  # longer than twice a clip: its first frame is never forgotten, no standby context
 
 
-def evaluate(
-    folder: str, *, as_json: bool, num_clips: int, first_seed: int, through: Through, minutes: float
-) -> int:
-    """Measure and print; progress goes to standard error. Return 1 when a target is missed.
+def measure(
+    folder: str,
+    *,
+    num_clips: int,
+    first_seed: int,
+    through: Through,
+    minutes: float,
+    progress: Progress,
+) -> list[Row]:
+    """Measure a model.
 
     Args:
         folder: a model's; `nano` is the bundled one.
-        as_json: one JSON document instead of a table.
         num_clips: held-out clips shown to the engine.
         first_seed: of the first scene; below `FIRST_HELD_OUT_SEED` they may have been trained on.
         through: the engine alone, the whole worker, or both.
         minutes: of scenes played to the worker.
+        progress: told of what is done.
 
     Raises:
         ConfigError: a number is not positive, or there is no redis-server.
@@ -45,27 +48,10 @@ def evaluate(
             environment.load({"VIGIL_MODEL__PATH": folder, "VIGIL_WINDOW": f"{WINDOW_S}s"})
         )
         rows += clips.measure(
-            folder, engine, first_seed=first_seed, num_clips=num_clips, progress=_say
+            folder, engine, first_seed=first_seed, num_clips=num_clips, progress=progress
         )
     if through != "model":
-        rows += end_to_end.measure(folder, first_seed=first_seed, minutes=minutes, progress=_say)
-    text = as_table(rows)
-    if as_json:
-        command = (
-            f"vigil eval {folder} --json --clips {num_clips} --first-seed {first_seed} "
-            f"--through {through} --minutes {minutes:g}"
+        rows += end_to_end.measure(
+            folder, first_seed=first_seed, minutes=minutes, progress=progress
         )
-        document = {
-            "bench": "eval",
-            "commit": commit(),
-            "command": command,
-            "machine": machine(),
-            "rows": [asdict(row) for row in rows],
-        }
-        text = json.dumps(document, indent=2)
-    print(text)  # noqa: T201 (this command's output)
-    return int(any(row.holds is False for row in rows))
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)  # noqa: T201 (progress)
+    return rows

@@ -1,18 +1,15 @@
-"""What the pruner is worth: `vigil bench prune`, or some of it while working on the rule.
+"""What the pruner is worth: `python -m tests.benchmarks prune`.
 
-    python -m tests.benchmarks.pruning.measure h264_gop1s_noise5 _low   cells of these names
-    python -m tests.benchmarks.pruning.measure vtest car-detection cost the real clips, the cost
+While working on the rule, some of it: `--only h264_gop1s_noise5` measures the cells, real clips and
+costs (`cost`) whose names hold the word. From Python, `scene_counts(cell, Pruner())` counts one
+cell of `CELLS`. Clips are made once and kept in the system's temporary folder.
 
-or from Python, `measure(print, only=("gop1s", "vtest"))`, and for one cell of `CELLS`
-`scene_counts(cell, Pruner())`. Clips are made once and kept in the system's temporary folder.
-
-On rendered scenes the truth is known (`prune_truth`). On real clips the true frame is compared with
+On rendered scenes the truth is known (`truth`). On real clips the true frame is compared with
 what the model last saw: PSNR, and the worst 4x4 px block, by the largest difference of means in any
 channel. The first frame, which every rule sends whole, counts nowhere.
 """
 
 import pickle
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +36,7 @@ from tests.benchmarks.pruning.fidelity import (
 )
 from tests.benchmarks.pruning.labelled import CELLS, Cell, clip, frames_of
 from tests.benchmarks.pruning.truth import Counts, scene_counts
-from worker.report import Progress, Row, as_table, at_least, at_most
+from worker.report import Progress, Row, at_least, at_most
 
 NUM_THREADS = 2  # codecs let go of the interpreter
 COST_CELL = next(cell for cell in CELLS if cell.name == "h264_gop2s_noise5")
@@ -51,7 +48,8 @@ class RealClip:
     """A clip without known truth.
 
     Attributes:
-        file: its name in a folder `videos`, in this checkout or in one beside it.
+        file: its name.
+        origin: where it can be had.
         max_tokens: budget of a frame.
         max_kept_ratio: target; None for none.
         max_levels: target for the worst 4x4 px block of the median and of the worst frame.
@@ -59,6 +57,7 @@ class RealClip:
     """
 
     file: str
+    origin: str
     max_tokens: int
     max_error_to_paper: float
     max_kept_ratio: float | None = None
@@ -69,26 +68,35 @@ class RealClip:
         """The file's name without its suffix."""
         return Path(self.file).stem
 
-    def frames(self) -> list[Frame] | None:
-        """Sample it through the worker's reader, one a second; None when it is not there."""
-        checkout = Path(__file__).resolve().parents[2]
-        folders = [checkout / "videos", *sorted(checkout.parent.glob("*/videos"))]
-        found = [folder / self.file for folder in folders if (folder / self.file).is_file()]
+    def frames(self, videos: Path | None) -> list[Frame] | None:
+        """Sample it through the worker's reader, one a second; None when it is not in `videos`."""
+        if videos is None or not (videos / self.file).is_file():
+            return None
         grid_of = partial(pin_grid, max_tokens=self.max_tokens)
-        return list(sampled(found[0], grid_of=grid_of)) if found else None
+        return list(sampled(videos / self.file, grid_of=grid_of))
 
 
 REAL_CLIPS = (
-    RealClip("vtest.avi", 192, 0.5, max_kept_ratio=0.20, max_levels=(15.0, 30.0)),  # 448x336
-    RealClip("car-detection.mp4", 144, 0.7),  # 448x252
+    RealClip(  # 448x336
+        "vtest.avi",
+        "OpenCV's samples/data (Debian's opencv-doc)",
+        192,
+        0.5,
+        max_kept_ratio=0.20,
+        max_levels=(15.0, 30.0),
+    ),
+    RealClip("car-detection.mp4", "Intel's sample-videos", 144, 0.7),  # 448x252
 )
 
 
-def measure(progress: Progress, *, only: Sequence[str] = ()) -> list[Row]:
+def measure(
+    progress: Progress, *, videos: Path | None = None, only: Sequence[str] = ()
+) -> list[Row]:
     """Measure the pruner as it is by default.
 
     Args:
         progress: told what is being done.
+        videos: the folder of the real clips; without it they are left open.
         only: measure the cells, real clips and costs (`cost`) whose names hold one of these words;
             everything by default.
     """
@@ -101,7 +109,7 @@ def measure(progress: Progress, *, only: Sequence[str] = ()) -> list[Row]:
     for real in REAL_CLIPS:
         if wanted(real.name):
             progress(f"{real.file}: fidelity of what the model last saw")
-            rows += real_rows(real)
+            rows += real_rows(real, videos=videos)
     if wanted("cost"):
         progress("cost of a frame")
         rows += cost_rows(frames_of(COST_CELL, progress))
@@ -186,12 +194,13 @@ def _cell_row(cell: Cell, counted: Counts) -> Row:
 # ---------------------------------------------------------------- real clips
 
 
-def real_rows(real: RealClip) -> list[Row]:
+def real_rows(real: RealClip, *, videos: Path | None) -> list[Row]:
     """Measure a real clip beside paper mode; one row that says so where it is not there."""
     name = real.name.replace("-", "_")
-    frames = real.frames()
+    frames = real.frames(videos)
     if frames is None:
-        return [Row(f"{name}_kept_ratio", None, f"{real.file} not found")]
+        how = f"unmeasured: give a folder with {real.file}, from {real.origin}, as --videos"
+        return [Row(f"{name}_kept_ratio", None, how)]
     ours = fidelity(frames, pruner_masks(frames, Pruner()))
     equal = paper_threshold_for(frames, ours.kept_ratio)
     paper = fidelity(frames, paper_masks(frames, equal))
@@ -267,17 +276,3 @@ def _frame_times_s(frames: Sequence[Frame]) -> list[float]:
         pruner.sent(pruner.prune(frame))
         stamps_s.append(time.perf_counter())
     return [end_s - start_s for start_s, end_s in pairwise(stamps_s)]
-
-
-# ---------------------------------------------------------------- rows with targets
-
-
-def _print_some() -> None:
-    def say(words: str) -> None:
-        print(words, file=sys.stderr, flush=True)
-
-    print(as_table(measure(say, only=sys.argv[1:])))
-
-
-if __name__ == "__main__":
-    _print_some()

@@ -1,4 +1,4 @@
-"""The picture of `vigil bench prune --plot`: tokens sent against what the model last saw."""
+"""The picture of `prune --plot`: tokens sent against what the model last saw."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -28,15 +28,16 @@ RED, BLUE, GREEN = (200, 74, 60), (120, 150, 190), (24, 130, 92)
 Figure = Callable[[Fidelity], float]
 
 
-def plot(path: Path, progress: Progress) -> None:
+def plot(path: Path, progress: Progress, *, videos: Path | None) -> None:
     """Draw every clip that is there, both figures, every mode.
 
     Args:
         path: the .png to write.
         progress: told what is being done.
+        videos: the folder of the real clips.
     """
     clips: list[tuple[str, list[Frame] | None]] = [
-        (real.file, real.frames()) for real in REAL_CLIPS
+        (real.file, real.frames(videos)) for real in REAL_CLIPS
     ]
     clips.append((f"rendered street, {RENDERED.name.replace('_', ' ')}", frames_of(RENDERED)))
     rows = []

@@ -131,19 +131,21 @@ def test_two_plain_rules_come_out_as_known(vtest_video: Path) -> None:
     assert paper.psnr_db == pytest.approx(36.2, abs=0.4)
 
 
-def test_a_clip_that_is_not_there_is_said_to_be_missing() -> None:
-    (row,) = real_rows(RealClip("no-such-clip.avi", 144, 0.5))
-    assert (row.name, row.value, row.unit) == (
-        "no_such_clip_kept_ratio",
-        None,
-        "no-such-clip.avi not found",
-    )
-    assert row.holds is None
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_a_clip_that_is_not_there_is_left_open_and_how_to_have_it_is_told(
+    has_folder: bool,  # noqa: FBT001 (a parameter of the test)
+    tmp_path: Path,
+) -> None:
+    clip = RealClip("no-such-clip.avi", "a shop", 144, 0.5)
+    (row,) = real_rows(clip, videos=tmp_path if has_folder else None)
+    assert (row.name, row.value, row.holds) == ("no_such_clip_kept_ratio", None, None)
+    assert row.unit == "unmeasured: give a folder with no-such-clip.avi, from a shop, as --videos"
 
 
 def test_a_real_clip_is_measured_beside_paper_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RealClip, "frames", lambda _self: noisy_frames(16))
-    rows = {row.name: row for row in real_rows(RealClip("yard.avi", 144, 0.5, 0.2, (15.0, 30.0)))}
+    monkeypatch.setattr(RealClip, "frames", lambda _self, _videos: noisy_frames(16))
+    clip = RealClip("yard.avi", "a shop", 144, 0.5, 0.2, (15.0, 30.0))
+    rows = {row.name: row for row in real_rows(clip, videos=None)}
     assert rows["yard_kept_ratio"].target == 0.2
     assert rows["yard_worst_block_worst_frame"].target == 30.0
     ratio = rows["yard_worst_block_to_paper_median_frame"]

@@ -415,9 +415,8 @@ def test_what_cannot_be_had_is_refused(device: str, dtype: str, message: str) ->
         load(device=device, dtype=dtype)
 
 
-def test_an_absent_cuda_device_is_refused() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA device")
+def test_an_absent_cuda_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="CUDA is not there"):
         load(device="cuda")
 

@@ -52,9 +52,9 @@ def failure_of(url: str, *, open_timeout_s: float = 5.0) -> Failure:
 
 @pytest.mark.parametrize(("codec", "gop_s"), [("h264", 1), ("h264", 10), ("h265", 1), ("mjpeg", 1)])
 def test_a_camera_gives_a_frame_a_second(
-    rtsp_camera: StartCamera, vtest_video: Path, codec: str, gop_s: int
+    rtsp_camera: StartCamera, yard_video: Path, codec: str, gop_s: int
 ) -> None:
-    camera = source(rtsp_camera(vtest_video, codec=codec, gop_s=gop_s, **SMALL).url)
+    camera = source(rtsp_camera(yard_video, codec=codec, gop_s=gop_s, **SMALL).url)
     frames = []
     for frame in camera.frames():
         frames.append(frame)
@@ -88,10 +88,10 @@ def credentials(password: str) -> Iterator[str]:
 
 
 def test_a_password_of_odd_characters_opens_the_camera(
-    rtsp_camera: StartCamera, vtest_video: Path
+    rtsp_camera: StartCamera, yard_video: Path
 ) -> None:
     server = rtsp_camera(
-        vtest_video, user="admin", password="c@n:ary#?x/1", **(SMALL | {"max_s": 3})
+        yard_video, user="admin", password="c@n:ary#?x/1", **(SMALL | {"max_s": 3})
     )
     for userinfo in ("admin:c@n:ary#?x%2F1", f"admin:{quote('c@n:ary#?x/1', safe='')}"):
         camera = source(server.with_credentials(userinfo))
@@ -99,9 +99,9 @@ def test_a_password_of_odd_characters_opens_the_camera(
 
 
 def test_a_wrong_password_and_a_wrong_path_are_told_apart_and_not_told_on(
-    rtsp_camera: StartCamera, vtest_video: Path
+    rtsp_camera: StartCamera, yard_video: Path
 ) -> None:
-    server = rtsp_camera(vtest_video, user="admin", password="another", **(SMALL | {"max_s": 2}))
+    server = rtsp_camera(yard_video, user="admin", password="another", **(SMALL | {"max_s": 2}))
     for userinfo in credentials(PASSWORD):
         wrong = failure_of(server.with_credentials(userinfo))
         assert wrong.error.reason == "auth_failed"
@@ -138,9 +138,9 @@ def test_a_camera_without_a_picture_has_no_video(rtsp_camera: StartCamera) -> No
 
 @pytest.mark.parametrize("death", ["kill", "freeze"])
 def test_a_camera_that_dies_is_noticed_within_the_read_timeout(
-    rtsp_camera: StartCamera, vtest_video: Path, death: str
+    rtsp_camera: StartCamera, yard_video: Path, death: str
 ) -> None:
-    server = rtsp_camera(vtest_video, user="admin", password=PASSWORD, **(SMALL | {"max_s": 3}))
+    server = rtsp_camera(yard_video, user="admin", password=PASSWORD, **(SMALL | {"max_s": 3}))
     frames = source(server.with_credentials(f"admin:{quote(PASSWORD, safe='')}")).frames()
     next(frames)
     getattr(server, death)()
@@ -153,9 +153,9 @@ def test_a_camera_that_dies_is_noticed_within_the_read_timeout(
 
 
 def test_close_from_another_thread_ends_the_frames(
-    rtsp_camera: StartCamera, vtest_video: Path
+    rtsp_camera: StartCamera, yard_video: Path
 ) -> None:
-    camera = source(rtsp_camera(vtest_video, **(SMALL | {"max_s": 3})).url)
+    camera = source(rtsp_camera(yard_video, **(SMALL | {"max_s": 3})).url)
     frames = camera.frames()
     next(frames)
     rest: list[Frame] = []
@@ -167,9 +167,9 @@ def test_close_from_another_thread_ends_the_frames(
 
 
 def test_close_while_the_camera_is_silent_ends_without_an_error(
-    rtsp_camera: StartCamera, vtest_video: Path
+    rtsp_camera: StartCamera, yard_video: Path
 ) -> None:
-    server = rtsp_camera(vtest_video, **(SMALL | {"max_s": 3}))
+    server = rtsp_camera(yard_video, **(SMALL | {"max_s": 3}))
     camera = source(server.url)
     frames = camera.frames()
     next(frames)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from PIL import Image
 
 from model.errors import DataError
 from model.training.conversation import MediaReader, read
+from model.videollama3.patches import pin_grid
+from pipeline.recorded import Media
 from tests.pipeline.sources.clips import clip, index_of, moment
-from worker.training_media import Media
 
-MEDIA: MediaReader = Media(max_tokens_per_frame=24)
+MEDIA: MediaReader = Media(partial(pin_grid, max_tokens=24))
 
 
 @pytest.fixture(scope="module")
@@ -98,5 +100,6 @@ def test_data_that_names_damage_is_refused_or_skipped_by_line(folder: Path) -> N
     assert [one.source for one in got.skipped] == [f"{path}:3", f"{path}:4"]
 
 
-def test_a_reader_goes_to_another_process() -> None:
-    assert pickle.loads(pickle.dumps(MEDIA)) == MEDIA  # noqa: S301, its own
+def test_a_reader_goes_to_another_process(folder: Path) -> None:
+    sent = pickle.loads(pickle.dumps(MEDIA))  # noqa: S301, its own
+    assert index_of(sent.image(folder / "a.png")) == 30

@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 
 from model.errors import InputError
+from model.training.stages import stage_of
 from model.videollama3.checkpoint import load_model
 from worker.__main__ import main
-from worker.commands.train import stage_of
 
-NANO = Path(__file__).resolve().parents[2] / "model" / "nano"
+NANO = Path(__file__).resolve().parents[3] / "model" / "nano"
 
 
 def train(out: Path, *more: str, stage: int = 3, steps: int = 2) -> int:

@@ -1,0 +1,168 @@
+"""deploy/MESSAGES.md: channels and keys, an example of each kind, and what its fields mean."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipeline.messages import (
+    KINDS,
+    Message,
+    Provenance,
+    Stored,
+    answer_message,
+    caption_message,
+    event_message,
+    schema,
+    status_message,
+)
+from pipeline.publishers.redis import _state_field
+from pipeline.publishers.redis_keys import channel, heartbeat_key, state_key, stream_key
+
+PREFIX, CAMERA, WORKER = "vigil", "gate", "worker-1"
+CAPTURED_AT = datetime(2026, 1, 2, 3, 4, 5, 468_000, tzinfo=UTC)
+INFERRED_AT = CAPTURED_AT + timedelta(milliseconds=210)
+PUBLISHED_AT = INFERRED_AT + timedelta(milliseconds=12)
+PROVENANCE = Provenance(
+    camera_id=CAMERA,
+    captured_at=CAPTURED_AT,
+    inferred_at=INFERRED_AT,
+    window_start=CAPTURED_AT - timedelta(seconds=120),
+    window_end=CAPTURED_AT,
+    window_frames=121,
+    tokens_kept=2614,
+    tokens_total=17_424,
+    model="VideoLLaMA3-2B",
+    degraded=False,
+)
+HEAD = f"""\
+# Messages
+
+Vigil publishes four kinds of messages in Redis, each a CloudEvents 1.0 event in JSON. `{PREFIX}` is
+the prefix (`VIGIL_REDIS__PREFIX`), `{CAMERA}` a camera's id and `{WORKER}` a worker's.
+
+| kind | channel (pub/sub) | stream (the last messages, for whoever was away) |
+|---|---|---|
+"""
+KEYS = """
+| key | what it holds |
+|---|---|
+| `{state}` | a hash of the last message of each sort, for whoever comes late: {held} |
+| `{heartbeat}` | JSON about a worker that is alive; the key expires when it is gone |
+
+A stream has each message once, told by its `id`, in the order of `seq`. A channel reaches those who
+listen at that moment. In the state hash, the fields `cursor:...` are for workers alone.
+
+## Every message
+
+| field | example | meaning |
+|---|---|---|
+"""
+SHARED = """
+Every caption, answer and event has these fields in `data`; a status has `camera_id`, `published_at`
+and `seq` of them.
+
+"""
+TABLE = "| field of `data` | type | meaning |\n|---|---|---|\n"
+
+
+def messages_document() -> str:
+    """Return deploy/MESSAGES.md."""
+    shown = examples()
+    lines = [HEAD]
+    for kind in KINDS:
+        names = channel(PREFIX, CAMERA, kind), stream_key(PREFIX, CAMERA, kind)
+        lines.append(f"| {kind} | `{names[0]}` | `{names[1]}` |\n")
+    lines.append(
+        KEYS.format(
+            state=state_key(PREFIX, CAMERA),
+            heartbeat=heartbeat_key(PREFIX, WORKER),
+            held=", ".join(f"`{_state_field(example)}`" for example in shown),
+        )
+    )
+    body = envelope(shown[0])
+    for name, described in schema(shown[0].message.kind)["properties"].items():
+        example = "see below" if name == "data" else f"`{body[name]}`"
+        meaning = described.get("description", "What is said; its fields depend on the kind.")
+        lines.append(f"| `{name}` | {example} | {meaning} |\n")
+    rows = {kind: list(fields(schema(kind))) for kind in KINDS}
+    shared = [row for row in rows["caption"] if row in rows["answer"] and row in rows["event"]]
+    lines += [SHARED, TABLE, *map(_row, shared)]
+    for stored in shown:
+        kind, text = stored.message.kind, json.dumps(envelope(stored), indent=2, ensure_ascii=False)
+        lines.append(f"\n## {kind}\n\n{schema(kind)['description']} ")
+        lines.append(f"Schema: [{kind}.v1.json](../pipeline/schemas/{kind}.v1.json).\n\n")
+        lines.append(f"```json\n{text}\n```\n\n")
+        lines += [TABLE, *(_row(row) for row in rows[kind] if row not in shared)]
+    return "".join(lines)
+
+
+def examples() -> list[Stored]:
+    """Return a message of each kind, always the same."""
+    asked: dict[str, Any] = {
+        "question_id": "fire",
+        "question": "Is there fire or smoke?",
+        "kind": "yes_no",
+        "answer": "yes",
+        "p": 0.94,
+    }
+    made = (
+        caption_message(PROVENANCE, text="A person in white puts a parcel down at the gate."),
+        answer_message(PROVENANCE, **asked, reused=False),
+        event_message(
+            PROVENANCE,
+            **asked,
+            phase="start",
+            event_id="5f0c6a52-6f7e-4f0e-9d0b-0f6f3c1d2e4a",
+            started_at=CAPTURED_AT - timedelta(seconds=5),
+            ended_at=None,
+        ),
+        status_message(
+            CAMERA,
+            at=CAPTURED_AT,
+            state="offline",
+            reason="timeout",
+            detail="no packet for 15 s",
+        ),
+    )
+    return [_stored(message, row=row) for row, message in enumerate(made, start=1)]
+
+
+def envelope(example: Stored) -> dict[str, Any]:
+    """Return a message as it is published."""
+    published: dict[str, Any] = json.loads(
+        example.envelope(worker_id=WORKER, published_at=PUBLISHED_AT)
+    )
+    return published
+
+
+def fields(described: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, type, meaning) of every field of `data`, inner ones as `window.start`."""
+    times = described["$defs"]["time"]
+    for name, field in described["properties"]["data"]["properties"].items():
+        yield name, _type(field), field.get("description", "")
+        for inner, part in field.get("properties", {}).items():
+            yield f"{name}.{inner}", _type(part), part.get("description", times["description"])
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        return "time"
+    if "anyOf" in field:
+        return " or ".join(_type(choice) for choice in field["anyOf"])
+    kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    return " or ".join(kinds)
+
+
+def _row(row: tuple[str, str, str]) -> str:
+    name, kind, meaning = row
+    return f"| `{name}` | {kind} | {meaning} |\n"
+
+
+def _stored(message: Message, *, row: int) -> Stored:
+    message_id = f"00000000-0000-4000-8000-{row:012d}"
+    fixed = replace(message, id=message_id, body={**message.body, "id": message_id})
+    return Stored(row=row, epoch="e", generation=1, seq=1200 + row, message=fixed)
