@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-PATCH_PX = 14
-MERGE_SIZE = 2
-TOKEN_PX = PATCH_PX * MERGE_SIZE
+TOKEN_PX = 28
+"""Side of a token in VideoLLaMA3, the bundled family. A grid of another family says its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +14,14 @@ class PatchGrid:
     """The token grid a camera's frames are resized to, pinned when it connects.
 
     Attributes:
-        rows: tokens from top to bottom; the picture is rows * 28 px high.
-        cols: tokens from left to right; the picture is cols * 28 px wide.
+        rows: tokens from top to bottom.
+        cols: tokens from left to right.
+        token_px: side of a token; the picture is rows * token_px high and cols * token_px wide.
     """
 
     rows: int
     cols: int
+    token_px: int = TOKEN_PX
 
     @property
     def num_tokens(self) -> int:
@@ -30,12 +31,12 @@ class PatchGrid:
     @property
     def height_px(self) -> int:
         """Height of a frame on this grid."""
-        return self.rows * TOKEN_PX
+        return self.rows * self.token_px
 
     @property
     def width_px(self) -> int:
         """Width of a frame on this grid."""
-        return self.cols * TOKEN_PX
+        return self.cols * self.token_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class PrunedFrame:
 
     Attributes:
         stream_id: the camera.
-        pixels: (rows * 28, cols * 28, 3) uint8 RGB, C-contiguous.
+        pixels: uint8 RGB of the grid's height and width, (H, W, 3), C-contiguous.
         keep_mask: (rows, cols) bool, True where a token is sent.
         pts_s: stream time in seconds.
         is_refresh: every token is sent, as after a cut; the history before it stays, the grid may
@@ -65,7 +66,7 @@ class PrunedFrame:
     def grid(self) -> PatchGrid:
         """The grid this frame lies on."""
         rows, cols = self.keep_mask.shape
-        return PatchGrid(rows, cols)
+        return PatchGrid(rows, cols, token_px=self.pixels.shape[0] // rows)
 
     @property
     def num_kept(self) -> int:
@@ -131,13 +132,13 @@ class EngineStats:
     Attributes:
         num_streams: streams it holds something of.
         weight_bytes: device memory of the weights.
-        vision_cache_bytes: of the keys and values the encoder keeps of every stream's last frame.
-        context_bytes: of the streams' contexts.
+        vision_cache_bytes: device memory of the encoder's keys and values of every stream.
+        context_bytes: device memory of the streams' contexts.
         budget_bytes: what all of them may take together; None for no bound.
-        drift: of what the last audits saw, how far tokens encoded in part are from tokens of whole
-            frames, as 1 - cosine in the mean; None before the first audit.
-        num_audits: frames encoded both ways.
-        num_forced_refreshes: of them, those that drifted too far.
+        drift: how far tokens encoded in part were from tokens of whole frames in the last audits,
+            as the mean of 1 - cosine; None before the first audit.
+        num_audits: frames encoded both in part and whole.
+        num_forced_refreshes: audits that found too much drift.
         num_out_of_memory: times the device had no memory left.
         num_shed: contexts and caches given up for it.
         attention_backend: the kernels in use, and why.

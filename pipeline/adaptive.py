@@ -3,17 +3,19 @@
 The rule. A block's *distance* is the largest over the channels of |its mean now - its mean when the
 model last saw it|, over its token's share of the noise. A token is sent when
 
-1. some 7x7 or 4x4 px block of it is *strong*: further than `strong` * s of its size,
+1. some large or small block of it, 7x7 or 4x4 px, is *strong*: further than `strong` * s of its
+   size,
 2. or some block further than `weak` * s lies within two blocks of a strong one.
 
 s is the camera's median *stray*: how far the worst block of a token strays though nothing happens.
 
 Why so. Noise averages out of a block's mean and structure does not; 7 px find faint things, 4 px
-small ones. A token is the worst of 16 blocks in 3 channels. For 48 Gaussian numbers the median of
-that is 2.45 sigma, and one token in 330, the budget of false alarms, is beyond 4.0 sigma: 1.6 times
-the median. What a codec makes of noise has a heavier tail, 1.8 to 2.2 in H.264 and H.265, key
-frames among others. And s is measured without what a token's blocks have in common, so that slow
-light never passes for noise, while the distance has that too: hence `strong`, 2.7 to 2.8.
+small ones; a large block is a quarter of the token's side, which here is 28 px. A token is the
+worst of 16 blocks in 3 channels. For 48 Gaussian numbers the median of that is 2.45 sigma, and one
+token in 330, the budget of false alarms, is beyond 4.0 sigma: 1.6 times the median. What a codec
+makes of noise has a heavier tail, 1.8 to 2.2 in H.264 and H.265, key frames among others. And s is
+measured without what a token's blocks have in common, so that slow light never passes for noise,
+while the distance has that too: hence `strong`, 2.7 to 2.8.
 
 An object's rim is weaker than the object, and beside it. A weak block alone is nearly always noise;
 within two blocks of a strong one it is often a rim, so there the usual stray is enough. That is all
@@ -36,8 +38,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.patch_diff import block_means, token_mean, worst_of_tokens
+from model.patch_diff import BLOCKS_PER_TOKEN, block_means, token_mean, worst_of_tokens
 from model.types import TOKEN_PX
+from pipeline.errors import FrameError
 from pipeline.noise import Levels, StrayLevel, TokenNoise, Wander
 
 Mask = NDArray[np.bool_]
@@ -49,6 +52,7 @@ class Scale:
 
     Attributes:
         block_px: their side.
+        per_token: how many of them lie along a token's side.
         strong, weak: thresholds, over the median stray of an unchanged token.
         wander: what of the wander the weak one rises with.
         most_share: how much noisier than the others one token may pass for.
@@ -57,6 +61,7 @@ class Scale:
     """
 
     block_px: int
+    per_token: int
     strong: float
     weak: float
     wander: float
@@ -66,15 +71,27 @@ class Scale:
     least_levels: float
     unlearned_levels: float
 
-    @property
-    def per_token(self) -> int:
-        """Blocks along a token's side."""
-        return TOKEN_PX // self.block_px
+
+SMALL_BLOCK_PX = 4
+LEAST_TOKEN_PX = BLOCKS_PER_TOKEN * SMALL_BLOCK_PX
+REACH_BLOCKS = 2
+EXPOSURE_RATIO = 0.5  # a step that shows in less of the picture is sent where it shows
 
 
-SCALES = (
-    Scale(
-        block_px=7,
+def scales_of(token_px: int) -> tuple[Scale, Scale]:
+    """Lay both sizes of block on a token: a quarter of its side, and 4 px.
+
+    Raises:
+        FrameError: the blocks do not fit the token.
+    """
+    if token_px < LEAST_TOKEN_PX or token_px % BLOCKS_PER_TOKEN or token_px % SMALL_BLOCK_PX:
+        raise FrameError(
+            f"token: expected a side of {LEAST_TOKEN_PX} px or more that {BLOCKS_PER_TOKEN} blocks "
+            f"and blocks of {SMALL_BLOCK_PX} px divide, got {token_px} px"
+        )
+    large = Scale(
+        block_px=token_px // BLOCKS_PER_TOKEN,
+        per_token=BLOCKS_PER_TOKEN,
         strong=2.8,
         weak=0.9,
         wander=7.0,
@@ -83,9 +100,10 @@ SCALES = (
         least_weak_levels=2.5,
         least_levels=1.2,
         unlearned_levels=5.0,
-    ),
-    Scale(
-        block_px=4,
+    )
+    small = Scale(
+        block_px=SMALL_BLOCK_PX,
+        per_token=token_px // SMALL_BLOCK_PX,
         strong=2.7,
         weak=0.9,
         wander=7.0,
@@ -94,10 +112,8 @@ SCALES = (
         least_weak_levels=5.0,
         least_levels=2.0,
         unlearned_levels=8.0,
-    ),
-)
-REACH_BLOCKS = 2
-EXPOSURE_RATIO = 0.5  # a step that shows in less of the picture is sent where it shows
+    )
+    return large, small
 
 
 class Adaptive:
@@ -105,13 +121,22 @@ class Adaptive:
 
     `changed` decides and learns the noise of every frame that is offered; `sent` alone moves the
     reference.
+
+    Attributes:
+        token_px: side of the tokens it is for.
     """
 
-    def __init__(self) -> None:
-        """Begin without a reference."""
+    def __init__(self, token_px: int = TOKEN_PX) -> None:
+        """Begin without a reference.
+
+        Raises:
+            FrameError: no blocks fit a token of that side.
+        """
+        self.token_px = token_px
+        self._scales = scales_of(token_px)
         self._strays = tuple(
             StrayLevel(least_levels=scale.least_levels, unlearned_levels=scale.unlearned_levels)
-            for scale in SCALES
+            for scale in self._scales
         )
         self._wander = Wander()
         self._noise: TokenNoise | None = None
@@ -120,7 +145,7 @@ class Adaptive:
 
     @property
     def threshold_levels(self) -> float:
-        """By how much some 7x7 px block must differ for a token of usual noise to be sent."""
+        """By how much some large block must differ for a token of usual noise to be sent."""
         return self._thresholds(0)[0]
 
     def changed(self, pixels: NDArray[np.uint8], *, threshold_ratio: float = 1.0) -> Mask:
@@ -129,32 +154,35 @@ class Adaptive:
         The first frame, and the first of another size, changed everywhere.
 
         Args:
-            pixels: (rows * 28, cols * 28, 3) uint8 RGB.
+            pixels: (rows * token_px, cols * token_px, 3) uint8 RGB.
             threshold_ratio: what the thresholds, weak and strong, are multiplied with.
         """
-        self._now = [block_means(pixels, block_px=scale.block_px) for scale in SCALES]
+        large, _ = scales = self._scales
+        self._now = [block_means(pixels, block_px=scale.block_px) for scale in scales]
         if not self._seen or self._seen[0].shape != self._now[0].shape:
             _, height, width = self._now[0].shape
             self._noise = None
-            return np.ones((height // SCALES[0].per_token, width // SCALES[0].per_token), np.bool_)
+            return np.ones((height // large.per_token, width // large.per_token), np.bool_)
         if self._noise is None:
-            self._noise = TokenNoise(self._seen[0])
+            self._noise = TokenNoise(self._seen[0], per_token=large.per_token)
         step = self._noise.step(self._now[0])
-        shares = [np.minimum(self._noise.share, scale.most_share) for scale in SCALES]
+        shares = [np.minimum(self._noise.share, scale.most_share) for scale in scales]
         changes = [now - seen for now, seen in zip(self._now, self._seen, strict=True)]
-        for scale, stray, change, share in zip(SCALES, self._strays, changes, shares, strict=True):
-            stray.learn(_own_stray(change, block_px=scale.block_px) / share)
+        for scale, stray, change, share in zip(scales, self._strays, changes, shares, strict=True):
+            stray.learn(_own_stray(change, per_token=scale.per_token) / share)
         distances = [
             np.abs(change).max(axis=0) / _spread(share, scale.per_token)
-            for scale, change, share in zip(SCALES, changes, shares, strict=True)
+            for scale, change, share in zip(scales, changes, shares, strict=True)
         ]
-        thresholds = [self._thresholds(index) for index in range(len(SCALES))]
+        thresholds = [self._thresholds(index) for index in range(len(scales))]
         pairs = list(zip(distances, thresholds, strict=True))
         mask = _grown(
             [one > strong * threshold_ratio for one, (strong, _) in pairs],
             [one > weak * threshold_ratio for one, (_, weak) in pairs],
+            scales=scales,
         )
-        self._wander.learn((_unshifted(changes[0]) / shares[0])[~mask] / self._strays[0].levels)
+        unshifted = _unshifted(changes[0], per_token=large.per_token)
+        self._wander.learn((unshifted / shares[0])[~mask] / self._strays[0].levels)
         self._noise.learn(step, unchanged=~mask)
         return mask
 
@@ -166,7 +194,11 @@ class Adaptive:
         """
         if changed.mean() < EXPOSURE_RATIO:
             return False
-        seen, now = (token_mean(means[0]).reshape(3, -1) for means in (self._seen, self._now))
+        per_token = self._scales[0].per_token
+        seen, now = (
+            token_mean(means[0], per_token=per_token).reshape(3, -1)
+            for means in (self._seen, self._now)
+        )
         strays = np.max([_off_line(was, is_now) for was, is_now in zip(seen, now, strict=True)], 0)
         strong, _ = self._thresholds(0)
         num_unexplained = np.count_nonzero(strays[changed.ravel()] > strong / 2)
@@ -180,7 +212,7 @@ class Adaptive:
             for stray in self._strays:
                 stray.recalibrate()
         elif mask.any():
-            for scale, seen, now in zip(SCALES, self._seen, self._now, strict=True):
+            for scale, seen, now in zip(self._scales, self._seen, self._now, strict=True):
                 np.copyto(seen, now, where=_spread(mask, scale.per_token))
             if self._noise is not None:
                 self._noise.sent(self._now[0], mask)
@@ -190,7 +222,7 @@ class Adaptive:
         self._seen = []
 
     def _thresholds(self, index: int) -> tuple[float, float]:
-        scale, levels = SCALES[index], self._strays[index].levels
+        scale, levels = self._scales[index], self._strays[index].levels
         weak = scale.weak + scale.wander * self._wander.ratio
         return (
             max(scale.least_strong_levels, levels * scale.strong),
@@ -198,26 +230,30 @@ class Adaptive:
         )
 
 
-def _grown(strong: Sequence[Mask], weak: Sequence[Mask]) -> Mask:
+def _grown(strong: Sequence[Mask], weak: Sequence[Mask], *, scales: tuple[Scale, Scale]) -> Mask:
     """Return the tokens with a strong block, or with a weak one beside a strong one."""
-    rows, cols = (side // 4 for side in strong[0].shape)
-    starts = [_first_small(num) for num in (rows, cols)]
-    counts = [np.diff(first, append=7 * (first.size // 4)) for first in starts]
-    small = np.logical_or.reduceat(np.logical_or.reduceat(strong[1], starts[0]), starts[1], axis=1)
-    near = _dilated(strong[0] | small, REACH_BLOCKS)
+    large, small = scales
+    rows, cols = (side // large.per_token for side in strong[0].shape)
+    starts = [_first_small(num, scales) for num in (rows, cols)]
+    counts = [
+        np.diff(first, append=small.per_token * num)
+        for first, num in zip(starts, (rows, cols), strict=True)
+    ]
+    found = np.logical_or.reduceat(np.logical_or.reduceat(strong[1], starts[0]), starts[1], axis=1)
+    near = _dilated(strong[0] | found, REACH_BLOCKS)
     near_small = near.repeat(counts[0], axis=0).repeat(counts[1], axis=1)
     blocks = (strong[0] | (weak[0] & near), strong[1] | (weak[1] & near_small))
     masks: list[Mask] = [
-        np.asarray(changed.reshape(rows, num, cols, num).any(axis=(1, 3)))
-        for changed, num in zip(blocks, (4, 7), strict=True)
+        np.asarray(changed.reshape(rows, scale.per_token, cols, scale.per_token).any(axis=(1, 3)))
+        for changed, scale in zip(blocks, scales, strict=True)
     ]
     return np.logical_or(masks[0], masks[1])
 
 
-def _own_stray(change: Levels, *, block_px: int) -> Levels:
+def _own_stray(change: Levels, *, per_token: int) -> Levels:
     """Return each token's worst block, what is common to the token's blocks removed."""
-    own = change - _spread(token_mean(change, block_px=block_px), TOKEN_PX // block_px)
-    return worst_of_tokens(np.abs(own, out=own).max(axis=0), block_px=block_px)
+    own = change - _spread(token_mean(change, per_token=per_token), per_token)
+    return worst_of_tokens(np.abs(own, out=own).max(axis=0), per_token=per_token)
 
 
 def _off_line(was: Levels, is_now: Levels) -> Levels:
@@ -232,15 +268,20 @@ def _off_line(was: Levels, is_now: Levels) -> Levels:
     return off
 
 
-def _unshifted(change: Levels) -> Levels:
-    """Return each token's worst 7x7 px block, what is common to the picture removed."""
-    shift = np.median(token_mean(change).reshape(3, -1), axis=1).astype(np.float32)
-    return worst_of_tokens(np.abs(change - shift[:, None, None]).max(axis=0))
+def _unshifted(change: Levels, *, per_token: int) -> Levels:
+    """Return each token's worst block, what is common to the picture removed."""
+    means = token_mean(change, per_token=per_token)
+    shift = np.median(means.reshape(3, -1), axis=1).astype(np.float32)
+    worst = np.abs(change - shift[:, None, None]).max(axis=0)
+    return worst_of_tokens(worst, per_token=per_token)
 
 
-def _first_small(num_tokens: int) -> NDArray[np.intp]:
-    """Give the first 4 px block whose centre lies in each 7 px block, along one side."""
-    places: NDArray[np.intp] = np.add.outer(7 * np.arange(num_tokens), [0, 2, 3, 5]).ravel()
+def _first_small(num_tokens: int, scales: tuple[Scale, Scale]) -> NDArray[np.intp]:
+    """Give the first small block whose centre lies in each large one, along one side."""
+    large, small = scales
+    twice_centres = (2 * np.arange(small.per_token) + 1) * small.block_px
+    first = np.searchsorted(twice_centres, 2 * large.block_px * np.arange(large.per_token))
+    places: NDArray[np.intp] = np.add.outer(small.per_token * np.arange(num_tokens), first).ravel()
     return places
 
 

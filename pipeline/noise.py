@@ -34,10 +34,16 @@ class TokenNoise:
     what was sent: a small change that stays would pass for noise there and hide itself.
     """
 
-    def __init__(self, means: Levels) -> None:
-        """Begin with the block means (3, h, w) of a frame that was sent whole."""
+    def __init__(self, means: Levels, *, per_token: int) -> None:
+        """Begin with a frame that was sent whole.
+
+        Args:
+            means: its block means, (3, rows * per_token, cols * per_token).
+            per_token: blocks along a token's side.
+        """
+        self._per_token = per_token
         self._average = means.copy()
-        rows, cols = means.shape[1] // 4, means.shape[2] // 4
+        rows, cols = (side // per_token for side in means.shape[1:])
         self._mean_step = np.zeros((rows, cols), np.float32)
         self._num_frames = np.zeros((rows, cols), np.float32)
         self.share: Levels = np.ones((rows, cols), np.float32)
@@ -46,7 +52,7 @@ class TokenNoise:
         """Take a frame's block means; return each token's step in levels, (rows, cols)."""
         change = means - self._average
         self._average += change / AVERAGED_FRAMES
-        return worst_of_tokens(np.abs(change, out=change).max(axis=0))
+        return worst_of_tokens(np.abs(change, out=change).max(axis=0), per_token=self._per_token)
 
     def learn(self, step: Levels, *, unchanged: NDArray[np.bool_]) -> None:
         """Learn from the step of the tokens that were found unchanged.
@@ -64,7 +70,8 @@ class TokenNoise:
 
     def sent(self, means: Levels, mask: NDArray[np.bool_]) -> None:
         """Begin the averages of the sent tokens anew."""
-        np.copyto(self._average, means, where=mask.repeat(4, axis=0).repeat(4, axis=1))
+        num = self._per_token
+        np.copyto(self._average, means, where=mask.repeat(num, axis=0).repeat(num, axis=1))
 
 
 class StrayLevel:

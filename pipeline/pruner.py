@@ -29,8 +29,8 @@ class Pruner:
     Modes:
         adaptive: the reference is, for each token, what the model last saw of it, and a token is
             kept when it differs by more than the camera's own noise: see `pipeline.adaptive`.
-        last_seen: the same with a fixed threshold: some 7x7 px block of it differs by more than
-            `threshold_levels` in the mean.
+        last_seen: the same with a fixed threshold: some block of it, a quarter of its side, differs
+            by more than `threshold_levels` in the mean.
         paper: DiffFP to the bit. The reference is the previous frame, the distance the mean over
             2352 normalised values, and at least the first token is kept.
 
@@ -72,7 +72,7 @@ class Pruner:
 
     @property
     def threshold_levels(self) -> float | None:
-        """How far a 7x7 px block may be off before its token is sent; None in `paper`."""
+        """How far a large block may be off before its token is sent; None in `paper`."""
         if self._mode == "paper":
             return None
         is_adaptive = self._mode == "adaptive"
@@ -85,7 +85,8 @@ class Pruner:
         The first frame, the first after `reset` and the first of another size are refreshes.
 
         Raises:
-            FrameError: the pixels are not C-contiguous uint8 RGB of the size of the frame's grid.
+            FrameError: the pixels are not C-contiguous uint8 RGB of the size of the frame's grid,
+                or no blocks fit a token of its side.
         """
         _check(frame)
         self._compared = blacked_out(frame.pixels, self._ignore)
@@ -130,7 +131,10 @@ class Pruner:
 
     def _decide(self, frame: Frame, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
         """Return the changed tokens, and whether the frame is to be sent whole."""
+        token_px = frame.grid.token_px
         if self._mode == "adaptive":
+            if self._adaptive.token_px != token_px:
+                self._adaptive = Adaptive(token_px)
             changed = self._adaptive.changed(pixels, threshold_ratio=self.threshold_ratio)
             is_whole = bool(changed.mean() >= self._refresh_ratio)
             return changed, is_whole or self._adaptive.is_exposure_step(changed)
@@ -138,9 +142,10 @@ class Pruner:
         if reference is None or reference.shape != pixels.shape:
             return np.ones((frame.grid.rows, frame.grid.cols), dtype=np.bool_), True
         if self._mode == "paper":
-            return paper_mask(pixels, reference), False
+            return paper_mask(pixels, reference, token_px=token_px), False
         threshold_levels = self._threshold_levels * self.threshold_ratio
-        changed = token_distance_levels(pixels, reference) > threshold_levels
+        distances = token_distance_levels(pixels, reference, token_px=token_px)
+        changed = distances > threshold_levels
         return changed, bool(changed.mean() >= self._refresh_ratio)
 
 

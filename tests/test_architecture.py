@@ -54,6 +54,18 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("folder", ["model"])
+def test_every_source_file_is_on_its_folders_map(folder: str) -> None:
+    told = set(re.findall(r"`(\w+\.py)`", (ROOT / folder / "README.md").read_text()))
+    there = {
+        Path(name).name
+        for name in tracked()
+        if name.startswith(f"{folder}/") and name.endswith(".py")
+    } - {"__init__.py"}
+    assert there - told == set()
+    assert {name for name in told - there if not name.startswith("test_")} == set()
+
+
 @pytest.mark.parametrize("word", ["utils", "helpers", "common", "manager", "core"])
 def test_no_file_is_named_for_nothing(word: str) -> None:
     assert [name for name in tracked() if Path(name).stem == word] == []

@@ -3,9 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import model
 from pipeline.clock import Clock
 from pipeline.intake import Intake
 from pipeline.lane import Lanes
@@ -17,8 +15,6 @@ from pipeline.sources.base import FrameSource
 from pipeline.types import Overflow, Wanted
 from worker.metrics import Metrics
 from worker.status import StatusBoard
-
-BUNDLED_MODEL = Path(model.__file__).parent / "nano"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model.engine.config import VisionMode
 from model.errors import InputError
 from model.kinds import kind_of, standing_kinds
 from model.types import Question
@@ -181,7 +182,7 @@ class ModelSettings(Part):
     """Upper limit of the length of an answer to a question of kind text, in tokens."""
     threads: int = Field(default=0, ge=0, le=256)
     """Number of CPU threads the model computes with; 0: one fewer than the machine has cores."""
-    vision: Literal["delta", "full", "isolated"] = "delta"
+    vision: VisionMode = "delta"
     """What is computed of each picture. delta: only the parts that changed, which is fast. full:
     the whole picture, which is exact. isolated: the changed parts without their surroundings, for
     comparisons."""

@@ -10,9 +10,8 @@ from pathlib import Path
 import structlog
 import torch
 
-from model.engine.engine import Engine
+from model import Engine, EngineConfig, Question
 from model.kinds import CAPTION, kind_of
-from model.types import Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
@@ -39,7 +38,7 @@ from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.feeds import feeds_of
 from worker.metrics import Metrics
-from worker.parts import BUNDLED_MODEL, Feed, Health, Worker
+from worker.parts import Feed, Health, Worker
 from worker.settings import QuestionSettings, Settings
 from worker.status import StatusBoard
 
@@ -214,16 +213,16 @@ def load_engine(settings: Settings) -> Engine:
 
 def _loaded(settings: Settings) -> Engine:
     chosen = settings.model
-    has_cuda = torch.cuda.is_available()
-    device = chosen.device if chosen.device != "auto" else ("cuda" if has_cuda else "cpu")
-    if device.startswith("cuda") and not has_cuda:
+    if chosen.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("VIGIL_MODEL__DEVICE: expected a CUDA device on this machine, found none")
-    on_cuda = device.startswith("cuda")
-    dtype = chosen.dtype if chosen.dtype != "auto" else ("bfloat16" if on_cuda else "float32")
-    return Engine.load(
-        str(BUNDLED_MODEL) if chosen.path == "nano" else chosen.path,
-        device=device,
-        dtype=dtype,
+    config = engine_config(settings)
+    return Engine.load(chosen.path, device=chosen.device, dtype=chosen.dtype, config=config)
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    """Return the engine's limits and ways."""
+    chosen = settings.model
+    return EngineConfig(
         window_s=settings.window,
         max_context_tokens=chosen.max_context_tokens,
         max_caption_tokens=chosen.max_caption_tokens,

@@ -10,38 +10,30 @@ from model.engine.kv_cache import PagePool
 from model.engine.readers import read
 from model.engine.rolling_context import Context
 from model.errors import InputError
+from model.family import Family
 from model.kinds import KINDS, kind_of
 from model.kinds.base import Limits, Reader
 from model.types import Answer, Question
-from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import question_suffix
-from model.videollama3.tokenizer import Tokenizer
 
 
 class Respondent:
     """Answers questions of every kind about contexts, and leaves the contexts as they were."""
 
-    def __init__(
-        self,
-        model: VideoLlama3,
-        tokenizer: Tokenizer,
-        *,
-        max_caption_tokens: int,
-        max_answer_tokens: int,
-    ) -> None:
+    def __init__(self, family: Family, *, max_caption_tokens: int, max_answer_tokens: int) -> None:
         """Look up the tokens that answers are read off.
 
         Raises:
             CheckpointError: a kind's answers do not begin with tokens of their own.
         """
-        self._model = model
-        self._tokenizer = tokenizer
+        self._family = family
         limits = Limits(
             max_caption_tokens=max_caption_tokens,
             max_answer_tokens=max_answer_tokens,
-            end_ids=frozenset({*tokenizer.end_ids, *model.config.eos_token_ids}),
+            end_ids=family.end_ids,
         )
-        self._new_reader = {name: kind.readers(tokenizer, limits) for name, kind in KINDS.items()}
+        self._new_reader = {
+            name: kind.readers(family.tokenizer, limits) for name, kind in KINDS.items()
+        }
 
     def check(self, question: Question) -> None:
         """Refuse a question that cannot be put to the model.
@@ -51,7 +43,7 @@ class Respondent:
                 do not fit its kind.
         """
         texts = (question.text, *question.options)
-        for word in self._tokenizer.control_words:
+        for word in self._family.tokenizer.control_words:
             if any(word in text for text in texts):
                 raise InputError(f"question: expected plain text, got the control token {word}")
         kind_of(question.kind).check(question)
@@ -82,7 +74,7 @@ class Respondent:
             for reader, (_, context) in zip(readers, asks, strict=True)
             for branch in reader.branches
         ]
-        forks = Forks(self._model, pool, branches)
+        forks = Forks(self._family.network, pool, branches)
         logits = forks.prefill()
         found = iter(
             read(torch.cat(logits), [one for reader in readers for one in reader.readings])
@@ -110,7 +102,7 @@ class Respondent:
 
     def _reader(self, question: Question) -> Reader:
         words = kind_of(question.kind).wording(question)
-        suffix = self._tokenizer.encode(question_suffix(words))
+        suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
         return self._new_reader[question.kind](question, suffix)
 
 

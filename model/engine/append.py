@@ -1,4 +1,4 @@
-"""Contexts read what they have been shown: active and standby of every stream in one pass."""
+"""Prefill: active and standby contexts of every stream read their new frames in one pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from torch import Tensor
 from model.engine.cascade import CascadePrefill, SharedPrefixes
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context
+from model.family import Network
 from model.layers.to_device import to_device
-from model.videollama3.network import VideoLlama3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class FrameFeatures:
 
 @torch.inference_mode()
 def append(
-    model: VideoLlama3, pool: PagePool, contexts: Sequence[Context], frames: Sequence[FrameFeatures]
+    model: Network, pool: PagePool, contexts: Sequence[Context], frames: Sequence[FrameFeatures]
 ) -> None:
-    """Bring contexts up to what they have been shown, in one packed pass of the decoder.
+    """Let contexts read what they have been shown, in one packed pass of the decoder.
 
     Args:
         model: the networks.

@@ -1,4 +1,4 @@
-"""One packed pass of the decoder: branches of many prefixes, each prefix attended once.
+"""Cascade attention: a packed pass over branches of many prefixes attends each prefix once.
 
 A branch is a run of rows that goes on where its prefix ends: the words of a question after what a
 camera has shown, or the next frame itself. Its rows see the whole prefix and, causally, their own
@@ -28,20 +28,20 @@ from model.layers.to_device import to_device
 
 
 class SharedPrefixes:
-    """The keys and values of sequences, laid end to end for a pass, or for as long as one decodes.
+    """Keys and values of sequences, laid end to end for one pass or for a whole decoding.
 
     Attributes:
-        lengths: tokens of each.
-        device: where they lie.
+        lengths: tokens of each sequence.
+        device: where the keys and values lie.
     """
 
     def __init__(self, pool: PagePool, sequences: Sequence[KVSequence], *, is_kept: bool) -> None:
         """Take the sequences as they are now.
 
         Args:
-            pool: where they lie.
-            sequences: those with tokens first: the empty ones have no segment.
-            is_kept: every layer is laid out once and kept, since more passes follow.
+            pool: where the sequences lie.
+            sequences: the empty ones come last, since they have no segment.
+            is_kept: each layer is laid out once and kept, because more passes follow.
         """
         self.lengths = tuple(sequence.length for sequence in sequences)
         slots = torch.cat([sequence.slots(0, sequence.length) for sequence in sequences])
@@ -52,9 +52,10 @@ class SharedPrefixes:
         self._kept: dict[int, tuple[Tensor, Tensor]] | None = {} if is_kept else None
 
     def only(self, indices: Sequence[int]) -> Self:
-        """Take some of them alone, laid out and kept by themselves; what was kept is let go of.
+        """Make prefixes of some of the sequences, and free the layers that were laid out here.
 
-        Who asked first holds on to all of them, and that would be every context a second time.
+        The caller goes on holding this object, whose layers would be a second copy of every
+        context.
         """
         if self._kept:
             self._kept.clear()
@@ -72,12 +73,12 @@ class SharedPrefixes:
         return self._kept[layer]
 
     def take(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Give one layer as `read` does, and keep it no longer."""
+        """Give one layer as `read` does, and free what was kept of it."""
         kept = self._kept.pop(layer, None) if self._kept else None
         return kept or self._pool.read(layer, self._slots)
 
     def segments(self, num_queries: Sequence[int]) -> Segments:
-        """Say what so many queries of each prefix see; the empty prefixes are left out."""
+        """Lay out a pass in which so many queries see each prefix; empty prefixes have none."""
         num_seen = sum(length > 0 for length in self.lengths)
         return Segments.of(num_queries[:num_seen], self.lengths[:num_seen], device=self.device)
 
@@ -92,7 +93,7 @@ def _by_head(rows: Tensor) -> Tensor:
 
 
 class _Asking(NamedTuple):
-    """Which rows of a pass ask: of their own branches, and of the prefixes."""
+    """The queries of a pass, laid out over their own branches and over the prefixes."""
 
     own: Segments
     seen: Segments
@@ -104,7 +105,7 @@ class _Asking(NamedTuple):
         num_rows: Sequence[Sequence[int]],
         branch_lengths: Sequence[int],
     ) -> Self:
-        """Let so many of the last rows of each prefix's branches ask."""
+        """Take so many of the last rows of each branch as queries."""
         own = [number for numbers in num_rows for number in numbers]
         return cls(
             Segments.of(own, branch_lengths, device=prefixes.device),
@@ -113,9 +114,9 @@ class _Asking(NamedTuple):
 
 
 class CascadePrefill:
-    """What the rows of new branches see: an `Attend` for one pass of the decoder.
+    """The attention of a pass over new branches: an `Attend` for one pass of the decoder.
 
-    The pass may want no more of a branch than its last rows: in the last layer they alone ask.
+    Where the caller wants only a branch's last rows, only those are queries in the last layer.
 
     Attributes:
         positions: (N,) int64, each row's place in its own sequence.
@@ -177,7 +178,7 @@ class CascadePrefill:
 
 
 class Suffixes:
-    """The keys and values of branches that are decoded, padded to one length.
+    """Keys and values of branches that are being decoded, padded to one length.
 
     Attributes:
         lengths: (B,) int64 on the device, tokens of each branch so far.
@@ -214,7 +215,7 @@ class Suffixes:
             slab[branches, :, places] = rows.index_select(0, self._rows)
 
     def unseen(self) -> Tensor:
-        """Say what of its room no branch sees, the token that it appends next being its last.
+        """Mask the room that no branch sees once each has appended one more token.
 
         Returns:
             (B, 1, 1, max_tokens) float32: 0 at what it sees, -inf at the rest.
@@ -242,7 +243,7 @@ class Suffixes:
         self.lengths.add_(1).clamp_(max=self.max_tokens - 1)
 
     def keep(self, indices: Sequence[int]) -> None:
-        """Let go of every branch but these."""
+        """Drop every branch but these."""
         at = to_device(indices, self.lengths.device)
         self.lengths = self.lengths[at]
         self._branches = self._branches[: len(indices)]
@@ -250,7 +251,7 @@ class Suffixes:
 
 
 class _PaddedPrefixes:
-    """Shared prefixes with one branch each, padded, with room for the branch behind them."""
+    """Padded rows of one prefix and its only branch, so that one kernel attends to both."""
 
     def __init__(self, prefixes: SharedPrefixes, suffixes: Suffixes, *, kernel: UsedKernel) -> None:
         self._prefixes = prefixes
@@ -274,7 +275,7 @@ class _PaddedPrefixes:
         self.count()
 
     def count(self) -> None:
-        """Take how long the branches are now."""
+        """Read the branches' lengths anew."""
         self._places = self._begins + self._suffixes.lengths
         self._used = (self._before + self._suffixes.lengths + 1).int()
 
@@ -288,7 +289,7 @@ class _PaddedPrefixes:
         return self._kernel(q, keys, values, segments=self._segments, used=self._used)
 
     def settle(self) -> None:
-        """Write to the suffixes what the branches have become here."""
+        """Copy to the suffixes what the branches have appended here."""
         for layer, slabs in self._layers.items():
             for tail, slab in zip(self._suffixes.layer(layer), slabs, strict=True):
                 rows = slab.index_select(0, self._own_rows)
@@ -305,7 +306,7 @@ class _PaddedPrefixes:
 
 
 class Step:
-    """What the newest token of every decoded branch sees: an `Attend` for one pass."""
+    """The attention of one decoding step: an `Attend` for the newest token of every branch."""
 
     def __init__(
         self,
@@ -340,12 +341,12 @@ class Step:
         return self._starts + self._suffixes.lengths
 
     def settle(self) -> None:
-        """Leave the suffixes as long as the branches have become, before they are gone on with."""
+        """Write back to the suffixes what was appended, before they are used elsewhere."""
         if self._room:
             self._room.settle()
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend each token to its prefix and to its branch, itself among it."""
+        """Attend each token to its prefix and to its branch, which it is part of."""
         if self._room:
             if layer == 0:
                 self._room.count()

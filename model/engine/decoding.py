@@ -1,4 +1,4 @@
-"""Decoding: one more token of every branch at a time, as a CUDA graph where there is CUDA.
+"""Decoding: one token of every branch at a time, as a CUDA graph where there is CUDA.
 
 A step's kernels are small and many: launched one by one they cost more than they compute. So after
 one step by hand the next is captured, and from then on replayed; only the token ids change. The
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.engine.cascade import SharedPrefixes, Step, Suffixes
-from model.videollama3.network import VideoLlama3
+from model.family import Network
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
@@ -33,7 +33,7 @@ class Decoding:
 
     def __init__(
         self,
-        model: VideoLlama3,
+        model: Network,
         prefixes: SharedPrefixes,
         suffixes: Suffixes,
         *,
@@ -60,7 +60,7 @@ class Decoding:
         self._lay_out()
 
     def step(self, tokens: dict[int, int]) -> dict[int, tuple[int, Tensor]]:
-        """Put one more token at the end of some branches, in one pass; the others are over.
+        """Append one token to each of some branches, in one pass; the others are over.
 
         Args:
             tokens: branch, by its place at the beginning -> token; each was in the last step.

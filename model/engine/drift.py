@@ -1,4 +1,4 @@
-"""What the shadow audits of the vision stage measure: tokens sent beside those of a whole frame."""
+"""Drift: how far tokens encoded in part are from tokens of the whole frame."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,7 +11,7 @@ NUM_RECENT_AUDITS = 32
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far the tokens sent are from those of the frame encoded whole.
+    """The distance between the tokens sent and those of the frame encoded whole.
 
     Attributes:
         cosine_distance: mean over tokens of 1 - cosine.

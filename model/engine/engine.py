@@ -15,155 +15,102 @@ import torch
 
 from model.engine.answers import Respondent
 from model.engine.append import FrameFeatures, append
+from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
 from model.engine.frame_part import check_frame
 from model.engine.kv_cache import PagePool
+from model.engine.loading import load_family
 from model.engine.memory import Budget, bytes_per_stream
 from model.engine.rolling_context import Context, RollingContext
-from model.engine.stream_encoder import FrameTokens, StreamEncoder, VisionMode
+from model.engine.stream_encoder import FrameTokens, StreamEncoder
 from model.errors import DeviceMemoryError, InputError
-from model.layers.backends import prove
+from model.family import Family
 from model.layers.to_device import to_device
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
-from model.videollama3.checkpoint import load_model, locate
-from model.videollama3.network import VideoLlama3
-from model.videollama3.tokenizer import Tokenizer
-
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-
-
-DEFAULT_MAX_DRIFT = 0.05
 
 T = TypeVar("T")
 
 
 class Engine:
-    """VideoLLaMA3 over the rolling windows of many streams."""
+    """A vision-language model over the rolling windows of many streams."""
 
-    def __init__(  # noqa: PLR0913, one knob each
-        self,
-        model: VideoLlama3,
-        tokenizer: Tokenizer,
-        *,
-        model_name: str,
-        window_s: float,
-        max_context_tokens: int,
-        max_caption_tokens: int,
-        max_answer_tokens: int,
-        vision: VisionMode = "delta",
-        audit_share: float = 0.0,
-        max_drift: float = DEFAULT_MAX_DRIFT,
-        memory_budget_bytes: int | None = None,
-    ) -> None:
+    def __init__(self, family: Family, *, model_name: str, config: EngineConfig = DEFAULTS) -> None:
         """Put the parts together.
 
         Args:
-            model: the networks, with their weights.
-            tokenizer: of the same checkpoint.
+            family: a loaded model.
             model_name: what to call it in messages.
-            window_s: a question sees between half of this and all of it.
-            max_context_tokens: text and visual tokens a window may hold; a busy one is cut short.
-            max_caption_tokens: a caption ends here at the latest.
-            max_answer_tokens: and a free text here.
-            vision: what of a frame goes through the encoder.
-            audit_share: share of the frames encoded in part that are encoded whole too.
-            max_drift: cosine distance beyond which such a frame replaces its stream's cache.
-            memory_budget_bytes: what weights, caches and contexts may take together; None for no
-                bound.
+            config: limits and ways.
 
         Raises:
-            InputError: a limit is not positive, or the model has too few positions for them.
+            InputError: the model has too few positions for the limits, or a way is not known.
             CheckpointError: the tokenizer is not fit for reading answers.
         """
-        limits = (window_s, max_context_tokens, max_caption_tokens, max_answer_tokens)
-        if min(limits) <= 0:
-            raise InputError(
-                "engine: expected positive window_s, max_context_tokens, max_caption_tokens and "
-                f"max_answer_tokens, got {', '.join(map(str, limits))}"
-            )
-        max_positions = model.config.text.max_positions
-        needed = max_context_tokens + max(max_caption_tokens, max_answer_tokens)
-        if needed >= max_positions:
+        network = family.network
+        max_positions = network.config.text.max_positions
+        longest_answer = max(config.max_caption_tokens, config.max_answer_tokens)
+        if config.max_context_tokens + longest_answer >= max_positions:
             raise InputError(
                 "max_context_tokens: expected room for a question and its answer within the "
-                f"model's {max_positions} positions, got {max_context_tokens}"
+                f"model's {max_positions} positions, got {config.max_context_tokens}"
             )
         self.model_name = model_name
-        self._model = model.fuse()
-        self._tokenizer = tokenizer
-        self._window_s = window_s
-        self._max_context_tokens = max_context_tokens
+        self._family = family
+        self._model = network.fuse()
+        self._config = config
         self._respondent = Respondent(
-            model,
-            tokenizer,
-            max_caption_tokens=max_caption_tokens,
-            max_answer_tokens=max_answer_tokens,
+            family,
+            max_caption_tokens=config.max_caption_tokens,
+            max_answer_tokens=config.max_answer_tokens,
         )
         self._encoder = StreamEncoder(
-            model, mode=vision, audit_share=audit_share, max_drift=max_drift
+            network,
+            mode=config.vision,
+            audit_share=config.audit_share,
+            max_drift=config.max_drift,
         )
-        self._pool = PagePool(model.config.text, dtype=model.dtype, device=model.device)
-        self._weight_bytes = sum(weight.nbytes for weight in model.parameters())
-        self._budget = Budget(memory_budget_bytes, fixed_bytes=self._weight_bytes)
+        self._pool = PagePool(network.config.text, dtype=network.dtype, device=network.device)
+        self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
+        self._budget = Budget(config.memory_budget_bytes, fixed_bytes=self._weight_bytes)
         self._streams: dict[str, RollingContext] = {}
         self._grids: dict[str, PatchGrid] = {}
         self._num_out_of_memory = 0
         self._num_shed = 0
 
     @classmethod
-    def load(  # noqa: PLR0913, one knob each
+    def load(
         cls,
         path: str,
         *,
-        device: str,
-        dtype: str,
-        window_s: float,
-        max_context_tokens: int,
-        max_caption_tokens: int,
-        max_answer_tokens: int,
-        vision: VisionMode = "delta",
-        audit_share: float = 0.01,
-        max_drift: float = DEFAULT_MAX_DRIFT,
-        memory_budget_bytes: int | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        config: EngineConfig = DEFAULTS,
     ) -> Self:
-        """Load a checkpoint of either family and prove its attention backend.
+        """Load a checkpoint and prove its attention backend.
 
-        `path` is a local folder or a repository on the Hugging Face hub; `device` `cpu`, `cuda` or
-        `cuda:1`; `dtype` `bfloat16`, `float16` or `float32`; the rest are the constructor's.
+        Args:
+            path: `nano` for the bundled model, a local folder, or a repository on the Hugging Face
+                hub.
+            device: `auto`, `cpu`, `cuda` or `cuda:1`; `auto` takes CUDA where there is one.
+            dtype: `auto`, `bfloat16`, `float16` or `float32`; `auto` is bfloat16 on CUDA and
+                float32 on a CPU.
+            config: limits and ways.
 
         Raises:
-            CheckpointError: the folder is not a whole VideoLLaMA3 checkpoint.
+            CheckpointError: the folder is not a whole checkpoint.
             BackendError: attention on this device is not what the formula says.
             InputError: a device, dtype or limit cannot be had.
         """
-        target = _device(device)
-        if dtype not in DTYPES:
-            raise InputError(f"dtype: expected one of {', '.join(DTYPES)}; got {dtype}")
-        folder = locate(path)
-        tokenizer = Tokenizer.load(folder)
-        model = load_model(folder, device=target, dtype=DTYPES[dtype])
-        prove(model.language.backend, device=target, dtype=model.dtype)
-        return cls(
-            model,
-            tokenizer,
-            model_name=folder.resolve().name if Path(path).is_dir() else path,
-            window_s=window_s,
-            max_context_tokens=max_context_tokens,
-            max_caption_tokens=max_caption_tokens,
-            max_answer_tokens=max_answer_tokens,
-            vision=vision,
-            audit_share=audit_share,
-            max_drift=max_drift,
-            memory_budget_bytes=memory_budget_bytes,
-        )
+        name = Path(path).resolve().name if Path(path).is_dir() else path
+        return cls(load_family(path, device=device, dtype=dtype), model_name=name, config=config)
 
     @property
     def is_on_cpu(self) -> bool:
-        """Whether the model runs on the CPU."""
+        """Say whether the model runs on the CPU."""
         return self._model.device.type == "cpu"
 
     @property
     def stats(self) -> EngineStats:
-        """What is held, and what has become of it."""
+        """Count what is held, and what has happened since the engine was loaded."""
         backend = self._model.language.backend
         drift = self._encoder.drift
         return EngineStats(
@@ -180,13 +127,28 @@ class Engine:
             attention_backend=f"{backend.name} ({backend.reason})",
         )
 
+    def pin_grid(
+        self, height_px: int, width_px: int, *, max_tokens: int = MAX_TOKENS_PER_FRAME
+    ) -> PatchGrid:
+        """Choose the token grid that a camera's frames are to be resized to.
+
+        Args:
+            height_px: height of the camera's picture.
+            width_px: width of the camera's picture.
+            max_tokens: what a full frame may cost.
+
+        Raises:
+            InputError: an empty or a very long picture, or too small a budget.
+        """
+        return self._model.patches.pin_grid(height_px, width_px, max_tokens=max_tokens)
+
     def bytes_of(self, stream_id: str) -> int:
-        """Device memory that one stream holds: its pages and its vision cache."""
+        """Count the device memory that one stream holds: its pages and its vision cache."""
         stream = self._streams.get(stream_id)
         return (stream.num_bytes if stream else 0) + self._encoder.bytes_of(stream_id)
 
     def admit(self, stream_id: str, grid: PatchGrid) -> None:
-        """Set memory aside for all that a stream may come to hold; `append` does so by itself.
+        """Reserve memory for all that a stream may come to hold; `append` does so by itself.
 
         Raises:
             AdmissionError: the budget has too little left; nothing has changed.
@@ -194,7 +156,8 @@ class Engine:
         num_bytes = bytes_per_stream(
             self._model.config,
             grid,
-            max_context_tokens=self._pool.whole_pages(self._max_context_tokens),
+            patches_per_token=self._model.patches.per_token,
+            max_context_tokens=self._pool.whole_pages(self._config.max_context_tokens),
             dtype=self._model.dtype,
             has_vision_cache=self._encoder.mode == "delta",
         )
@@ -255,7 +218,7 @@ class Engine:
         self._budget.release(stream_id)
 
     def _append(self, frames: Sequence[PrunedFrame]) -> None:
-        """Encode what changed, and let the contexts read it; all of it or nothing."""
+        """Encode what changed and let the contexts read it, or change nothing."""
         with self._all_or_nothing({frame.stream_id for frame in frames}):
             shown: list[PrunedFrame] = []
             whole: list[bool] = []
@@ -281,7 +244,7 @@ class Engine:
         )
 
     def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> FrameFeatures:
-        """Sort out what of a frame goes to contexts it opens, and what to the others."""
+        """Part a frame into what contexts that it opens read, and what the others read."""
         if not encoded.is_whole:
             return FrameFeatures(whole=None, kept=encoded.features)
         if frame.is_refresh:
@@ -292,14 +255,14 @@ class Engine:
 
     @contextmanager
     def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:
-        """Take back what the block did to streams if it fails."""
+        """Undo what the block did to streams if it fails."""
         new = stream_ids - self._streams.keys()
         for stream_id in new:
             self._streams[stream_id] = RollingContext(
                 self._pool,
-                self._tokenizer,
-                window_s=self._window_s,
-                max_context_tokens=self._max_context_tokens,
+                self._family,
+                window_s=self._config.window_s,
+                max_context_tokens=self._config.max_context_tokens,
             )
         try:
             with ExitStack() as undo:
@@ -313,7 +276,7 @@ class Engine:
             raise
 
     def _sparing(self, work: Callable[[], T]) -> T:
-        """Do work that leaves no trace when it fails; where memory runs out shed, and do it again.
+        """Do work that leaves no trace when it fails; if memory runs out, free some and try again.
 
         Raises:
             DeviceMemoryError: it ran out again.
@@ -364,7 +327,7 @@ class Engine:
         """Refuse a batch with a frame that cannot be shown."""
         grids = dict(self._grids)
         for frame in frames:
-            check_frame(frame)
+            check_frame(frame, token_px=self._model.patches.token_px)
             pinned = grids.get(frame.stream_id)
             if pinned and frame.grid != pinned and not frame.is_refresh:
                 raise InputError(
@@ -378,16 +341,3 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Tell a lack of memory from other faults; on the CPU PyTorch has no exception of its own."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
-
-
-def _device(name: str) -> torch.device:
-    """Give the device of that name, where the machine has it."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as exc:
-        raise InputError(f"device: expected cpu or cuda, got {name}") from exc
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f"device: expected one this machine has, got {name}, and CUDA is not there"
-        )
-    return device

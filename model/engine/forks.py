@@ -1,4 +1,4 @@
-"""Words put after contexts, many at once, and thrown away: questions, options, answers.
+"""Forks: words put after contexts, many at once, and thrown away when they are answered.
 
 All branches of all cameras go through the decoder in one packed pass; those that are to be decoded
 go on one token at a time, each step one pass again. A context is read and never written.
@@ -14,9 +14,9 @@ from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
 from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
+from model.family import Network
 from model.kinds.base import Branch
 from model.layers.to_device import to_device
-from model.videollama3.network import VideoLlama3
 
 
 class Forks:
@@ -24,7 +24,7 @@ class Forks:
 
     def __init__(
         self,
-        model: VideoLlama3,
+        model: Network,
         pool: PagePool,
         branches: Sequence[tuple[KVSequence, Branch]],
         *,
@@ -64,7 +64,7 @@ class Forks:
 
     @torch.inference_mode()
     def prefill(self) -> list[Tensor]:
-        """Put every branch's words, in one pass.
+        """Run every branch's words through the decoder, in one pass.
 
         Returns:
             For each branch, in the order given, (num_scored, V) float32 logits of what follows its
@@ -101,7 +101,7 @@ class Forks:
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:
-        """Put one more token at the end of some branches, in one pass; the others are over.
+        """Append one token to each of some branches, in one pass; the others are over.
 
         Args:
             tokens: branch, by its place in the order given -> token. Each was in the last step.

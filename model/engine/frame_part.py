@@ -1,4 +1,4 @@
-"""A part of a frame on its way through the encoder: which tokens, their pixels, their places."""
+"""The part of a frame that goes through the encoder: its tokens, pixels and positions."""
 
 import math
 from dataclasses import dataclass
@@ -8,17 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import InputError
-from model.types import MERGE_SIZE, TOKEN_PX, PrunedFrame
-
-PATCHES = MERGE_SIZE**2
-"""Patches of a token."""
-_LINE = np.dtype((np.void, TOKEN_PX * 3))
-"""A row of a token's pixels as one element: numpy gathers those ten times faster than bytes."""
+from model.types import PrunedFrame
 
 
 @dataclass(frozen=True, slots=True)
 class FramePart:
-    """What a pass does with one frame.
+    """What a pass encodes of one frame, and what it gives of that.
 
     Attributes:
         frame: the frame.
@@ -56,35 +51,36 @@ class FramePart:
         run = np.flatnonzero(frame.keep_mask | frame.stale_mask)
         return cls(frame, run, np.searchsorted(run, np.flatnonzero(frame.keep_mask)))
 
-    @property
-    def num_patches(self) -> int:
-        """Patches that go through."""
-        return len(self.run) * PATCHES
+    def num_patches(self, merge_size: int) -> int:
+        """Count the patches that go through."""
+        return len(self.run) * merge_size**2
 
-    @property
-    def patches(self) -> NDArray[np.int64]:
-        """Those patches, (num_patches,), as rows of the whole frame in the encoder's order."""
-        return (self.run[:, None] * PATCHES + np.arange(PATCHES)).ravel()
+    def patches(self, merge_size: int) -> NDArray[np.int64]:
+        """List those patches, (num_patches,), as rows of the whole frame in the encoder's order."""
+        per_token = merge_size**2
+        return (self.run[:, None] * per_token + np.arange(per_token)).ravel()
 
-    @property
-    def positions(self) -> NDArray[np.int64]:
-        """The (row, column) of each, (num_patches, 2)."""
+    def positions(self, merge_size: int) -> NDArray[np.int64]:
+        """List the (row, column) of each of those patches, (num_patches, 2)."""
         cols = self.frame.grid.cols
-        corners = np.stack((self.run // cols, self.run % cols), axis=-1) * MERGE_SIZE
-        inside = np.indices((MERGE_SIZE, MERGE_SIZE)).reshape(2, -1).T  # (4, 2)
+        corners = np.stack((self.run // cols, self.run % cols), axis=-1) * merge_size
+        inside = np.indices((merge_size, merge_size)).reshape(2, -1).T  # (merge_size², 2)
         return (corners[:, None] + inside).reshape(-1, 2)
 
     def cut(self, out: NDArray[np.uint8]) -> None:
-        """Write the tokens' pixels to `out` (t, 28, 28, 3): one-token pictures for `patchify`."""
+        """Write the tokens' pixels to `out` (t, token_px, token_px, 3), a picture for each."""
         rows, cols = self.frame.keep_mask.shape
+        token_px = out.shape[1]
+        # A row of a token's pixels is one element: numpy gathers those ten times as fast as bytes.
+        line = np.dtype((np.void, token_px * 3))
         pixels = np.ascontiguousarray(self.frame.pixels)
-        lines = pixels.reshape(rows, TOKEN_PX, cols, _LINE.itemsize).view(_LINE)[..., 0]
-        into = out.reshape(-1, TOKEN_PX, _LINE.itemsize).view(_LINE)[..., 0]
+        lines = pixels.reshape(rows, token_px, cols, line.itemsize).view(line)[..., 0]
+        into = out.reshape(-1, token_px, line.itemsize).view(line)[..., 0]
         into[...] = lines[self.run // cols, :, self.run % cols]
 
 
-def check_frame(frame: PrunedFrame) -> None:
-    """Refuse a frame whose arrays or time do not fit each other.
+def check_frame(frame: PrunedFrame, *, token_px: int) -> None:
+    """Refuse a frame whose arrays or time do not fit each other, or the family's tokens.
 
     Raises:
         InputError: with what was expected of which stream, and what came.
@@ -103,7 +99,7 @@ def check_frame(frame: PrunedFrame) -> None:
         raise InputError(
             f"{name}: expected a stale mask of bool {mask.shape}, got {stale.dtype} {stale.shape}"
         )
-    expected = (frame.grid.height_px, frame.grid.width_px, 3)
+    expected = (mask.shape[0] * token_px, mask.shape[1] * token_px, 3)
     if pixels.shape != expected or pixels.dtype != np.uint8:
         raise InputError(
             f"{name}: expected pixels of uint8 {expected}, got {pixels.dtype} {pixels.shape}"

@@ -1,4 +1,4 @@
-"""The keys and values of many growing sequences, in pages of one pool.
+"""The KV cache: keys and values of many growing sequences, in pages of one pool.
 
 A sequence takes pages as it grows and gives them back when it is released, so that what one camera
 retires the next one uses: after the first window the pool asks the device for nothing more.
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.videollama3.config import TextConfig
+from model.family import TextShape
 
 PAGE_TOKENS = 256
 
@@ -25,7 +25,7 @@ class PagePool:
 
     def __init__(
         self,
-        config: TextConfig,
+        config: TextShape,
         *,
         dtype: torch.dtype,
         device: torch.device | str,
@@ -55,11 +55,6 @@ class PagePool:
     def num_bytes(self) -> int:
         """Bytes allocated, all layers."""
         return sum(slab.nbytes for slab in (*self._keys, *self._values))
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of the pages that sequences hold."""
-        return (self._num_pages - len(self._free)) * self.page_bytes
 
     def whole_pages(self, num_tokens: int) -> int:
         """Round a number of tokens up to pages."""
@@ -92,7 +87,7 @@ class PagePool:
         return keys.index_select(0, slots), values.index_select(0, slots)
 
     def new_suffixes(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
-        """Make keys and values of its kind outside the pool, of zeros, for each layer.
+        """Make zeroed keys and values outside the pool, shaped like its own, for each layer.
 
         Returns:
             (num_branches, num_kv_heads, num_tokens, head_dim) each: a head's tokens lie together.

@@ -1,41 +1,42 @@
-"""Device memory: what a stream may come to hold, and whether another fits."""
+"""The memory budget: what a stream may come to hold, and whether another one fits."""
 
 import torch
 
-from model.engine.frame_part import PATCHES
 from model.engine.kv_cache import PAGE_TOKENS
 from model.engine.vision_cache import patch_bytes
 from model.errors import AdmissionError
+from model.family import Shape, TextShape
 from model.types import PatchGrid
-from model.videollama3.config import ModelConfig, TextConfig
 
 NUM_CONTEXTS = 2
-"""Of a stream. After a quiet half window both can come to be as long as they may."""
+"""A stream's contexts, active and standby. After a quiet half window both can grow to the limit."""
 
 
-def token_bytes(config: TextConfig, dtype: torch.dtype) -> int:
-    """Bytes that one token takes in a context: keys and values of every layer."""
+def token_bytes(config: TextShape, dtype: torch.dtype) -> int:
+    """Count the bytes that one token takes in a context: keys and values of every layer."""
     return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
 
 
 def bytes_per_stream(
-    config: ModelConfig,
+    config: Shape,
     grid: PatchGrid,
     *,
+    patches_per_token: int,
     max_context_tokens: int,
     dtype: torch.dtype,
     has_vision_cache: bool = True,
 ) -> int:
-    """Bytes that a stream holds at worst: its vision cache and its two contexts, in pages.
+    """Count the bytes that a stream holds at worst: its vision cache and two contexts, in pages.
 
     Args:
-        config: of the model.
+        config: the model's shape.
         grid: of the stream's frames.
+        patches_per_token: what the encoder makes of a token.
         max_context_tokens: text and visual tokens one context may hold.
         dtype: what keys and values are kept in.
         has_vision_cache: False where whole or isolated frames are encoded.
     """
-    num_patches = grid.num_tokens * PATCHES if has_vision_cache else 0
+    num_patches = grid.num_tokens * patches_per_token if has_vision_cache else 0
     vision_bytes = num_patches * patch_bytes(config.vision, dtype)
     num_pages = -(-max_context_tokens // PAGE_TOKENS)
     context_bytes = num_pages * PAGE_TOKENS * token_bytes(config.text, dtype)

@@ -1,4 +1,4 @@
-"""What the model has seen of one stream: a prompt that only grows, and the pair that rolls.
+"""Contexts: a stream's prompt only grows, and a standby context takes over in time.
 
 A context is the prompt's head and then frames in time order, held as keys and values. It only ever
 grows, so what it holds is the exact causal prefix of the prompt one would write out. Nothing is
@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
+from model.family import Family
 from model.types import Window
-from model.videollama3.prompt import HEAD, frame_stamp
-from model.videollama3.tokenizer import Tokenizer
 
 SHED_REST = 1 / 4  # of a window: for so long no standby context is begun after one was given up
 
@@ -55,10 +54,10 @@ class Context:
         unread: what has been shown since the last pass.
     """
 
-    def __init__(self, pool: PagePool, tokenizer: Tokenizer, *, start_pts_s: float) -> None:
+    def __init__(self, pool: PagePool, family: Family, *, start_pts_s: float) -> None:
         self.sequence = KVSequence(pool)
         self.unread: list[PendingFrame] = []
-        self._tokenizer = tokenizer
+        self._family = family
         self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)
 
     @property
@@ -111,8 +110,9 @@ class Context:
     def _stamp_ids(self, pts_s: float) -> list[int]:
         """Encode what stands before the next frame's tokens."""
         is_first = self._window.num_frames == 0
-        stamp = frame_stamp(pts_s - self._window.start_pts_s, is_first=is_first)
-        return self._tokenizer.encode(HEAD + stamp if is_first else stamp)
+        prompt = self._family.prompt
+        stamp = prompt.frame_stamp(pts_s - self._window.start_pts_s, is_first=is_first)
+        return self._family.tokenizer.encode(prompt.HEAD + stamp if is_first else stamp)
 
 
 class RollingContext:
@@ -125,13 +125,13 @@ class RollingContext:
     def __init__(
         self,
         pool: PagePool,
-        tokenizer: Tokenizer,
+        family: Family,
         *,
         window_s: float,
         max_context_tokens: int,
     ) -> None:
         self._pool = pool
-        self._tokenizer = tokenizer
+        self._family = family
         self._window_s = window_s
         self._max_context_tokens = max_context_tokens
         self._active: Context | None = None
@@ -250,7 +250,7 @@ class RollingContext:
         )
 
     def _start(self, frame: int, *, num_tokens: int, pts_s: float) -> Context:
-        context = Context(self._pool, self._tokenizer, start_pts_s=pts_s)
+        context = Context(self._pool, self._family, start_pts_s=pts_s)
         length = context.length_with(num_tokens, pts_s=pts_s)
         if length > self._max_context_tokens:
             raise InputError(

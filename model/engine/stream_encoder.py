@@ -1,4 +1,4 @@
-"""The vision stage over many streams: only what changed goes through the encoder.
+"""Vision over many streams: only what changed goes through the encoder.
 
 `delta` keeps every stream's keys and values (`vision_cache`): the changed patches of all frames go
 through in one packed pass, are written to the cache layer by layer and attend to the whole of
@@ -10,7 +10,8 @@ patches attend to each other alone. Not safe for use by two threads.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from math import inf
+from typing import get_args
 from zlib import crc32
 
 import numpy as np
@@ -18,18 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.engine.config import VisionMode
 from model.engine.drift import Audits, Drift
-from model.engine.frame_part import PATCHES, FramePart, check_frame
+from model.engine.frame_part import FramePart, check_frame
 from model.engine.vision_cache import Span, VisionCache
 from model.errors import InputError
+from model.family import Network
 from model.layers.attention import Attend, Segments, attention
 from model.layers.to_device import to_device
-from model.types import TOKEN_PX, PatchGrid, PrunedFrame
-from model.videollama3.network import VideoLlama3
-from model.videollama3.patches import patchify
-from model.videollama3.vision import merge
-
-VisionMode = Literal["full", "delta", "isolated"]
+from model.types import PatchGrid, PrunedFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +64,11 @@ class StreamEncoder:
 
     def __init__(
         self,
-        model: VideoLlama3,
+        model: Network,
         *,
         mode: VisionMode = "delta",
         audit_share: float = 0.0,
-        max_drift: float = 0.05,
+        max_drift: float = inf,
     ) -> None:
         """Start with no stream.
 
@@ -93,6 +91,7 @@ class StreamEncoder:
             )
         self.mode = mode
         self._model = model
+        self._patches = model.patches
         self._audit_period = round(1 / audit_share) if audit_share else 0
         self._max_drift = max_drift
         self._cache = VisionCache(model.config.vision, dtype=model.dtype, device=model.device)
@@ -181,7 +180,7 @@ class StreamEncoder:
         if len(whole) != len(frames):
             raise InputError(f"whole: expected one for each of {len(frames)}, got {len(whole)}")
         for frame in frames:
-            check_frame(frame)
+            check_frame(frame, token_px=self._patches.token_px)
         found: dict[int, FrameTokens] = {}
         with self.all_or_nothing():
             for turn in _turns(frames):
@@ -260,27 +259,31 @@ class StreamEncoder:
         device = self._model.device
         starts = np.cumsum([0, *(len(part.run) for part in parts)])
         # Pixels go over as bytes, and those alone that go through the encoder.
-        pixels = np.empty((starts[-1], TOKEN_PX, TOKEN_PX, 3), dtype=np.uint8)
+        token_px, merge_size = self._patches.token_px, self._patches.merge_size
+        pixels = np.empty((starts[-1], token_px, token_px, 3), dtype=np.uint8)
         for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
             part.cut(pixels[start:end])
-        positions = np.concatenate([part.positions for part in parts])
-        rows = patchify(to_device(pixels, device))
-        features = merge(self._model.vision.run(rows, to_device(positions, device), attend=attend))
+        positions = np.concatenate([part.positions(merge_size) for part in parts])
+        rows = self._patches.patchify(to_device(pixels, device))
+        patches = self._model.vision.run(rows, to_device(positions, device), attend=attend)
+        features = self._patches.merge(patches)
         sent = np.concatenate(
             [part.sent + start for part, start in zip(parts, starts[:-1], strict=True)]
         )
         if len(sent) < len(features):
             features = features[to_device(sent, device)]
-        tokens: Tensor = self._model.projector(features)
-        return torch.split(tokens, [len(part.sent) for part in parts])
+        return torch.split(self._model.projector(features), [len(part.sent) for part in parts])
 
     def _attend_cache(self, parts: Sequence[FramePart]) -> Attend:
         """Write a pass's rows to the cache, where they see all of their frames."""
         spans = [self._span(part) for part in parts]
-        places = [span.start + part.patches for span, part in zip(spans, parts, strict=True)]
+        merge_size = self._patches.merge_size
+        places = [
+            span.start + part.patches(merge_size) for span, part in zip(spans, parts, strict=True)
+        ]
         rows = self._rows(places)
         segments = self._cache.segments(
-            {span: part.num_patches for span, part in zip(spans, parts, strict=True)}
+            {span: part.num_patches(merge_size) for span, part in zip(spans, parts, strict=True)}
         )
         backend = self._model.vision.backend
         overwritten = [
@@ -300,7 +303,8 @@ class StreamEncoder:
 
     def _attend_selves(self, parts: Sequence[FramePart]) -> Attend:
         """Let the rows of each part see each other."""
-        segments = Segments.of([part.num_patches for part in parts], device=self._model.device)
+        lengths = [part.num_patches(self._patches.merge_size) for part in parts]
+        segments = Segments.of(lengths, device=self._model.device)
         backend = self._model.vision.backend
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG001
@@ -344,7 +348,8 @@ class StreamEncoder:
         new = [frame for frame in frames if grids.get(frame.stream_id) != frame.grid]
         spans: Sequence[Span | None] = [None] * len(new)
         if self.mode == "delta" and new:
-            spans = self._cache.add([frame.grid.num_tokens * PATCHES for frame in new])
+            per_token = self._patches.per_token
+            spans = self._cache.add([frame.grid.num_tokens * per_token for frame in new])
         for frame, span in zip(new, spans, strict=True):
             self._streams[frame.stream_id] = _Stream(frame.grid, span, is_filled=False)
 

@@ -1,4 +1,4 @@
-"""Keys and values of every patch of every stream, for each encoder layer, in one row of memory.
+"""The vision cache: keys and values of every stream's patches, end to end, for each layer.
 
 A stream's patches lie together, and streams lie end to end: on any device one scatter writes what
 changed in all of them, and one packed attention reads them in place. A stream that is not due is
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.family import VisionShape
 from model.layers.attention import Segments
-from model.videollama3.config import VisionConfig
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class VisionCache:
     """Post-RoPE keys and values of many streams, without a hole."""
 
     def __init__(
-        self, config: VisionConfig, *, dtype: torch.dtype, device: torch.device | str
+        self, config: VisionShape, *, dtype: torch.dtype, device: torch.device | str
     ) -> None:
         """Start with no row."""
         self._spans: list[Span] = []
@@ -62,7 +62,7 @@ class VisionCache:
         return sum(span.length for span in self._spans)
 
     def add(self, lengths: Sequence[int]) -> list[Span]:
-        """Make room for streams of so many patches; what is in it is undefined.
+        """Make room for new streams of so many patches each; its content is undefined.
 
         Raises:
             RuntimeError: there is none (torch.OutOfMemoryError on a GPU); nothing has changed.
@@ -96,7 +96,7 @@ class VisionCache:
     def write(
         self, layer: int, rows: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Write one layer's new keys and values and give all of its.
+        """Write one layer's new keys and values, and give all that the layer holds.
 
         Args:
             layer: encoder layer.
@@ -146,6 +146,6 @@ class VisionCache:
                 self._layers[index] = new
 
 
-def patch_bytes(config: VisionConfig, dtype: torch.dtype) -> int:
-    """Bytes that one patch takes in the cache."""
+def patch_bytes(config: VisionShape, dtype: torch.dtype) -> int:
+    """Count the bytes that one patch takes in the cache."""
     return 2 * config.num_layers * config.num_heads * config.head_dim * dtype.itemsize

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.engine.stream_encoder import VisionMode
+from model.engine.config import VisionMode
 from model.evaluation.evaluate import Moment, served
 from model.evaluation.scores import Judged
 from model.kinds import wording

@@ -166,7 +166,7 @@ def attention_with_lse(
     backend: Backend,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Attend as `attention` does, and say how much each row found: what `merge` needs.
+    """Attend as `attention` does, and give each row's log-sum-exp too, which `merge` needs.
 
     Every segment has keys; the arguments are those of `attention`.
 
@@ -180,10 +180,10 @@ def attention_with_lse(
 def padded_attention(
     q: Tensor, k: Tensor, v: Tensor, *, unseen: Tensor, found: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Attend one query each to short runs of keys, padded to one length, beside what it has found.
+    """Attend one query a row to keys padded to one length, and merge in an earlier result.
 
-    What it found among other keys counts as one key more, whose score is the log-sum-exp and
-    whose value the output: that is what `merge` does, in fewer kernels. Decoding calls it at every
+    The earlier result, over other keys, counts as one more key: its score is the log-sum-exp and
+    its value the output. That is what `merge` does, in fewer kernels. Decoding calls it at every
     step: its shapes do not depend on the lengths, so that a CUDA graph can hold it. Without
     gradients.
 
@@ -207,7 +207,7 @@ def padded_attention(
 
 
 def merge(some: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> Tensor:
-    """Put together what the same rows found among some keys and among others.
+    """Merge the attention of the same rows over two sets of keys.
 
     Args:
         some: an output (N, num_heads, head_dim) and its log-sum-exp (N, num_heads) float32.

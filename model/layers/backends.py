@@ -1,4 +1,4 @@
-"""The attention backends: which one runs here, and the proof that it is right.
+"""Attention backends: chooses the one that runs here, and proves that it is right.
 
 flash-attn where it can be imported, PyTorch's packed kernel where it has one, its SDPA elsewhere;
 `prove` compares the chosen one with the plain formula when the model is loaded.

@@ -1,4 +1,4 @@
-"""Linear layers of one input as one product, and products added where they are to go.
+"""Fused products: linear layers of one input as one, and a product added in place.
 
 Passes without gradients are made of many small kernels, and each costs its launch: three products
 of the same rows take longer than one of three times the width. The layers keep their names and
@@ -32,7 +32,7 @@ class FusedLinear:
         self._device_type = self._weight.device.type
 
     def is_usable(self) -> bool:
-        """Tell whether it may stand for its layers.
+        """Say whether the fused product may be used in place of its layers.
 
         Not with gradients or under autocast, nor once a layer's weights lie elsewhere: a model
         that was moved, copied or given other weights is run layer by layer.

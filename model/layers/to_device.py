@@ -1,4 +1,4 @@
-"""Numbers from the host to the device, without waiting for what is at work there."""
+"""Copies numbers from the host to the device without waiting for its queue."""
 
 from collections.abc import Sequence
 from typing import Any

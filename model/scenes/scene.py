@@ -19,8 +19,6 @@ from model.scenes.script import Life, Script, hidden_share
 TOKEN_UNITS: Final = 28
 ROWS: Final = HEIGHT_UNITS // TOKEN_UNITS
 COLUMNS: Final = WIDTH_UNITS // TOKEN_UNITS
-CHANGED_LEVELS: Final = 3.0
-CHANGED_BLOCK_PX: Final = 7
 COVERED: Final = 0.12  # the share of a token an object must cover to label it
 SMOKE, FIRE, GATE_OPEN, GATE_CLOSED = 6, 7, 8, 9
 _NIGHT: Final = np.asarray((0.94, 0.98, 1.10), dtype=np.float32)  # light without the lamp is blue
@@ -264,18 +262,6 @@ class Scene:
             colour=np.where(enough, colours[largest], 0).astype(np.uint8),
             part=part,
         )
-
-    def changed_tokens(self, before_s: float, after_s: float) -> npt.NDArray[np.bool_]:
-        """The tokens (6, 11) in which some 7 x 7 px block truly differs by 3 levels or more."""
-        before = downscaled(self.clean(before_s), factor=2).astype(np.float32)
-        after = downscaled(self.clean(after_s), factor=2).astype(np.float32)
-        off = np.abs(after - before).mean(axis=2)
-        size = CHANGED_BLOCK_PX
-        blocks = off.reshape(HEIGHT_UNITS // size, size, WIDTH_UNITS // size, size)
-        changed = blocks.mean(axis=(1, 3)) >= CHANGED_LEVELS
-        per = TOKEN_UNITS // size
-        found: npt.NDArray[np.bool_] = changed.reshape(ROWS, per, COLUMNS, per).any(axis=(1, 3))
-        return found
 
 
 def _mark(part: Pixels, life: Life, t_s: float) -> None:

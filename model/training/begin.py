@@ -21,7 +21,7 @@ from model.training.rendered import Rendered
 from model.training.samples import Asked, script_sample
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
-from model.types import MERGE_SIZE
+from model.videollama3.config import MERGE_SIZE
 from model.videollama3.tokenizer import Tokenizer
 
 VOCAB_SIZE = 1024

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.engine.stream_encoder import VisionMode
+from model.engine.config import VisionMode
 from model.errors import InputError
 from model.layers.attention import Attend
 from model.layers.rope import patch_positions
 from model.layers.to_device import to_device
-from model.types import PATCH_PX, PrunedFrame
+from model.types import PrunedFrame
+from model.videollama3.config import PATCH_PX
 from model.videollama3.network import VideoLlama3
-from model.videollama3.vision import merge
 
 CPU_GROUP_FRAMES = 24
 
@@ -74,25 +74,6 @@ class LaidClips:
             back=moved(self.back),
             kept=moved(self.kept),
         )
-
-
-def encode_clips(
-    model: VideoLlama3,
-    clips: Sequence[Sequence[PrunedFrame]],
-    *,
-    mode: VisionMode = "delta",
-    merge_size: int = 2,
-) -> Tensor:
-    """Encode what was kept of every frame of every clip, and project it.
-
-    Returns:
-        (num_kept, text width), clips end to end, frames in order, tokens in raster order; with
-        merge_size 1 four rows for each kept token, raster order of patches. Arguments and errors
-        are those of `lay_out`.
-    """
-    laid = lay_out(clips, mode=mode, merge_size=merge_size)
-    out: Tensor = model.projector(merge(encode_rows(model, laid), merge_size))
-    return out
 
 
 def lay_out(

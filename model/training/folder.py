@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from transformers import VideoLlama3Config
 
 from model.errors import CheckpointError
-from model.types import MERGE_SIZE, PATCH_PX, TOKEN_PX
+from model.types import TOKEN_PX
 from model.videollama3.checkpoint import LAYOUTS, WEIGHTS
-from model.videollama3.config import NATIVE_MODEL_TYPE, ModelConfig
+from model.videollama3.config import MERGE_SIZE, NATIVE_MODEL_TYPE, PATCH_PX, ModelConfig
 from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
 

@@ -12,13 +12,8 @@ from model.videollama3.network import VideoLlama3
 from model.videollama3.vision import merge
 
 
-def answer_loss(model: VideoLlama3, batch: Packed) -> Tensor:
-    """Give the weighted mean cross entropy of the answers' tokens, a float32 scalar."""
-    return loss_of(model, *answer_rows(model, batch))
-
-
 def loss_of(model: VideoLlama3, hidden: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Give the weighted mean cross entropy of what `answer_rows` gives."""
+    """Give the weighted mean cross entropy of what `answer_rows` gives, a float32 scalar."""
     losses = F.cross_entropy(model.language.logits(hidden), labels, reduction="none")
     return (losses * weights).sum() / weights.sum()
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.engine.stream_encoder import VisionMode
+from model.engine.config import VisionMode
 from model.errors import InputError
 from model.training.clip_encoder import CPU_GROUP_FRAMES, LaidClips, lay_out
 from model.training.sample import Exchange, Media, Sample

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.engine.stream_encoder import VisionMode
+from model.engine.config import VisionMode
 from model.errors import InputError
 from model.training.clip_encoder import CPU_GROUP_FRAMES
 from model.training.feed import batches

@@ -11,7 +11,8 @@ from model.scenes import Scene, downscaled
 from model.scenes.quiz import TASKS, Quiz, quizzes
 from model.training.sample import Exchange, Sample
 from model.training.truth import truth_of
-from model.types import MERGE_SIZE, TOKEN_PX, PrunedFrame, Question
+from model.types import TOKEN_PX, PrunedFrame, Question
+from model.videollama3.config import MERGE_SIZE
 from model.videollama3.prompt import frame_stamp
 
 RENDER_SCALE = 2

@@ -1,4 +1,4 @@
-"""Weights in: both VideoLLaMA3 families, safetensors only, every tensor accounted for."""
+"""Loading weights: every layout of VideoLLaMA3, safetensors only, every tensor accounted for."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,6 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from model.bundled import BUNDLED
 from model.errors import CheckpointError
 from model.layers.backends import choose_backend
 from model.videollama3.config import ModelConfig
@@ -66,13 +67,16 @@ class _Stored:
 
 
 def locate(path_or_repo: str, *, revision: str | None = None) -> Path:
-    """Return the folder of a checkpoint: a local one, or a snapshot of a hub repository.
+    """Return the folder of a checkpoint: a bundled one, a local one or a snapshot from the hub.
 
+    `nano` is the bundled model, whatever folder of that name there is; `./nano` is the folder.
     Nothing executable is fetched: configuration, tokenizer files and safetensors only.
 
     Raises:
         CheckpointError: neither a folder nor a repository that can be fetched.
     """
+    if path_or_repo in BUNDLED:
+        return BUNDLED[path_or_repo]
     folder = Path(path_or_repo).expanduser()
     if folder.is_dir():
         return folder
@@ -109,7 +113,7 @@ def load_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) 
     layout = _layout_of(stored, model)
     if config.text.has_tied_head and _HEAD in stored:
         _drop_head_copy(stored, embedding=_checkpoint_key(_EMBEDDING, layout))
-    _require_all(stored, _shapes(model, layout), folder=folder)
+    _require_all(stored, tensor_shapes(model, layout=layout), folder=folder)
 
     names = {_checkpoint_key(name, layout): name for name, _ in model.named_parameters()}
     for file in sorted({entry.file for entry in stored.values()}):
@@ -134,21 +138,13 @@ def read_config(folder: Path) -> ModelConfig:
     )
 
 
-def expected_tensors(
-    config: ModelConfig, *, layout: str = "transformers"
-) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of every tensor that a checkpoint of this model must hold.
+def tensor_shapes(model: VideoLlama3, *, layout: str) -> dict[str, tuple[int, ...]]:
+    """Give the name and shape of every tensor that a checkpoint of a model must hold.
 
     Args:
-        config: the model.
+        model: the networks; their weights are not looked at.
         layout: a key of `LAYOUTS`.
     """
-    with torch.device("meta"):
-        model = VideoLlama3(config)
-    return _shapes(model, layout)
-
-
-def _shapes(model: VideoLlama3, layout: str) -> dict[str, tuple[int, ...]]:
     return {
         _checkpoint_key(name, layout): tuple(weight.shape)
         for name, weight in model.named_parameters()
@@ -162,7 +158,9 @@ def _checkpoint_key(name: str, layout: str) -> str:
 
 def _layout_of(stored: Mapping[str, _Stored], model: VideoLlama3) -> str:
     """The layout that most names fit, so that a wrong name is reported in its own terms."""
-    return max(LAYOUTS, key=lambda layout: len(stored.keys() & _shapes(model, layout).keys()))
+    return max(
+        LAYOUTS, key=lambda layout: len(stored.keys() & tensor_shapes(model, layout=layout).keys())
+    )
 
 
 def _stored_tensors(folder: Path) -> dict[str, _Stored]:

@@ -1,11 +1,13 @@
-"""The shapes of a VideoLLaMA3, read from either family's config.json."""
+"""The shapes of a VideoLLaMA3, read from config.json in either of its layouts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from model.errors import CheckpointError
-from model.types import PATCH_PX
+
+PATCH_PX = 14
+MERGE_SIZE = 2  # patches along a token's side
 
 NATIVE_MODEL_TYPE = "video_llama_3"
 REMOTE_MODEL_TYPE = "videollama3_qwen2"
@@ -76,7 +78,7 @@ class ModelConfig:
         vision: the encoder.
         text: the decoder.
         image_token_id: the prompt's place-holder for an image token.
-        video_token_id: the prompt's place-holder for a video token; the remote-code family uses
+        video_token_id: the prompt's place-holder for a video token; the remote-code layout has
             one place-holder for both.
         eos_token_ids: tokens that end an answer.
     """

@@ -1,7 +1,7 @@
 """The Qwen2.5 decoder.
 
-The network does not know what a token attends to: the caller passes an `Attend`. The passes of
-`packed` are such callers: frames and questions after prefixes that they share, and decoding.
+The network does not know what a token attends to: the caller passes an `Attend`, as the engine's
+`cascade` does for frames and questions after shared prefixes, and for decoding.
 """
 
 from typing import cast
@@ -39,7 +39,7 @@ class _Attention(nn.Module):
         attend: Attend,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Attend: what the heads of the wanted rows found, side by side, as `o_proj` takes it."""
+        """Give the wanted rows' heads side by side, as `o_proj` takes them."""
         if wanted is None and self.fused and self.fused.is_usable():
             q, k, v = self._turned(self.fused(x), rotation)
         else:
@@ -135,7 +135,7 @@ class Decoder(nn.Module):
         )
 
     def fuse(self) -> None:
-        """Make passes without gradients of fewer and larger products; see `joined`."""
+        """Make passes without gradients of fewer and larger products; see `FusedLinear`."""
         for layer in cast("list[_Layer]", list(self.layers)):
             layer.self_attn.fuse()
             layer.mlp.fuse()
@@ -169,7 +169,7 @@ class Decoder(nn.Module):
         return out
 
     def fill(self, embeds: Tensor, positions: Tensor, *, attend: Attend, store: Store) -> None:
-        """Bring rows that nobody asks for: the last layer's keys and values are all they leave.
+        """Run rows for their keys and values alone; the last layer computes nothing else.
 
         Args:
             embeds: (L, hidden_size).

@@ -1,4 +1,4 @@
-"""VideoLLaMA3: encoder, merge, projector and decoder under one roof."""
+"""VideoLLaMA3's networks: encoder, merge, projector and decoder."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -6,16 +6,21 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from model.family import Patches
 from model.layers.attention import SDPA, Backend
-from model.types import MERGE_SIZE
-from model.videollama3.config import ModelConfig
+from model.videollama3.config import MERGE_SIZE, PATCH_PX, ModelConfig
 from model.videollama3.language import Decoder
+from model.videollama3.patches import patchify, pin_grid
 from model.videollama3.projector import Projector
 from model.videollama3.vision import VisionEncoder, merge
+
+PATCHES = Patches(PATCH_PX, MERGE_SIZE, patchify=patchify, merge=merge, pin_grid=pin_grid)
 
 
 class VideoLlama3(nn.Module):
     """The networks; weights come from `checkpoint.load_model`."""
+
+    patches = PATCHES
 
     def __init__(self, config: ModelConfig, *, backend: Backend = SDPA) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The reference's resize rule and row order: from a picture to the rows the encoder reads."""
+"""Patches: the grid a picture is resized to, and the rows that the encoder reads."""
 
 from math import isqrt
 
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.errors import InputError
-from model.types import MERGE_SIZE, PATCH_PX, TOKEN_PX, PatchGrid
+from model.types import PatchGrid
+from model.videollama3.config import MERGE_SIZE, PATCH_PX
 
 MIN_TOKENS = 16
 MAX_ASPECT_RATIO = 200
@@ -42,14 +43,15 @@ def pin_grid(height_px: int, width_px: int, *, max_tokens: int) -> PatchGrid:
         )
     if max_tokens < MIN_TOKENS:
         raise InputError(f"max_tokens: expected at least {MIN_TOKENS}, got {max_tokens}")
-    rows, cols = round(height_px / TOKEN_PX), round(width_px / TOKEN_PX)
+    token_px = PATCH_PX * MERGE_SIZE
+    rows, cols = round(height_px / token_px), round(width_px / token_px)
     if rows * cols > max_tokens:
         rows = max(1, isqrt(max_tokens * height_px // width_px))
         cols = max(1, isqrt(max_tokens * width_px // height_px))
     elif rows * cols < MIN_TOKENS:
         rows = _ceil_sqrt(MIN_TOKENS * height_px, width_px)
         cols = _ceil_sqrt(MIN_TOKENS * width_px, height_px)
-    return PatchGrid(rows, cols)
+    return PatchGrid(rows, cols, token_px=token_px)
 
 
 def patchify(pixels: NDArray[np.uint8] | Tensor, *, merge_size: int = MERGE_SIZE) -> Tensor:

@@ -1,6 +1,6 @@
-"""Text to token ids and back, for both checkpoint families.
+"""Text to token ids and back, for every checkpoint layout.
 
-Both are Qwen2.5 tokenizers, so the class is named here rather than looked up: a folder cannot
+All have Qwen2.5's tokenizer, so the class is named here rather than looked up: a folder cannot
 bring code of its own.
 """
 
@@ -13,7 +13,7 @@ from transformers import Qwen2Tokenizer
 from model.errors import CheckpointError
 
 VISUAL_PLACEHOLDERS = ("<image>", "<|video_pad|>")
-"""The remote-code family's, then the native one's: Qwen's own `<|video_pad|>` is in both."""
+"""The remote-code layout's, then the native one's: Qwen's own `<|video_pad|>` is in both."""
 
 
 class Tokenizer:

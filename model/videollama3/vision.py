@@ -15,8 +15,7 @@ from model.errors import InputError
 from model.layers.attention import SDPA, Attend, Backend, Segments, attention
 from model.layers.fused import FusedLinear
 from model.layers.rope import Rotation, patch_positions, rotate, rotate_, vision_rotation
-from model.types import MERGE_SIZE, PATCH_PX
-from model.videollama3.config import VisionConfig
+from model.videollama3.config import MERGE_SIZE, PATCH_PX, VisionConfig
 
 
 class _Embeddings(nn.Module):
@@ -93,7 +92,7 @@ class VisionEncoder(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def fuse(self) -> None:
-        """Make passes without gradients of fewer and larger products; see `joined`."""
+        """Make passes without gradients of fewer and larger products; see `FusedLinear`."""
         for layer in cast("list[_Layer]", list(self.layers)):
             layer.self_attn.fuse()
 

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 import model
-from model.engine.engine import Engine
+from model import Engine, EngineConfig
 from model.types import PatchGrid, PrunedFrame, Question
 from model.videollama3.checkpoint import load_model
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
+from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
 from tests.benchmarks.hopping_window import HoppingWindow
@@ -91,13 +92,9 @@ class Camera:
         self._rng = np.random.default_rng(0)
         self._count = 0
         self.engine = Engine(
-            network,
-            tokenizer,
+            family_of(network, tokenizer),
             model_name="random",
-            window_s=num_frames + 1.0,
-            max_context_tokens=16_384,
-            max_caption_tokens=64,
-            max_answer_tokens=32,
+            config=EngineConfig(window_s=num_frames + 1.0, audit_share=0.0),
         )
         self.shown = [self.next(pts_s=float(second)) for second in range(num_frames)]
         self.engine.append(self.shown)

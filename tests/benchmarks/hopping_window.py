@@ -16,7 +16,9 @@ from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context
 from model.kinds import wording
 from model.kinds.base import Branch
-from model.types import MERGE_SIZE, PrunedFrame, Question
+from model.types import PrunedFrame, Question
+from model.videollama3.config import MERGE_SIZE
+from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
 from model.videollama3.patches import patchify
 from model.videollama3.prompt import question_suffix
@@ -28,7 +30,7 @@ class HoppingWindow:
 
     def __init__(self, model: VideoLlama3, tokenizer: Tokenizer) -> None:
         self._model = model
-        self._tokenizer = tokenizer
+        self._family = family_of(model, tokenizer)
         self._pool = PagePool(model.config.text, dtype=model.dtype, device=model.device)
         self._frames: list[tuple[float, Tensor, Tensor]] = []  # pts_s, whole and kept features
         self._context: Context | None = None
@@ -56,7 +58,8 @@ class HoppingWindow:
         if self._context is None:
             raise RuntimeError("expected a frame before a question, got none")
         suffixes = [
-            self._tokenizer.encode(question_suffix(wording(question))) for question in questions
+            self._family.tokenizer.encode(question_suffix(wording(question)))
+            for question in questions
         ]
         return [
             Forks(
@@ -67,7 +70,7 @@ class HoppingWindow:
 
     def _prefill(self, frames: Sequence[tuple[float, Tensor, Tensor]]) -> None:
         is_new = self._context is None
-        context = self._context or Context(self._pool, self._tokenizer, start_pts_s=frames[0][0])
+        context = self._context or Context(self._pool, self._family, start_pts_s=frames[0][0])
         for index, (pts_s, whole, kept) in enumerate(frames):
             is_whole = is_new and index == 0
             num_tokens = len(whole if is_whole else kept)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from model.bundled import NANO
 from model.types import PatchGrid, Question
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
 from model.videollama3.tokenizer import Tokenizer
@@ -10,7 +11,6 @@ from worker.benchmarks import cameras
 from worker.benchmarks.baselines import Transformers
 from worker.benchmarks.random_weights import untrained
 from worker.benchmarks.rendered_cameras import render
-from worker.parts import BUNDLED_MODEL
 
 CPU = torch.device("cpu")
 SHAPE = ModelConfig(
@@ -72,7 +72,7 @@ def test_a_copy_counts_bytes_read_and_written() -> None:
 
 
 def test_requests_of_transformers_are_timed_and_summed_up() -> None:
-    theirs = Transformers.random(SHAPE, Tokenizer.load(BUNDLED_MODEL), dtype=torch.float32)
+    theirs = Transformers.random(SHAPE, Tokenizer.load(NANO), dtype=torch.float32)
     clips = render(PatchGrid(4, 5), lambda _words: None)
     row = cameras.requests_row("theirs", theirs, clips, window_s=3)
     assert row.value is not None

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.bundled import NANO
+from model.engine.config import EngineConfig, VisionMode
 from model.engine.engine import Engine
-from model.engine.stream_encoder import StreamEncoder, VisionMode
+from model.engine.stream_encoder import StreamEncoder
 from model.scenes import Scene, downscaled
 from model.scenes.quiz import quizzes
 from model.training.rendered import FIRST_HELD_OUT_SEED
@@ -22,7 +24,6 @@ from model.types import PatchGrid, PrunedFrame, Question
 from model.videollama3.checkpoint import load_model
 from pipeline.pruner import Pruner
 from pipeline.types import Frame
-from worker.parts import BUNDLED_MODEL
 from worker.report import Progress, Row, at_least
 
 NUM_SCENES = 24
@@ -61,7 +62,7 @@ def drift_rows(progress: Progress) -> list[Row]:
 def compare(seed: int, tally: Tally, *, duration_s: int = DURATION_S) -> None:
     """Look at one scene both ways."""
     engines = [_engine("full"), _engine("delta")]
-    network = load_model(BUNDLED_MODEL, device="cpu", dtype=torch.float32)
+    network = load_model(NANO, device="cpu", dtype=torch.float32)
     full, delta = StreamEncoder(network, mode="full"), StreamEncoder(network)
     whole_s = 0.0
     for frame, questions in scene_frames(seed, duration_s=duration_s):
@@ -155,13 +156,14 @@ def _table(tally: Tally, unit: str, edges: tuple[float, ...], values: list[float
 
 def _engine(vision: VisionMode) -> Engine:
     return Engine.load(
-        str(BUNDLED_MODEL),
+        "nano",
         device="cpu",
-        dtype="float32",
-        window_s=2.0 * DURATION_S,
-        max_context_tokens=4096,
-        max_caption_tokens=8,
-        max_answer_tokens=8,
-        vision=vision,
-        audit_share=0.0,
+        config=EngineConfig(
+            window_s=2.0 * DURATION_S,
+            max_context_tokens=4096,
+            max_caption_tokens=8,
+            max_answer_tokens=8,
+            vision=vision,
+            audit_share=0.0,
+        ),
     )

@@ -21,6 +21,11 @@ def new_pool(network: VideoLlama3, *, page_tokens: int = 8) -> PagePool:
     )
 
 
+def used_bytes(pool: PagePool) -> int:
+    """Bytes of the pages that sequences hold."""
+    return (pool._num_pages - len(pool._free)) * pool.page_bytes
+
+
 def extend(network: VideoLlama3, pool: PagePool, sequence: KVSequence, embeds: Tensor) -> Tensor:
     """Append rows (L, D) in one pass; give their hidden rows (L, D)."""
     start, num_rows = sequence.length, len(embeds)

@@ -1,7 +1,6 @@
 """The bundled model, ours and transformers', and small scenes to show to it."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,19 @@ import torch
 from numpy.typing import NDArray
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
+from model.bundled import NANO
+from model.engine.config import EngineConfig, VisionMode
 from model.engine.engine import Engine
-from model.engine.stream_encoder import VisionMode
+from model.family import Family
 from model.types import PatchGrid, PrunedFrame
 from model.videollama3.checkpoint import load_model
+from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
 
 # The model is too small to share out: more threads only wait for each other.
 torch.set_num_threads(1)
 
-NANO = Path(__file__).resolve().parents[2] / "model" / "nano"
 GRID = PatchGrid(rows=4, cols=5)
 
 
@@ -32,6 +33,11 @@ def nano() -> VideoLlama3:
 @cache
 def nano_tokenizer() -> Tokenizer:
     return Tokenizer.load(NANO)
+
+
+@cache
+def nano_family() -> Family:
+    return family_of(nano(), nano_tokenizer())
 
 
 @cache
@@ -53,15 +59,17 @@ def nano_engine(
     memory_budget_bytes: int | None = None,
 ) -> Engine:
     return Engine(
-        nano(),
-        nano_tokenizer(),
+        nano_family(),
         model_name="nano",
-        window_s=window_s,
-        max_context_tokens=max_context_tokens,
-        max_caption_tokens=24,
-        max_answer_tokens=16,
-        vision=vision,
-        memory_budget_bytes=memory_budget_bytes,
+        config=EngineConfig(
+            window_s=window_s,
+            max_context_tokens=max_context_tokens,
+            max_caption_tokens=24,
+            max_answer_tokens=16,
+            vision=vision,
+            audit_share=0.0,
+            memory_budget_bytes=memory_budget_bytes,
+        ),
     )
 
 

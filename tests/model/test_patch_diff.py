@@ -156,10 +156,11 @@ def test_distance_averages_noise_that_the_paper_counts() -> None:
 
 def test_sums_kept_in_place_of_a_reference_give_the_same_distance() -> None:
     one, other = clip(2, 3, 4)
-    kept = block_sums(other)
+    kept = block_sums(other, block_px=7)
     assert kept.shape == (3, 12, 16)
     assert np.array_equal(
-        sums_distance_levels(block_sums(one), kept), token_distance_levels(one, other)
+        sums_distance_levels(block_sums(one, block_px=7), kept, block_px=7),
+        token_distance_levels(one, other),
     )
 
 
@@ -209,7 +210,7 @@ def test_blocks_are_gathered_by_token(block_px: int) -> None:
     blocks = np.random.default_rng(0).normal(size=(3, 2 * num, 3 * num)).astype(np.float32)
     tiles = blocks.reshape(3, 2, num, 3, num)
     np.testing.assert_allclose(
-        token_mean(blocks, block_px=block_px), tiles.mean(axis=(2, 4)), atol=1e-6
+        token_mean(blocks, per_token=num), tiles.mean(axis=(2, 4)), atol=1e-6
     )
-    worst = worst_of_tokens(blocks[0], block_px=block_px)
+    worst = worst_of_tokens(blocks[0], per_token=num)
     assert np.array_equal(worst, tiles[0].max(axis=(1, 3)))

@@ -61,7 +61,7 @@ def test_a_picture_that_changes_everywhere_is_not_believed_to_be_noise() -> None
 
 def test_a_textured_token_is_found_noisier_and_within_bounds() -> None:
     rng = np.random.default_rng(5)
-    noise = TokenNoise(np.zeros((3, 36, 64), np.float32))
+    noise = TokenNoise(np.zeros((3, 36, 64), np.float32), per_token=4)
     for _ in range(20):
         means = rng.normal(0, 1, (3, 36, 64)).astype(np.float32)
         means[:, :4, :8] *= 1.3
@@ -75,7 +75,7 @@ def test_a_textured_token_is_found_noisier_and_within_bounds() -> None:
 
 def test_a_small_change_that_stays_is_not_noise() -> None:
     rng = np.random.default_rng(6)
-    noise = TokenNoise(np.zeros((3, 36, 64), np.float32))
+    noise = TokenNoise(np.zeros((3, 36, 64), np.float32), per_token=4)
     for _ in range(20):
         means = rng.normal(0, 1, (3, 36, 64)).astype(np.float32)
         means[:, :4, :4] += 4
@@ -84,7 +84,7 @@ def test_a_small_change_that_stays_is_not_noise() -> None:
 
 
 def test_a_picture_without_noise_has_equal_tokens() -> None:
-    noise = TokenNoise(np.zeros((3, 36, 64), np.float32))
+    noise = TokenNoise(np.zeros((3, 36, 64), np.float32), per_token=4)
     for _ in range(20):
         noise.learn(
             noise.step(np.zeros((3, 36, 64), np.float32)), unchanged=np.ones(SHAPE, np.bool_)

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from model.patch_diff import paper_mask, token_distance_levels
 from model.types import PatchGrid, PrunedFrame
 from pipeline.errors import FrameError
-from pipeline.pruner import Pruner
+from pipeline.pruner import Pruner, PrunerMode
 from pipeline.types import Frame
 from tests.fakes import SMALL, frame_at, picture
 
@@ -38,6 +39,30 @@ def test_a_changed_token_alone_is_kept() -> None:
     pruned = pruner.prune(frame_at(1.0, with_patch(100, 1, 2, 140)))
     assert np.argwhere(pruned.keep_mask).tolist() == [[1, 2]]
     assert not pruned.is_refresh
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "last_seen", "paper"])
+@pytest.mark.parametrize("token_px", [16, 28, 32])
+def test_the_grid_says_how_large_a_token_is(mode: PrunerMode, token_px: int) -> None:
+    grid, pruner = PatchGrid(3, 4, token_px=token_px), Pruner(mode=mode)
+    pixels = np.full((grid.height_px, grid.width_px, 3), 100, np.uint8)
+    changed = pixels.copy()
+    changed[token_px : 2 * token_px, 3 * token_px :] = 140
+    frames = [
+        replace(frame_at(float(i)), pixels=p, grid=grid) for i, p in enumerate((pixels, changed))
+    ]
+    first = pruner.prune(frames[0])
+    pruner.sent(first)
+    assert first.grid == grid
+    assert first.num_kept == grid.num_tokens
+    assert np.argwhere(pruner.prune(frames[1]).keep_mask).tolist() == [[1, 3]]
+
+
+def test_a_token_that_no_block_fits_is_refused() -> None:
+    grid = PatchGrid(3, 4, token_px=30)
+    pixels = np.zeros((grid.height_px, grid.width_px, 3), np.uint8)
+    with pytest.raises(FrameError, match="blocks of 4 px divide, got 30 px"):
+        Pruner().prune(replace(frame_at(0.0), pixels=pixels, grid=grid))
 
 
 def test_a_frame_that_was_never_sent_leaves_no_trace() -> None:

@@ -4,9 +4,11 @@ from threading import Thread
 import pytest
 import torch
 
+from model import EngineConfig
+from model.engine.config import MAX_TOKENS_PER_FRAME
 from tests.fakes import FakeClock
 from worker.settings import Settings
-from worker.wiring import build
+from worker.wiring import build, engine_config
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +16,11 @@ def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+def test_the_defaults_are_the_engines() -> None:
+    assert engine_config(Settings()) == EngineConfig()
+    assert Settings().model.max_tokens_per_frame == MAX_TOKENS_PER_FRAME
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
 from model.kinds import wording
-from model.types import MERGE_SIZE, PrunedFrame, Question
-from model.videollama3.config import ModelConfig
+from model.types import PrunedFrame, Question
+from model.videollama3.config import MERGE_SIZE, ModelConfig
 from model.videollama3.patches import patchify
 from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
 from model.videollama3.tokenizer import Tokenizer

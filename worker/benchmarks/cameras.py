@@ -16,9 +16,11 @@ from statistics import median
 
 import torch
 
-from model.engine.engine import Engine
+from model import Engine, EngineConfig
+from model.bundled import NANO
 from model.types import PatchGrid, PrunedFrame, Question
 from model.videollama3.config import PRESETS
+from model.videollama3.family import family_of
 from model.videollama3.tokenizer import Tokenizer
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
@@ -34,7 +36,6 @@ from worker.benchmarks.camera_trial import (
 )
 from worker.benchmarks.random_weights import untrained
 from worker.benchmarks.rendered_cameras import Clips, Played, render
-from worker.parts import BUNDLED_MODEL
 from worker.report import Progress, Row
 
 MOST = 1024
@@ -125,7 +126,7 @@ def _rows(one: Subject, cameras: int | None, seconds: float, progress: Progress)
         progress(f"{one.name}: transformers")
         theirs = Transformers.random(
             PRESETS[one.name],
-            Tokenizer.load(BUNDLED_MODEL),
+            Tokenizer.load(NANO),
             dtype=torch.bfloat16,
             device="cuda",
         )
@@ -157,27 +158,25 @@ def bundled_engine() -> Engine:
     """Load the bundled model as a worker does by itself on a CPU."""
     torch.set_num_threads(1)  # until the thread that infers says how many: see `worker.wiring`
     return Engine.load(
-        str(BUNDLED_MODEL),
+        "nano",
         device="cpu",
-        dtype="float32",
-        window_s=WINDOW_S,
-        max_context_tokens=MAX_CONTEXT_TOKENS,
-        max_caption_tokens=64,
-        max_answer_tokens=32,
+        config=EngineConfig(window_s=WINDOW_S, max_context_tokens=MAX_CONTEXT_TOKENS),
     )
 
 
 def random_engine(shape: str) -> Engine:
     """Make a model of a published shape on CUDA, with random weights: time is the same."""
     return Engine(
-        untrained(PRESETS[shape], device=torch.device("cuda"), dtype=torch.bfloat16),
-        Tokenizer.load(BUNDLED_MODEL),
+        family_of(
+            untrained(PRESETS[shape], device=torch.device("cuda"), dtype=torch.bfloat16),
+            Tokenizer.load(NANO),
+        ),
         model_name=f"random-{shape}",
-        window_s=WINDOW_S,
-        max_context_tokens=MAX_CONTEXT_TOKENS,
-        max_caption_tokens=CAPTION_TOKENS,
-        max_answer_tokens=32,
-        audit_share=0.01,
+        config=EngineConfig(
+            window_s=WINDOW_S,
+            max_context_tokens=MAX_CONTEXT_TOKENS,
+            max_caption_tokens=CAPTION_TOKENS,
+        ),
     )
 
 

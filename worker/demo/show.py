@@ -18,6 +18,7 @@ from threading import Event
 from typing import Any
 
 import worker
+from model.bundled import NANO
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from pipeline.publishers.subscriber import Subscriber
@@ -25,7 +26,6 @@ from worker import environment
 from worker.demo.timeline import Timeline
 from worker.demo.verdict import Judge, Verdict
 from worker.embedded_redis import embedded_redis, free_port
-from worker.parts import BUNDLED_MODEL
 from worker.settings import PREFIX
 
 FOLDER = Path(__file__).resolve().parent
@@ -233,7 +233,7 @@ def _introduce(clip: Path, *, redis_url: str, port: int) -> None:
 
 def _about_model() -> str:
     """Return what the bundled model's card says in bold: what its words are worth."""
-    card = (BUNDLED_MODEL / "README.md").read_text(encoding="utf-8")
+    card = (NANO / "README.md").read_text(encoding="utf-8")
     said = re.search(r"\*\*(.+?)\*\*", card, re.DOTALL)
     return "vigil-nano, bundled. " + (" ".join(said[1].split()) + "." if said else "")
 

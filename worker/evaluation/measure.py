@@ -1,12 +1,10 @@
 """How true a model's answers are, shown to the engine alone and through the whole worker."""
 
-from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import ConfigError
 from worker import environment, log
 from worker.evaluation import clips, end_to_end
-from worker.parts import BUNDLED_MODEL
 from worker.report import Progress, Row
 from worker.wiring import load_engine
 
@@ -44,15 +42,16 @@ def measure(
     if first_seed < 0:
         raise ConfigError(f"eval: --first-seed: expected 0 or more, got {first_seed}")
     log.configure(level="error", style="console")
-    path = str(BUNDLED_MODEL if folder == "nano" else Path(folder))
     rows: list[Row] = []
     if through != "worker":
         engine = load_engine(
-            environment.load({"VIGIL_MODEL__PATH": path, "VIGIL_WINDOW": f"{WINDOW_S}s"})
+            environment.load({"VIGIL_MODEL__PATH": folder, "VIGIL_WINDOW": f"{WINDOW_S}s"})
         )
         rows += clips.measure(
-            path, engine, first_seed=first_seed, num_clips=num_clips, progress=progress
+            folder, engine, first_seed=first_seed, num_clips=num_clips, progress=progress
         )
     if through != "model":
-        rows += end_to_end.measure(path, first_seed=first_seed, minutes=minutes, progress=progress)
+        rows += end_to_end.measure(
+            folder, first_seed=first_seed, minutes=minutes, progress=progress
+        )
     return rows

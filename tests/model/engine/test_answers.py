@@ -22,7 +22,7 @@ from model.types import Answer, Question
 from model.videollama3.prompt import question_suffix
 from model.videollama3.tokenizer import Tokenizer
 from tests.model.growing import logits_after, new_pool
-from tests.model.nano_model import nano, nano_tokenizer
+from tests.model.nano_model import nano, nano_family, nano_tokenizer
 
 CAPTION = Question("caption", "")
 FIRE = Question("yes_no", "Is there fire?")
@@ -39,7 +39,7 @@ class Answerer(Respondent):
     """A respondent that is asked one question at a time."""
 
     def __init__(self) -> None:
-        super().__init__(nano(), nano_tokenizer(), max_caption_tokens=12, max_answer_tokens=6)
+        super().__init__(nano_family(), max_caption_tokens=12, max_answer_tokens=6)
 
     def one(self, question: Question, context: Context) -> Answer:
         [answer] = self.answer(POOL, [(question, context)])
@@ -53,7 +53,7 @@ def respondent() -> Answerer:
 
 def seen(seed: int, *, num_frames: int = 3) -> Context:
     """A context that has seen a few frames of its own."""
-    context = Context(POOL, nano_tokenizer(), start_pts_s=0.0)
+    context = Context(POOL, nano_family(), start_pts_s=0.0)
     generator = torch.Generator().manual_seed(seed)
     frames = []
     for second in range(num_frames):

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from model.engine.config import EngineConfig
 from model.engine.engine import Engine
 from model.engine.rolling_context import Context
 from model.types import PatchGrid, PrunedFrame, Question
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
+from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
+from tests.model.growing import used_bytes
 from tests.model.nano_model import nano_tokenizer
 
 FIRE = Question("yes_no", "Fire?")
@@ -47,14 +50,15 @@ def mite() -> VideoLlama3:
 
 def mite_engine(*, max_context_tokens: int = 1_024) -> Engine:
     return Engine(
-        mite(),
-        nano_tokenizer(),
+        family_of(mite(), nano_tokenizer()),
         model_name="mite",
-        window_s=WINDOW_S,
-        max_context_tokens=max_context_tokens,
-        max_caption_tokens=4,
-        max_answer_tokens=4,
-        audit_share=0.1,
+        config=EngineConfig(
+            window_s=WINDOW_S,
+            max_context_tokens=max_context_tokens,
+            max_caption_tokens=4,
+            max_answer_tokens=4,
+            audit_share=0.1,
+        ),
     )
 
 
@@ -83,13 +87,13 @@ def test_a_day_of_ticks_needs_no_more_memory_than_its_first_window() -> None:
         engine.append([frame("gate", tick, seed=0), frame("yard", tick, seed=1)])
         if tick % 48 == 0:
             engine.ask([("gate", FIRE), ("yard", Question("text", "What?"))])
-        used.append(engine._pool.used_bytes)
+        used.append(used_bytes(engine._pool))
         if tick in (160, TICKS // 2, TICKS - 1):
             after.append(held(engine))
     assert max(alive for _, _, alive in after) <= 4, "an active and a standby of each camera"
     assert after[0][:2] == after[1][:2] == after[2][:2]
     assert max(used[160:]) <= engine.stats.context_bytes
-    assert engine._pool.used_bytes == sum(engine._streams[s].num_bytes for s in ("gate", "yard"))
+    assert used_bytes(engine._pool) == sum(engine._streams[s].num_bytes for s in ("gate", "yard"))
     window = engine.window("gate")
     assert window is not None
     assert WINDOW_S / 2 - 180 <= window.end_pts_s - window.start_pts_s < WINDOW_S
@@ -125,5 +129,5 @@ def test_cameras_that_come_and_go_disturb_no_other(seed: int) -> None:
     assert engine.window("gate") == alone.window("gate")
     for name in names:
         engine.remove(name)
-    assert engine._pool.used_bytes == engine.stats.vision_cache_bytes == 0
+    assert used_bytes(engine._pool) == engine.stats.vision_cache_bytes == 0
     assert engine.stats.num_streams == 0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.engine import append
+from model.engine.config import EngineConfig
 from model.engine.engine import Engine
 from model.errors import AdmissionError, CheckpointError, DeviceMemoryError, InputError
 from model.kinds.text import looped_tail
@@ -16,10 +17,9 @@ from model.layers.attention import Attend
 from model.types import PatchGrid, PrunedFrame, Question, Window
 from model.videollama3.patches import patchify
 from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
-from tests.model.growing import logits_after
+from tests.model.growing import logits_after, used_bytes
 from tests.model.nano_model import (
     GRID,
-    NANO,
     nano,
     nano_engine,
     nano_tokenizer,
@@ -172,7 +172,7 @@ def test_a_failed_append_changes_no_stream(monkeypatch: pytest.MonkeyPatch) -> N
         engine.append(late(yard))
     assert engine.ask(asks) == before
     assert engine.stats.num_streams == held.num_streams
-    assert engine._pool.used_bytes == sum(s.num_bytes for s in engine._streams.values())
+    assert used_bytes(engine._pool) == sum(s.num_bytes for s in engine._streams.values())
     monkeypatch.undo()
     engine.append(late(yard))
     other = nano_engine(window_s=20.0)
@@ -246,7 +246,7 @@ def test_stats_count_what_is_held() -> None:
     assert stats.num_streams == 1
     assert stats.context_bytes == engine._pool.num_bytes > 0
     assert stats.weight_bytes == sum(weight.nbytes for weight in nano().parameters())
-    assert engine.bytes_of("gate") == engine._pool.used_bytes + stats.vision_cache_bytes
+    assert engine.bytes_of("gate") == used_bytes(engine._pool) + stats.vision_cache_bytes
     assert engine.bytes_of("yard") == 0
 
 
@@ -302,7 +302,7 @@ def test_remove_frees_what_a_stream_held() -> None:
     assert engine.bytes_of("gate") > 0
     engine.remove("gate")
     engine.remove("gate")
-    assert engine.bytes_of("gate") == engine._pool.used_bytes == engine._encoder.num_bytes == 0
+    assert engine.bytes_of("gate") == used_bytes(engine._pool) == engine._encoder.num_bytes == 0
     with pytest.raises(InputError, match="stream gate"):
         engine.ask([("gate", FIRE)])
 
@@ -353,6 +353,11 @@ GOOD = pruned(picture(0), pts_s=60.0)
         pytest.param(
             replace(GOOD, keep_mask=GOOD.keep_mask.astype(np.uint8)), "got uint8", id="integer mask"
         ),
+        pytest.param(
+            replace(GOOD, pixels=np.zeros((4 * 32, 5 * 32, 3), np.uint8)),
+            r"expected pixels of uint8 \(112, 140, 3\), got uint8 \(128, 160, 3\)",
+            id="another family's tokens",
+        ),
         pytest.param(replace(GOOD, pts_s=float("nan")), "expected a finite pts_s", id="no time"),
     ],
 )
@@ -367,15 +372,12 @@ def test_a_malformed_frame_is_refused_and_nothing_is_shown(
     assert engine.window("gate") == window
 
 
-def load(path: str = str(NANO), *, device: str = "cpu", dtype: str = "float32") -> Engine:
+def load(path: str = "nano", *, device: str = "cpu", dtype: str = "float32") -> Engine:
     return Engine.load(
         path,
         device=device,
         dtype=dtype,
-        window_s=180.0,
-        max_context_tokens=16384,
-        max_caption_tokens=8,
-        max_answer_tokens=8,
+        config=EngineConfig(max_caption_tokens=8, max_answer_tokens=8),
     )
 
 
@@ -402,9 +404,9 @@ def test_answers_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("device", "dtype", "message"),
     [
-        pytest.param("cpu", "int8", "dtype: expected one of bfloat16", id="dtype"),
+        pytest.param("cpu", "int8", "dtype: expected auto or one of bfloat16", id="dtype"),
         pytest.param(
-            "toaster", "float32", "device: expected cpu or cuda, got toaster", id="device"
+            "toaster", "float32", "device: expected auto, cpu or cuda, got toaster", id="device"
         ),
     ],
 )

@@ -7,6 +7,7 @@ from torch import Tensor
 from model.engine.kv_cache import PAGE_TOKENS, KVSequence, PagePool
 from model.errors import InputError
 from model.videollama3.config import PRESETS, TextConfig
+from tests.model.growing import used_bytes
 
 CONFIG = TextConfig(
     hidden_size=8,
@@ -60,9 +61,9 @@ def test_sequences_that_share_a_pool_keep_to_themselves(
         for layer in range(CONFIG.num_layers):
             assert held(pool, sequence, layer=layer).tolist() == [row + layer for row in rows]
     used = sum(-(-len(rows) // page_tokens) * page_tokens for rows in expected)
-    assert pool.used_bytes == used * BYTES_PER_TOKEN
-    assert pool.used_bytes == sum(sequence.num_bytes for sequence in sequences)
-    assert pool.num_bytes >= pool.used_bytes
+    assert used_bytes(pool) == used * BYTES_PER_TOKEN
+    assert used_bytes(pool) == sum(sequence.num_bytes for sequence in sequences)
+    assert pool.num_bytes >= used_bytes(pool)
 
 
 def test_what_one_gives_back_the_next_one_uses() -> None:
@@ -70,9 +71,9 @@ def test_what_one_gives_back_the_next_one_uses() -> None:
     first, second = KVSequence(pool), KVSequence(pool)
     extend(pool, first, 10, value=1.0)
     num_bytes = pool.num_bytes
-    assert num_bytes == pool.used_bytes == 12 * BYTES_PER_TOKEN
+    assert num_bytes == used_bytes(pool) == 12 * BYTES_PER_TOKEN
     first.truncate(0)
-    assert (pool.num_bytes, pool.used_bytes) == (num_bytes, 0)
+    assert (pool.num_bytes, used_bytes(pool)) == (num_bytes, 0)
     extend(pool, second, 12, value=2.0)
     assert pool.num_bytes == num_bytes
 
@@ -90,7 +91,7 @@ def test_truncate_forgets_the_tail_and_nothing_else() -> None:
     extend(pool, sequence, 4, value=5.0)
     sequence.truncate(3)
     assert sequence.length == 3
-    assert pool.used_bytes == 4 * BYTES_PER_TOKEN
+    assert used_bytes(pool) == 4 * BYTES_PER_TOKEN
     extend(pool, sequence, 1, value=7.0)
     assert held(pool, sequence).tolist() == [1.0, 1.0, 1.0, 7.0]
 
@@ -119,4 +120,4 @@ def test_a_pass_that_fails_half_way_gives_its_pages_back() -> None:
     extend(pool, sequence, 3, value=1.0)
     sequence.reserve(9)
     sequence.truncate(sequence.length)
-    assert pool.used_bytes == 4 * BYTES_PER_TOKEN
+    assert used_bytes(pool) == 4 * BYTES_PER_TOKEN

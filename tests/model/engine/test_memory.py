@@ -16,6 +16,7 @@ def test_a_camera_of_the_2b_model_by_hand() -> None:
         needed = bytes_per_stream(
             config,
             grid,
+            patches_per_token=4,
             max_context_tokens=16_384 - 255,  # 64 pages of 256
             dtype=torch.bfloat16,
             has_vision_cache=has_vision_cache,

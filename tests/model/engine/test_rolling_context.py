@@ -1,6 +1,7 @@
 """Contexts and the pair that rolls, on the bundled model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from model.engine.rolling_context import Context, RollingContext
 from model.errors import InputError
 from model.types import Window
 from model.videollama3.prompt import question_suffix
-from tests.model.growing import logits_after, logits_of_prompt, new_pool
-from tests.model.nano_model import nano, nano_tokenizer
+from tests.model.growing import logits_after, logits_of_prompt, new_pool, used_bytes
+from tests.model.nano_model import nano, nano_family, nano_tokenizer
 
 NUM_TOKENS = 6
 EVERY = torch.arange(NUM_TOKENS)
@@ -35,7 +36,7 @@ class Grown:
 
     def __init__(self, *, start_pts_s: float = 0.0) -> None:
         self.pool = new_pool(nano())
-        self.context = Context(self.pool, nano_tokenizer(), start_pts_s=start_pts_s)
+        self.context = Context(self.pool, nano_family(), start_pts_s=start_pts_s)
 
     def append(self, rows: Tensor, *, pts_s: float) -> None:
         self.context.show(0, num_tokens=len(rows), is_whole=False, pts_s=pts_s)
@@ -48,7 +49,7 @@ class Rolled(RollingContext):
     def __init__(self, *, max_context_tokens: int = 16384) -> None:
         self.pool: PagePool = new_pool(nano())
         super().__init__(
-            self.pool, nano_tokenizer(), window_s=WINDOW_S, max_context_tokens=max_context_tokens
+            self.pool, nano_family(), window_s=WINDOW_S, max_context_tokens=max_context_tokens
         )
 
     def append(self, rows: Tensor, kept: Tensor, *, pts_s: float) -> bool:
@@ -69,6 +70,27 @@ def next_logits(pool: PagePool, context: Context | None) -> Tensor:
 
 def logits_of_whole_prompt(frames: Sequence[tuple[float, Tensor]]) -> Tensor:
     return logits_of_prompt(nano(), nano_tokenizer(), frames, TEXT)
+
+
+class Terse:
+    """Another family's prompt."""
+
+    HEAD = "user:"
+
+    def frame_stamp(self, time_s: float, *, is_first: bool) -> str:
+        return f"{time_s:.0f}" if is_first else f" {time_s:.0f}"
+
+    def question_suffix(self, text: str) -> str:
+        return f"\n{text}"
+
+
+def test_a_context_is_written_in_its_familys_words() -> None:
+    family = replace(nano_family(), prompt=Terse())
+    context = Context(new_pool(nano()), family, start_pts_s=5.0)
+    for pts_s in (5.0, 7.0):
+        context.show(0, num_tokens=2, is_whole=False, pts_s=pts_s)
+    words = [nano_tokenizer().decode(piece.stamp_ids) for piece in context.unread]
+    assert words == ["user:0", " 2"]
 
 
 @settings(max_examples=20, deadline=None)
@@ -93,11 +115,11 @@ def test_growing_frame_by_frame_equals_one_pass_over_the_whole_prompt(
 def test_a_fork_leaves_no_trace() -> None:
     grown = Grown()
     grown.append(features(0), pts_s=0.0)
-    length, window, used = grown.context.length, grown.context.window, grown.pool.used_bytes
+    length, window, used = grown.context.length, grown.context.window, used_bytes(grown.pool)
     before = next_logits(grown.pool, grown.context)
     logits_after(nano(), grown.pool, grown.context, [1, 2, 3])
     assert (grown.context.length, grown.context.window) == (length, window)
-    assert grown.pool.used_bytes == used
+    assert used_bytes(grown.pool) == used
     torch.testing.assert_close(next_logits(grown.pool, grown.context), before, atol=0, rtol=0)
 
 
@@ -175,7 +197,7 @@ def test_reset_forgets_everything() -> None:
     stream.reset()
     assert stream.window is None
     assert stream.active is None
-    assert stream.num_bytes == stream.pool.used_bytes == 0
+    assert stream.num_bytes == used_bytes(stream.pool) == 0
 
 
 def test_a_whole_frame_must_fit() -> None:
@@ -189,7 +211,7 @@ def test_what_failed_is_taken_back(pts_s: float) -> None:
     stream = rolling()
     for second in range(7):
         stream.append(features(second), EVERY, pts_s=float(second))
-    contexts, window, used = stream.contexts, stream.window, stream.pool.used_bytes
+    contexts, window, used = stream.contexts, stream.window, used_bytes(stream.pool)
     before = next_logits(stream.pool, stream.active)
 
     def show() -> None:
@@ -203,7 +225,7 @@ def test_what_failed_is_taken_back(pts_s: float) -> None:
 
     with pytest.raises(MemoryError):
         show()
-    assert (stream.contexts, stream.window, stream.pool.used_bytes) == (contexts, window, used)
+    assert (stream.contexts, stream.window, used_bytes(stream.pool)) == (contexts, window, used)
     torch.testing.assert_close(next_logits(stream.pool, stream.active), before, atol=0, rtol=0)
 
 
@@ -220,7 +242,7 @@ def test_the_younger_given_up_comes_back_after_a_rest() -> None:
         stream.append(features(second), EVERY[:2], pts_s=float(second))
     assert stream.drop_standby()
     assert not stream.drop_standby()
-    assert stream.pool.used_bytes == stream.num_bytes
+    assert used_bytes(stream.pool) == stream.num_bytes
     wanted = [stream.append(features(n), EVERY[:2], pts_s=float(n)) for n in (7, 8, 9)]
     assert wanted == [False, False, True]
 

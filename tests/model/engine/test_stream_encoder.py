@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.engine.stream_encoder import FrameTokens, StreamEncoder, VisionMode
+from model.engine.config import VisionMode
+from model.engine.stream_encoder import FrameTokens, StreamEncoder
 from model.errors import InputError
 from model.types import PrunedFrame
 from model.videollama3.network import VideoLlama3

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.engine.stream_encoder import VisionMode
+from model.engine.config import VisionMode
 from model.evaluation.compare import judge, paper_frames
 from model.evaluation.evaluate import Moment, ask_clip
 from model.patch_diff import paper_mask

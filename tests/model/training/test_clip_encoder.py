@@ -5,12 +5,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model.engine.config import VisionMode
 from model.errors import InputError
 from model.layers.rope import patch_positions
-from model.training.clip_encoder import encode_clips, encode_rows, lay_out
+from model.training.clip_encoder import encode_rows, lay_out
 from model.types import PrunedFrame
 from model.videollama3.patches import patchify
+from model.videollama3.vision import merge
 from tests.model.training.clips import clip, network
+
+
+def encoded(
+    frames: tuple[PrunedFrame, ...], *, mode: VisionMode = "delta", merge_size: int = 2
+) -> Tensor:
+    """What the decoder gets of a clip's kept tokens."""
+    rows = encode_rows(network(), lay_out([frames], mode=mode, merge_size=merge_size))
+    tokens: Tensor = network().projector(merge(rows, merge_size))
+    return tokens
 
 
 def one_by_one(frames: tuple[PrunedFrame, ...]) -> Tensor:
@@ -56,7 +67,7 @@ def test_all_frames_at_once_equal_one_after_another(
 @torch.no_grad()
 def test_full_gives_the_kept_tokens_of_whole_frames() -> None:
     frames = clip(4)
-    got = encode_clips(network(), [frames], mode="full")
+    got = encoded(frames, mode="full")
     whole = [network().encode(patchify(f.pixels), [(4, 6)]) for f in frames]
     masks = [torch.from_numpy(f.keep_mask.reshape(-1)) for f in frames]
     expected = torch.cat([rows[mask] for rows, mask in zip(whole, masks, strict=True)])
@@ -66,16 +77,16 @@ def test_full_gives_the_kept_tokens_of_whole_frames() -> None:
 @torch.no_grad()
 def test_where_everything_changed_delta_is_full() -> None:
     frames = clip(3, share=1.0)
-    delta = encode_clips(network(), [frames], mode="delta")
-    torch.testing.assert_close(delta, encode_clips(network(), [frames], mode="full"))
+    delta = encoded(frames, mode="delta")
+    torch.testing.assert_close(delta, encoded(frames, mode="full"))
 
 
 @torch.no_grad()
 def test_isolated_rows_see_their_own_frame_alone() -> None:
     frames = clip(3)
-    alone = encode_clips(network(), [frames], mode="isolated")
+    alone = encoded(frames, mode="isolated")
     other = (clip(1, seed=9)[0], *frames[1:])
-    changed = encode_clips(network(), [other], mode="isolated")
+    changed = encoded(other, mode="isolated")
     first = frames[0].grid.num_tokens
     torch.testing.assert_close(alone[first:], changed[first:])
     assert not torch.allclose(alone[:first], changed[:first])
@@ -84,7 +95,7 @@ def test_isolated_rows_see_their_own_frame_alone() -> None:
 @torch.no_grad()
 def test_single_images_at_merge_size_one_are_the_encoders_own() -> None:
     frames = clip(1)
-    got = encode_clips(network(), [frames], merge_size=1)
+    got = encoded(frames, merge_size=1)
     rows = patchify(frames[0].pixels, merge_size=1)
     expected = network().encode(rows, [(4, 6)], merge_size=1)
     torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-3)

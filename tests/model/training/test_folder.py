@@ -9,14 +9,15 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoProcessor, VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
+from model.bundled import NANO
 from model.errors import CheckpointError
 from model.training.folder import native_key, write_folder, write_tokenizer
 from model.training.nano import fresh
-from model.videollama3.checkpoint import expected_tensors, load_model
+from model.videollama3.checkpoint import load_model, tensor_shapes
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
 from model.videollama3.network import VideoLlama3
 from model.videollama3.patches import patchify
-from tests.model.nano_model import NANO, nano, picture
+from tests.model.nano_model import nano, picture
 
 
 def tiny(*, is_tied: bool = True) -> VideoLlama3:
@@ -99,7 +100,7 @@ def test_weights_are_bfloat16_unless_told(tmp_path: Path) -> None:
 def test_names_are_those_expected() -> None:
     model = tiny(is_tied=False)
     names = {native_key(name) for name, _ in model.named_parameters()}
-    assert names == set(expected_tensors(model.config))
+    assert names == set(tensor_shapes(model, layout="transformers"))
 
 
 @pytest.mark.parametrize("image_merge_size", [1, 2])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.training.loss import answer_loss, answer_rows
+from model.training.loss import answer_rows, loss_of
 from model.training.packing import IGNORED, pack, write
 from model.training.sample import Exchange, Sample
 from model.videollama3.patches import patchify
@@ -60,8 +60,11 @@ def test_a_sample_is_not_changed_by_its_company() -> None:
 @torch.no_grad()
 def test_a_gpu_finds_the_loss_that_a_cpu_finds() -> None:
     batch = pack([sample(3, seed=1), sample(4, seed=2)], tokenizer(), max_tokens=4096)
-    there = answer_loss(deepcopy(network()).to("cuda"), batch)
-    torch.testing.assert_close(there.cpu(), answer_loss(network(), batch), atol=1e-3, rtol=1e-3)
+    there, here = (
+        loss_of(model, *answer_rows(model, batch))
+        for model in (deepcopy(network()).to("cuda"), network())
+    )
+    torch.testing.assert_close(there.cpu(), here, atol=1e-3, rtol=1e-3)
 
 
 def test_only_answers_have_labels() -> None:
@@ -95,7 +98,7 @@ def test_images_and_text_are_written_without_time_stamps() -> None:
     batch = pack([image, text], tokenizer(), max_tokens=512)
     assert "Time" not in tokenizer().decode(batch.ids.tolist())
     assert len(batch.visual) == 4 * image.frames[0].num_kept
-    assert torch.isfinite(answer_loss(network(), batch))
+    assert torch.isfinite(loss_of(network(), *answer_rows(network(), batch)))
 
 
 def test_too_much_and_nothing_are_refused() -> None:

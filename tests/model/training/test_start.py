@@ -20,13 +20,14 @@ from transformers import (
     VideoLlama3ForConditionalGeneration,
 )
 
+from model.bundled import NANO
 from model.errors import CheckpointError
 from model.training.folder import native_key, write_tokenizer
 from model.training.start import start_from
 from model.videollama3.checkpoint import load_model
 from model.videollama3.patches import patchify
 from model.videollama3.tokenizer import Tokenizer as VigilTokenizer
-from tests.model.nano_model import NANO, picture
+from tests.model.nano_model import picture
 
 TOWER: dict[str, Any] = {
     "hidden_size": 32,

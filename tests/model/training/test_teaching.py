@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.loss import answer_loss
+from model.training.loss import answer_rows, loss_of
 from model.training.memo import ClipMemo
 from model.training.packing import pack
 from model.training.rendered import Rendered
@@ -27,7 +27,7 @@ def test_what_is_not_rendered_is_taught_by_its_answers_alone() -> None:
     batch = pack([sample(3)], tokenizer(), max_tokens=4096)
     parts = Pupil(model).loss(batch)
     assert set(parts) == {"answers"}
-    torch.testing.assert_close(parts["answers"], answer_loss(model, batch))
+    torch.testing.assert_close(parts["answers"], loss_of(model, *answer_rows(model, batch)))
 
 
 def test_a_few_steps_teach_every_lesson(rendered: Rendered) -> None:

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoProcessor, AutoTokenizer, Qwen2Tokenizer, VideoLlama3Processor
 
+from model.bundled import NANO
 from model.errors import CheckpointError
 from model.kinds.count import digit_ids
 from model.kinds.yes_no import yes_no_ids
 from model.videollama3.patches import patchify
 from model.videollama3.tokenizer import Tokenizer
-from tests.model.nano_model import NANO, nano, nano_tokenizer, picture, reference_nano
+from tests.model.nano_model import nano, nano_tokenizer, picture, reference_nano
 
 ROOT = NANO.parents[1]
 

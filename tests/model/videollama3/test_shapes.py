@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
-from model.videollama3.checkpoint import expected_tensors
+from model.videollama3.checkpoint import tensor_shapes
 from model.videollama3.config import PRESETS, ModelConfig
 from model.videollama3.network import VideoLlama3
 from tests.model.videollama3.test_config import REMOTE_2B
@@ -52,6 +52,11 @@ def transformers_config(size: str) -> VideoLlama3Config:
     )
 
 
+def weightless(size: str) -> VideoLlama3:
+    with torch.device("meta"):
+        return VideoLlama3(PRESETS[size])
+
+
 @pytest.mark.parametrize("size", ["2b", "7b"])
 def test_both_familys_configs_give_the_preset(size: str) -> None:
     generation = {"eos_token_id": [151645, 151643]}
@@ -64,7 +69,7 @@ def test_every_tensors_name_and_shape_is_transformers(size: str) -> None:
     with torch.device("meta"):
         reference = VideoLlama3ForConditionalGeneration(transformers_config(size))
     expected = {name: tuple(weight.shape) for name, weight in reference.named_parameters()}
-    assert expected_tensors(PRESETS[size]) == expected
+    assert tensor_shapes(weightless(size), layout="transformers") == expected
 
 
 @pytest.mark.parametrize(
@@ -74,8 +79,7 @@ def test_every_tensors_name_and_shape_is_transformers(size: str) -> None:
 def test_parts_have_the_published_number_of_weights(
     size: str, projector: int, language: int
 ) -> None:
-    with torch.device("meta"):
-        model = VideoLlama3(PRESETS[size])
+    model = weightless(size)
 
     def num_weights(part: torch.nn.Module) -> int:
         return sum(weight.numel() for weight in part.parameters())
@@ -87,7 +91,7 @@ def test_parts_have_the_published_number_of_weights(
 
 def test_layouts_differ_in_prefixes_alone() -> None:
     shapes = [
-        list(expected_tensors(PRESETS["7b"], layout=layout).items())
+        list(tensor_shapes(weightless("7b"), layout=layout).items())
         for layout in ("transformers", "remote-code", "training")
     ]
     for entries in zip(*shapes, strict=True):

@@ -1,0 +1,41 @@
+"""From a path to a loaded family, on the device and in the dtype that were asked for."""
+
+import torch
+
+from model.errors import InputError
+from model.family import Family
+from model.videollama3.family import load
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def load_family(path: str, *, device: str, dtype: str) -> Family:
+    """Load a checkpoint and prove its attention backend; the arguments are `Engine.load`'s.
+
+    Raises:
+        CheckpointError: the folder is not a whole checkpoint.
+        BackendError: attention on this device is not what the formula says.
+        InputError: the device or the dtype cannot be had.
+    """
+    target = _device(device)
+    if dtype == "auto":
+        dtype = "bfloat16" if target.type == "cuda" else "float32"
+    if dtype not in DTYPES:
+        raise InputError(f"dtype: expected auto or one of {', '.join(DTYPES)}; got {dtype}")
+    return load(path, device=target, dtype=DTYPES[dtype])
+
+
+def _device(name: str) -> torch.device:
+    """Give the device of that name, where the machine has it; `auto` takes CUDA if it can."""
+    has_cuda = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if has_cuda else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as exc:
+        raise InputError(f"device: expected auto, cpu or cuda, got {name}") from exc
+    if device.type == "cuda" and not has_cuda:
+        raise InputError(
+            f"device: expected one this machine has, got {name}, and CUDA is not there"
+        )
+    return device
