@@ -54,7 +54,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("folder", ["model"])
+@pytest.mark.parametrize("folder", ["worker", "pipeline", "model"])
 def test_every_source_file_is_on_its_folders_map(folder: str) -> None:
     told = set(re.findall(r"`(\w+\.py)`", (ROOT / folder / "README.md").read_text()))
     there = {
