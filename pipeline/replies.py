@@ -37,22 +37,22 @@ class TickReplies:
             self.messages.append(caption_message(provenance, text=str(answer.value)))
             return
         kind = kind_of(answer.kind)
-        published = kind.published(answer, unknown_band=standing.unknown_band)
+        published = kind.published(answer, standing.doubt)
         self.messages.append(
             answer_message(
                 provenance,
                 question_id=standing.id,
                 question=standing.question.text,
                 kind=answer.kind,
-                answer=published,
-                p=answer.p,
+                answer=published.answer,
+                p=published.p,
                 reused=ask.cached is not None,
             )
         )
         machine = camera.machines.get(standing.id)
         if machine is None or standing.rule is None:
             return
-        p = None if published == "unknown" else kind.event_p(answer, standing.rule.target)
+        p = None if published.reason else kind.event_p(answer, standing.rule.target)
         transition = machine.step(p, ask.sent.frame.captured_at)
         if transition is None:
             return
@@ -65,7 +65,7 @@ class TickReplies:
                 kind=answer.kind,
                 phase=transition.phase,
                 event_id=transition.event_id,
-                answer=published,
+                answer=published.answer,
                 p=transition.p,
                 started_at=transition.started_at,
                 ended_at=transition.ended_at,

@@ -10,8 +10,18 @@ import pytest
 
 from model.errors import InputError
 from model.kinds import KINDS
-from model.kinds.base import Branch, Kind, Limits, NewReader, Reading, Scored, Vocabulary, softmax
-from model.types import Answer, Question
+from model.kinds.base import (
+    Branch,
+    Forms,
+    Kind,
+    Limits,
+    NewReader,
+    Reading,
+    Scored,
+    Vocabulary,
+    softmax,
+)
+from model.types import Answer
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from pipeline.messages import schema
@@ -28,11 +38,9 @@ class Level(Kind):
     """Asks how much of something there is: low, medium or high."""
 
     name = "level"
+    closing = "Answer low, medium or high."
 
-    def wording(self, question: Question) -> str:
-        return f"{question.text}\nAnswer low, medium or high."
-
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:  # noqa: ARG002
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:  # noqa: ARG002
         ids = tuple(vocabulary.encode(level)[0] for level in LEVELS)
         return lambda _question, suffix: _LevelReader(suffix, ids)
 

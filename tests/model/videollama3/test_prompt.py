@@ -7,7 +7,7 @@ from transformers.video_utils import VideoMetadata
 from model.kinds import wording
 from model.kinds.text import CAPTION_TEXT
 from model.types import Question
-from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
+from model.videollama3.prompt import HEAD, NANO_1, frame_stamp, question_suffix
 from tests.model.nano_model import nano_tokenizer, picture, reference_processor
 
 VISUAL = "<|video_pad|>"
@@ -92,4 +92,4 @@ def test_a_stamp_has_one_decimal() -> None:
     ],
 )
 def test_wording_asks_for_the_form_of_the_answer(question: Question, words: str) -> None:
-    assert wording(question) == words
+    assert wording(question, NANO_1.forms) == words
