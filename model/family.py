@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from model.kinds.base import Vocabulary
+from model.kinds.base import Forms, Vocabulary
 from model.layers.attention import Attend, Backend, Store
 from model.types import PatchGrid
 
@@ -163,25 +163,38 @@ class Tokenizer(Vocabulary, Protocol):
     def control_words(self) -> tuple[str, ...]: ...
 
 
-class Prompt(Protocol):
-    """The pieces of the prompt; a family's `prompt` module is one.
+class FrameStamp(Protocol):
+    """Gives the text before a frame's tokens."""
+
+    def __call__(self, time_s: float, *, is_first: bool) -> str:
+        """Give it at seconds since the context's first frame."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The words around frames and questions, as a checkpoint was taught them.
 
     Each piece begins and ends where the tokenizer splits anyway, so that the tokens of the pieces
     are those of the whole.
 
     Attributes:
-        HEAD: what stands before the first frame.
+        version: names this prompt in a checkpoint's folder.
+        head: what stands before the first frame.
+        frame_stamp: (time_s, is_first) -> the text before a frame's tokens.
+        question_suffix: a question's words -> everything after the last visual token.
+        forms: how each kind of question is asked.
+        has_whole_stamps: stamps count whole sampling periods; else they are seconds as they come.
+        shows_now: a fork begins with the newest sampled frame's stamp and one of its tokens.
     """
 
-    HEAD: str
-
-    def frame_stamp(self, time_s: float, *, is_first: bool) -> str:
-        """Give the text before a frame's tokens, at seconds since the context's first frame."""
-        ...
-
-    def question_suffix(self, text: str) -> str:
-        """Give everything after the last visual token: a question and the answer's opening."""
-        ...
+    version: str
+    head: str
+    frame_stamp: FrameStamp
+    question_suffix: Callable[[str], str]
+    forms: Forms
+    has_whole_stamps: bool
+    shows_now: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +205,13 @@ class Family:
         network: the networks, with their weights and their patch geometry.
         tokenizer: of the same checkpoint.
         prompt: the words around frames and questions.
+        is_demo: it is a demonstration, which knows only a rendered world.
     """
 
     network: Network
     tokenizer: Tokenizer
     prompt: Prompt
+    is_demo: bool = False
 
     @property
     def end_ids(self) -> frozenset[int]:

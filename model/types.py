@@ -100,12 +100,19 @@ class Answer:
         p: for `yes_no` the probability of yes, for `choice` and `count` that of `value`;
             None for text and captions.
         num_generated: tokens decoded to get it.
+        mass: the probability, in the whole vocabulary, that the first token answers the question
+            at all; None for text and captions.
+        shares: for `choice` the probability of each option, for `count` of each number from 0.
+        is_truncated: text that was cut at its limit.
     """
 
     kind: str
     value: str | int
     p: float | None
     num_generated: int
+    mass: float | None = None
+    shares: tuple[float, ...] = ()
+    is_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

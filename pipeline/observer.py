@@ -5,14 +5,16 @@ the number comes up. Nothing else has to know: `worker.metrics` serves whatever 
 and `deploy/METRICS.md` is written from it. No label carries text, an address or a credential.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from model.types import EngineStats
 from pipeline.types import PrunedSample
 
 MetricKind = Literal["counter", "gauge", "histogram"]
 
+SHARES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0)
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -228,6 +230,20 @@ ANSWERS_LATE = Metric(
     "Answers that came later than VIGIL_LOAD__MAX_AGE, or on a later frame than they were due.",
     kind="counter",
 )
+ANSWER_MASS = Metric(
+    "vigil_answer_mass",
+    "Probability that the model gave to answering at all, of every new answer that has one; `kind` "
+    "is the question's.",
+    kind="histogram",
+    labels=("kind",),
+    buckets=SHARES,
+)
+ANSWERS_UNKNOWN = Metric(
+    "vigil_answers_unknown",
+    "Answers that were published as unknown. `reason` is the one in the message.",
+    kind="counter",
+    labels=("camera", "reason"),
+)
 REPLIES = Metric(
     "vigil_replies",
     "Messages that were made from the model's answers: `caption`, `answer`, `event`.",
@@ -291,6 +307,14 @@ def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> No
     observer.count(TOKENS, kept, camera=camera, kind="kept")
     observer.count(TOKENS, sample.frame.grid.num_tokens - kept, camera=camera, kind="pruned")
     observer.observe(FRAME_AGE, max(0.0, age_s))
+
+
+def answer_given(observer: Observer, camera_id: str, said: Mapping[str, Any]) -> None:
+    """Count an answer by the `data` of its message."""
+    if said["mass"] is not None and not said["reused"]:
+        observer.observe(ANSWER_MASS, said["mass"], kind=said["kind"])
+    if said["reason"] is not None:
+        observer.count(ANSWERS_UNKNOWN, camera=camera_id, reason=said["reason"])
 
 
 def engine_stands(observer: Observer, now: EngineStats, *, before: EngineStats | None) -> None:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from math import floor
 
 from model.kinds import CAPTION
+from model.kinds.base import Doubt
 from model.types import Question
 from pipeline.cadence import Cadence
 from pipeline.events import EventRule
 from pipeline.ticks import AskPhase
 
 CAPTION_ID = CAPTION
+DEFAULT_DOUBT = Doubt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class StandingQuestion:
         question: what the model is asked.
         every_s: period in stream time.
         cameras: ids of the cameras it is asked of; None means all.
-        unknown_band: for yes_no, [low, high): a probability of yes in it is published as `unknown`.
+        doubt: when its answers are published as `unknown`.
         rule: when its answers become an event; None where they never do.
     """
 
@@ -30,7 +32,7 @@ class StandingQuestion:
     question: Question
     every_s: float
     cameras: frozenset[str] | None = None
-    unknown_band: tuple[float, float] = (0.4, 0.6)
+    doubt: Doubt = DEFAULT_DOUBT
     rule: EventRule | None = None
 
 

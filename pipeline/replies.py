@@ -7,6 +7,7 @@ from model.kinds import CAPTION, kind_of
 from model.types import Answer, Window
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.messages import (
+    Asked,
     Message,
     Provenance,
     answer_message,
@@ -34,25 +35,28 @@ class TickReplies:
         """Make the messages of one answer, and step its event machine."""
         standing = ask.standing
         if answer.kind == CAPTION:
-            self.messages.append(caption_message(provenance, text=str(answer.value)))
+            text = str(answer.value)
+            self.messages.append(
+                caption_message(provenance, text=text, is_truncated=answer.is_truncated)
+            )
             return
         kind = kind_of(answer.kind)
-        published = kind.published(answer, unknown_band=standing.unknown_band)
+        asked = Asked(standing.id, standing.question.text, answer.kind)
+        published = kind.published(answer, standing.doubt)
         self.messages.append(
             answer_message(
                 provenance,
-                question_id=standing.id,
-                question=standing.question.text,
-                kind=answer.kind,
-                answer=published,
-                p=answer.p,
+                asked,
+                published=published,
+                mass=answer.mass,
                 reused=ask.cached is not None,
+                is_truncated=answer.is_truncated,
             )
         )
         machine = camera.machines.get(standing.id)
         if machine is None or standing.rule is None:
             return
-        p = None if published == "unknown" else kind.event_p(answer, standing.rule.target)
+        p = None if published.reason else kind.event_p(answer, standing.rule.target)
         transition = machine.step(p, ask.sent.frame.captured_at)
         if transition is None:
             return
@@ -60,15 +64,14 @@ class TickReplies:
         self.messages.append(
             event_message(
                 provenance,
-                question_id=standing.id,
-                question=standing.question.text,
-                kind=answer.kind,
+                asked,
+                answer=published.answer,
+                p=transition.p,
                 phase=transition.phase,
                 event_id=transition.event_id,
-                answer=published,
-                p=transition.p,
                 started_at=transition.started_at,
                 ended_at=transition.ended_at,
+                reason="answer" if transition.phase == "end" else None,
             )
         )
 
@@ -80,6 +83,7 @@ def provenance_of(
     window: Window | None,
     inferred_at: datetime,
     model: str,
+    demo_model: bool,
     degraded: bool,
 ) -> Provenance:
     """Return what the model had seen of a camera when it answered."""
@@ -96,6 +100,7 @@ def provenance_of(
         tokens_kept=tokens_kept,
         tokens_total=tokens_total,
         model=model,
+        demo_model=demo_model,
         degraded=degraded,
     )
 

@@ -192,6 +192,9 @@ class ModelSettings(Part):
     max_drift: float = Field(default=0.05, gt=0, le=2)
     """For vision delta: when a picture that was computed both ways differs by more than this (1 -
     cosine similarity), the camera's next picture is computed whole."""
+    min_mass: Probability = 0.1
+    """Smallest probability that the model must give to answering at all. An answer below it is
+    published as unknown, with the reason no_answer, and moves no event."""
     memory_budget: Size = 0
     """Upper limit of the device's memory for the model and all cameras, such as 20GiB. A camera
     that does not fit waits until there is room. 0: no limit."""

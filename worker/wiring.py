@@ -12,6 +12,7 @@ import torch
 
 from model import Engine, EngineConfig, Question
 from model.kinds import CAPTION, kind_of
+from model.kinds.base import Doubt
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
@@ -253,7 +254,11 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
         question=Question(CAPTION, settings.caption_prompt),
         every_s=settings.caption_every,
     )
-    return [caption, *(_standing(key, one) for key, one in settings.questions.items())]
+    min_mass = settings.model.min_mass
+    return [
+        caption,
+        *(_standing(key, one, min_mass=min_mass) for key, one in settings.questions.items()),
+    ]
 
 
 def _machine(
@@ -269,13 +274,13 @@ def _machine(
     return machine
 
 
-def _standing(question_id: str, one: QuestionSettings) -> StandingQuestion:
+def _standing(question_id: str, one: QuestionSettings, *, min_mass: float) -> StandingQuestion:
     return StandingQuestion(
         id=question_id,
         question=Question(one.kind, one.ask, one.options),
         every_s=one.every,
         cameras=frozenset(one.cameras) or None,
-        unknown_band=one.unknown,
+        doubt=Doubt(one.unknown, min_mass),
         rule=_rule(one),
     )
 

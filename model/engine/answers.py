@@ -11,7 +11,7 @@ from model.engine.readers import read
 from model.engine.rolling_context import Context
 from model.errors import InputError
 from model.family import Family
-from model.kinds import KINDS, kind_of
+from model.kinds import KINDS, kind_of, wording
 from model.kinds.base import Limits, Reader
 from model.types import Answer, Question
 
@@ -32,7 +32,8 @@ class Respondent:
             end_ids=family.end_ids,
         )
         self._new_reader = {
-            name: kind.readers(family.tokenizer, limits) for name, kind in KINDS.items()
+            name: kind.readers(family.tokenizer, limits=limits, forms=family.prompt.forms)
+            for name, kind in KINDS.items()
         }
 
     def check(self, question: Question) -> None:
@@ -101,7 +102,7 @@ class Respondent:
         return [reader.answer() for reader in readers]
 
     def _reader(self, question: Question) -> Reader:
-        words = kind_of(question.kind).wording(question)
+        words = wording(question, self._family.prompt.forms)
         suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
         return self._new_reader[question.kind](question, suffix)
 

@@ -112,7 +112,7 @@ class Context:
         is_first = self._window.num_frames == 0
         prompt = self._family.prompt
         stamp = prompt.frame_stamp(pts_s - self._window.start_pts_s, is_first=is_first)
-        return self._family.tokenizer.encode(prompt.HEAD + stamp if is_first else stamp)
+        return self._family.tokenizer.encode(prompt.head + stamp if is_first else stamp)
 
 
 class RollingContext:

@@ -21,6 +21,7 @@ from model.training.packing import pack
 from model.training.sample import Exchange, Sample
 from model.types import PrunedFrame
 from model.videollama3.network import VideoLlama3
+from model.videollama3.prompt import NANO_1
 from model.videollama3.tokenizer import Tokenizer
 
 COMPARED = ("yes_no", "choice", "count")
@@ -90,7 +91,8 @@ def judge(
             answers = quiz.options if quiz.task == "choice" else (quiz.answer,)
             asked.append((quiz, range(len(exchanges), len(exchanges) + len(answers))))
             exchanges += [
-                Exchange(num_seen, ((wording(served(quiz)), answer),)) for answer in answers
+                Exchange(num_seen, ((wording(served(quiz), NANO_1.forms), answer),))
+                for answer in answers
             ]
     if not asked:
         return []

@@ -1,7 +1,7 @@
 """The kinds of questions there are. Importing this loads no torch."""
 
 from model.errors import InputError
-from model.kinds.base import Kind
+from model.kinds.base import Forms, Kind
 from model.kinds.choice import Choice
 from model.kinds.count import Count
 from model.kinds.text import Caption, Text
@@ -27,9 +27,9 @@ def kind_of(name: str) -> Kind:
     return KINDS[name]
 
 
-def wording(question: Question) -> str:
+def wording(question: Question, forms: Forms) -> str:
     """Return the words put to the model: the question, and the form its answer should take."""
-    return kind_of(question.kind).wording(question)
+    return kind_of(question.kind).wording(question, forms)
 
 
 def standing_kinds() -> tuple[str, ...]:

@@ -6,9 +6,9 @@ readers deal in lists of numbers that the engine looks up in the logits for them
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from model.errors import InputError
 from model.types import Answer, Question
@@ -120,6 +120,53 @@ class Limits:
     end_ids: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """How a checkpoint was taught to be asked.
+
+    Attributes:
+        closings: by kind, the line that says what form the answer should take; a kind that is
+            missing has its own.
+        has_letters: the options of a choice are lettered, and a letter is the answer.
+    """
+
+    closings: Mapping[str, str] = field(default_factory=dict)
+    has_letters: bool = True
+
+
+Reason = Literal["no_answer", "in_doubt", "frozen", "stalled", "damaged", "no_memory"]
+"""Why an answer is `unknown`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """When an answer is published as `unknown`.
+
+    Attributes:
+        band: [low, high): a probability of yes in it is no answer.
+        min_mass: an answer that the model gives less probability than this to, against all else it
+            might say, is none.
+    """
+
+    band: tuple[float, float] = (0.4, 0.6)
+    min_mass: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An answer as messages give it.
+
+    Attributes:
+        answer: of its kind's type, or `unknown`.
+        p: its probability; None where it has none.
+        reason: why it is `unknown`; None where it is not.
+    """
+
+    answer: str | int
+    p: float | None
+    reason: Reason | None = None
+
+
 NewReader = Callable[[Question, Sequence[int]], Reader]
 """(question, ids of what is put after the context) -> its reader."""
 
@@ -129,11 +176,13 @@ class Kind(ABC):
 
     Attributes:
         name: as settings and messages give it.
-        published_type: of the `answer` in messages.
+        published_type: of the `answer` in messages, `unknown` aside.
+        closing: the line that says what form the answer should take; none where it is empty.
     """
 
     name: ClassVar[str]
     published_type: ClassVar[type[str] | type[int]] = str
+    closing: ClassVar[str] = ""
 
     def check(self, question: Question) -> None:
         """Refuse a question that cannot be put.
@@ -148,26 +197,24 @@ class Kind(ABC):
                 f"options: expected none for a {self.name} question, got {len(question.options)}"
             )
 
-    def wording(self, question: Question) -> str:
+    def wording(self, question: Question, forms: Forms) -> str:
         """Give the words put to the model: the question, and the form its answer should take."""
-        return question.text
+        closing = forms.closings.get(self.name, self.closing)
+        return f"{question.text}\n{closing}" if closing else question.text
 
     @abstractmethod
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:
         """Look up the tokens that answers are read off, once; return what makes readers.
 
         Raises:
             CheckpointError: this vocabulary cannot tell the answers apart.
         """
 
-    def published(self, answer: Answer, *, unknown_band: tuple[float, float]) -> str | int:  # noqa: ARG002
-        """Return the answer as messages give it.
-
-        Args:
-            answer: what the model said.
-            unknown_band: [low, high): a probability of yes in it is published as `unknown`.
-        """
-        return answer.value
+    def published(self, answer: Answer, doubt: Doubt) -> Published:
+        """Return the answer as messages give it: `unknown` where the model did not answer."""
+        if answer.mass is not None and answer.mass < doubt.min_mass:
+            return Published("unknown", None, "no_answer")
+        return Published(answer.value, answer.p)
 
     def check_published(self, published: str | int) -> None:
         """Refuse what cannot stand in a message as an answer of this kind.
@@ -175,7 +222,7 @@ class Kind(ABC):
         Raises:
             InputError: another type, or a word that is no answer.
         """
-        if type(published) is not self.published_type:
+        if published != "unknown" and type(published) is not self.published_type:
             raise InputError(
                 f"answer: expected {self.published_type.__name__} for {self.name}, "
                 f"got {published!r}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from model.errors import InputError
 from model.kinds.base import (
     Branch,
+    Forms,
     Kind,
     Limits,
     NewReader,
@@ -21,6 +22,7 @@ class Choice(Kind):
     """Asks which of two or more options holds. Its event is about one of them."""
 
     name = "choice"
+    closing = "Answer with one of the options."
 
     def check(self, question: Question) -> None:
         super().check(Question(self.name, question.text))
@@ -33,11 +35,12 @@ class Choice(Kind):
         if len(set(options)) < len(options):
             raise InputError("options: expected different ones, got one twice")
 
-    def wording(self, question: Question) -> str:
+    def wording(self, question: Question, forms: Forms) -> str:
         options = "\n".join(question.options)
-        return f"{question.text}\nOptions:\n{options}\nAnswer with one of the options."
+        closing = forms.closings.get(self.name, self.closing)
+        return f"{question.text}\nOptions:\n{options}\n{closing}"
 
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:  # noqa: ARG002
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:  # noqa: ARG002
         def new(question: Question, suffix: Sequence[int]) -> "_Reader":
             ids = [vocabulary.encode(option) for option in question.options]
             return _Reader(suffix, question.options, ids=ids, end_id=vocabulary.im_end_id)

@@ -3,8 +3,18 @@
 from collections.abc import Sequence
 
 from model.errors import CheckpointError, InputError
-from model.kinds.base import Branch, Kind, Limits, NewReader, Reading, Target, Vocabulary, softmax
-from model.types import Answer, Question
+from model.kinds.base import (
+    Branch,
+    Forms,
+    Kind,
+    Limits,
+    NewReader,
+    Reading,
+    Target,
+    Vocabulary,
+    softmax,
+)
+from model.types import Answer
 
 MAX_DIGITS = 3
 
@@ -13,12 +23,10 @@ class Count(Kind):
     """Asks how many there are. Its event is about at least so many."""
 
     name = "count"
+    closing = "Answer with a number."
     published_type = int
 
-    def wording(self, question: Question) -> str:
-        return f"{question.text}\nAnswer with a number."
-
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:  # noqa: ARG002
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:  # noqa: ARG002
         # The end comes last, so that an index below ten is the digit itself.
         count_ids = [*digit_ids(vocabulary), vocabulary.im_end_id]
         return lambda _question, suffix: _Reader(suffix, count_ids=count_ids)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from model.errors import InputError
-from model.kinds.base import Branch, Kind, Limits, NewReader, Reading, Vocabulary
+from model.kinds.base import Branch, Forms, Kind, Limits, NewReader, Reading, Vocabulary
 from model.types import Answer, Question
 
 CAPTION_TEXT = "Describe what is happening in the video in one sentence."
@@ -18,7 +18,7 @@ class Text(Kind):
 
     name = "text"
 
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:  # noqa: ARG002
         return self._readers(vocabulary, limits, max_new_tokens=limits.max_answer_tokens)
 
     def _readers(self, vocabulary: Vocabulary, limits: Limits, *, max_new_tokens: int) -> NewReader:
@@ -40,10 +40,10 @@ class Caption(Text):
         if question.options:
             raise InputError(f"options: expected none for a caption, got {len(question.options)}")
 
-    def wording(self, question: Question) -> str:
+    def wording(self, question: Question, forms: Forms) -> str:  # noqa: ARG002
         return question.text or CAPTION_TEXT
 
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:  # noqa: ARG002
         return self._readers(vocabulary, limits, max_new_tokens=limits.max_caption_tokens)
 
 

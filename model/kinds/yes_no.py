@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from model.errors import CheckpointError, InputError
 from model.kinds.base import (
     Branch,
+    Doubt,
+    Forms,
     Kind,
     Limits,
     NewReader,
+    Published,
     Reading,
     Scored,
     Target,
     Vocabulary,
     softmax,
 )
-from model.types import Answer, Question
+from model.types import Answer
 
 YES_SPELLINGS = ("yes", "Yes", "YES", " yes", " Yes", " YES")
 NO_SPELLINGS = ("no", "No", "NO", " no", " No", " NO")
@@ -24,18 +27,17 @@ class YesNo(Kind):
     """Asks whether something is so. Its event is about yes."""
 
     name = "yes_no"
+    closing = "Answer yes or no."
 
-    def wording(self, question: Question) -> str:
-        return f"{question.text}\nAnswer yes or no."
-
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:  # noqa: ARG002
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:  # noqa: ARG002
         yes_ids, no_ids = yes_no_ids(vocabulary)
         return lambda _question, suffix: _Reader(suffix, yes_ids=yes_ids, no_ids=no_ids)
 
-    def published(self, answer: Answer, *, unknown_band: tuple[float, float]) -> str | int:
-        low, high = unknown_band
-        is_in_doubt = answer.p is not None and low <= answer.p < high
-        return "unknown" if is_in_doubt else answer.value
+    def published(self, answer: Answer, doubt: Doubt) -> Published:
+        published = super().published(answer, doubt)
+        if published.p is not None and doubt.band[0] <= published.p < doubt.band[1]:
+            return Published("unknown", published.p, "in_doubt")
+        return published
 
     def check_published(self, published: str | int) -> None:
         if published not in ("yes", "no", "unknown"):

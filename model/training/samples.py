@@ -13,7 +13,7 @@ from model.training.sample import Exchange, Sample
 from model.training.truth import truth_of
 from model.types import TOKEN_PX, PrunedFrame, Question
 from model.videollama3.config import MERGE_SIZE
-from model.videollama3.prompt import frame_stamp
+from model.videollama3.prompt import NANO_1, frame_stamp
 
 RENDER_SCALE = 2
 DEFAULT_CAPTION_SHARE = 0.5
@@ -48,9 +48,9 @@ def put(quiz: Quiz, *, rng: np.random.Generator) -> str:
     """
     match quiz.task:
         case "caption" if rng.random() < DEFAULT_CAPTION_SHARE:
-            return wording(Question("caption", ""))
+            return wording(Question("caption", ""), NANO_1.forms)
         case kind if kind in KINDS:
-            return wording(Question(kind, quiz.question, quiz.options))
+            return wording(Question(kind, quiz.question, quiz.options), NANO_1.forms)
         case _:
             return quiz.question
 

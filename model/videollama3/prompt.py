@@ -8,6 +8,14 @@ whole.
 Source: `DEFAULT_CHAT_TEMPLATE` of DAMO-NLP-SG/VideoLLaMA3; `VideoLlama3Processor` of transformers.
 """
 
+import json
+from pathlib import Path
+
+from model.errors import CheckpointError
+from model.family import Prompt
+from model.kinds.base import Forms
+
+VERSION_FILE = "vigil.json"
 HEAD = "<|im_start|>user\n"
 
 
@@ -25,3 +33,71 @@ def frame_stamp(time_s: float, *, is_first: bool) -> str:
 def question_suffix(text: str) -> str:
     """Give everything after the last visual token: the question and the assistant's opening."""
     return f"\n{text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+VIDEOLLAMA3 = Prompt(
+    version="videollama3",
+    head=HEAD,
+    frame_stamp=frame_stamp,
+    question_suffix=question_suffix,
+    forms=Forms(),
+    has_whole_stamps=False,
+    shows_now=False,
+)
+"""What the released checkpoints were trained and evaluated on."""
+
+NANO_1 = Prompt(
+    version="nano-1",
+    head=HEAD,
+    frame_stamp=frame_stamp,
+    question_suffix=question_suffix,
+    forms=Forms(
+        {
+            "yes_no": "Answer yes or no.",
+            "choice": "Answer with one of the options.",
+            "count": "Answer with a number.",
+        },
+        has_letters=False,
+    ),
+    has_whole_stamps=False,
+    shows_now=False,
+)
+"""What the bundled model was trained on."""
+
+PROMPTS = {prompt.version: prompt for prompt in (VIDEOLLAMA3, NANO_1)}
+
+
+def prompt_of(folder: Path) -> Prompt:
+    """Return the prompt that a checkpoint's folder names in vigil.json; without one, VideoLLaMA3's.
+
+    Raises:
+        CheckpointError: the file is not readable, or names a prompt that there is none of.
+    """
+    file = folder / VERSION_FILE
+    if not file.exists():
+        return VIDEOLLAMA3
+    try:
+        version = json.loads(file.read_text(encoding="utf-8"))["prompt"]
+        return PROMPTS[version]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(
+            f'{file}: expected {{"prompt": VERSION}} with one of {", ".join(PROMPTS)}'
+        ) from None
+
+
+def is_demo(folder: Path) -> bool:
+    """Say whether a checkpoint's folder calls it a demonstration: `"demo": true` in vigil.json.
+
+    Raises:
+        CheckpointError: the file is not readable, or says neither true nor false.
+    """
+    file = folder / VERSION_FILE
+    if not file.exists():
+        return False
+    try:
+        said = json.loads(file.read_text(encoding="utf-8")).get("demo", False)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        said = None
+    if not isinstance(said, bool):
+        raise CheckpointError(f'{file}: expected "demo" to be true or false')
+    return said

@@ -58,7 +58,9 @@ class HoppingWindow:
         if self._context is None:
             raise RuntimeError("expected a frame before a question, got none")
         suffixes = [
-            self._family.tokenizer.encode(question_suffix(wording(question)))
+            self._family.tokenizer.encode(
+                question_suffix(wording(question, self._family.prompt.forms))
+            )
             for question in questions
         ]
         return [

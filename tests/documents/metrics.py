@@ -41,6 +41,13 @@ ALERTS = (
         "else. The log line `replies_set_aside` says of which camera and kind.",
     ),
     (
+        'increase(vigil_answers_unknown_total{reason="no_answer"}[10m]) > 0',
+        "10 min",
+        "The model does not answer a question in the form that it is asked for: `mass` in its "
+        "answers says how far it is from doing so. Word the question otherwise, or choose another "
+        "model.",
+    ),
+    (
         "vigil_load_level > 0",
         "15 min",
         "The machine is too slow for what is asked. Take away cameras or questions, or ask less "

@@ -5,19 +5,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from model.errors import InputError
 from model.kinds import KINDS
-from model.kinds.base import Branch, Kind, Limits, NewReader, Reading, Scored, Vocabulary, softmax
-from model.types import Answer, Question
+from model.kinds.base import (
+    Branch,
+    Forms,
+    Kind,
+    Limits,
+    NewReader,
+    Reading,
+    Scored,
+    Vocabulary,
+    softmax,
+)
+from model.types import Answer
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
-from pipeline.messages import schema
 from pipeline.outbox import Outbox
 from pipeline.types import Overflow
 from tests.fakes import frame_at
+from tests.wire import validate
 from worker.environment import load
 from worker.wiring import build
 
@@ -28,11 +37,9 @@ class Level(Kind):
     """Asks how much of something there is: low, medium or high."""
 
     name = "level"
+    closing = "Answer low, medium or high."
 
-    def wording(self, question: Question) -> str:
-        return f"{question.text}\nAnswer low, medium or high."
-
-    def readers(self, vocabulary: Vocabulary, limits: Limits) -> NewReader:  # noqa: ARG002
+    def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:  # noqa: ARG002
         ids = tuple(vocabulary.encode(level)[0] for level in LEVELS)
         return lambda _question, suffix: _LevelReader(suffix, ids)
 
@@ -72,7 +79,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
 
 def replies(outbox: Outbox, kind: str) -> list[dict[str, Any]]:
     return [
-        json.loads(stored.envelope(worker_id="w", published_at=SystemClock().now()))
+        json.loads(stored.envelope(prefix="vigil", worker_id="w", published_at=SystemClock().now()))
         for stored in outbox.pending(100)
         if stored.message.kind == kind
     ]
@@ -85,7 +92,7 @@ def test_a_new_kind_is_asked_answered_published_and_raises_events(
     first = replies_of_one_frame(asked)
     [answer] = replies(first, "answer")
     first.close()
-    jsonschema.validate(answer, schema("answer"))
+    validate(answer)
     assert answer["data"]["kind"] == "level"
     assert answer["data"]["answer"] in LEVELS
     about = {
@@ -97,7 +104,7 @@ def test_a_new_kind_is_asked_answered_published_and_raises_events(
     second = replies_of_one_frame({**variables, **about})
     [event] = replies(second, "event")
     second.close()
-    jsonschema.validate(event, schema("event"))
+    validate(event)
     assert (event["data"]["phase"], event["data"]["answer"]) == ("start", answer["data"]["answer"])
 
 

@@ -17,7 +17,7 @@ from model.kinds import wording
 from model.types import PrunedFrame, Question
 from model.videollama3.config import MERGE_SIZE, ModelConfig
 from model.videollama3.patches import patchify
-from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
+from model.videollama3.prompt import HEAD, NANO_1, frame_stamp, question_suffix
 from model.videollama3.tokenizer import Tokenizer
 
 
@@ -99,7 +99,9 @@ class Transformers:
         for index, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
             prompt += frame_stamp(frame.pts_s - frames[0].pts_s, is_first=index == 0)
             prompt += "<|video_pad|>" * int(mask.sum())
-        ids = torch.tensor([self._tokenizer.encode(prompt + question_suffix(wording(question)))])
+        ids = torch.tensor(
+            [self._tokenizer.encode(prompt + question_suffix(wording(question, NANO_1.forms)))]
+        )
         rows = torch.cat([patchify(frame.pixels) for frame in frames])
         grid = frames[0].grid
         request = {

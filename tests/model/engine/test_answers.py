@@ -19,7 +19,7 @@ from model.kinds.count import digit_ids
 from model.kinds.text import TextReader, looped_tail
 from model.kinds.yes_no import yes_no_ids
 from model.types import Answer, Question
-from model.videollama3.prompt import question_suffix
+from model.videollama3.prompt import NANO_1, question_suffix
 from model.videollama3.tokenizer import Tokenizer
 from tests.model.growing import logits_after, new_pool
 from tests.model.nano_model import nano, nano_family, nano_tokenizer
@@ -66,7 +66,7 @@ def seen(seed: int, *, num_frames: int = 3) -> Context:
 
 def log_shares_after(context: Context, question: Question, said: Sequence[int] = ()) -> Tensor:
     """The log probabilities of what follows a question and some words of the answer."""
-    suffix = nano_tokenizer().encode(question_suffix(wording(question)))
+    suffix = nano_tokenizer().encode(question_suffix(wording(question, NANO_1.forms)))
     return logits_after(nano(), POOL, context, [*suffix, *said]).log_softmax(-1)
 
 
@@ -139,7 +139,7 @@ def test_free_text_is_greedy_up_to_its_own_limit(
 def test_free_text_stops_at_an_end_token() -> None:
     end_id = int(log_shares_after(seen(3), WHAT).argmax())
     limits = Limits(max_caption_tokens=12, max_answer_tokens=6, end_ids=frozenset({end_id}))
-    new_reader = KINDS["text"].readers(nano_tokenizer(), limits)
+    new_reader = KINDS["text"].readers(nano_tokenizer(), limits=limits, forms=NANO_1.forms)
     assert new_reader(WHAT, [1]).begin([[float(end_id)]]) is None
 
 

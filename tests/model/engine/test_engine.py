@@ -392,6 +392,7 @@ def test_loads_the_bundled_model() -> None:
     engine = load()
     assert_answers(engine)
     assert engine.model_name == "nano"
+    assert engine.is_demo_model
     assert engine.stats.attention_backend.startswith("sdpa")
 
 

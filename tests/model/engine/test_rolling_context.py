@@ -72,20 +72,12 @@ def logits_of_whole_prompt(frames: Sequence[tuple[float, Tensor]]) -> Tensor:
     return logits_of_prompt(nano(), nano_tokenizer(), frames, TEXT)
 
 
-class Terse:
-    """Another family's prompt."""
-
-    HEAD = "user:"
-
-    def frame_stamp(self, time_s: float, *, is_first: bool) -> str:
+def test_a_context_is_written_in_its_familys_words() -> None:
+    def stamp(time_s: float, *, is_first: bool) -> str:
         return f"{time_s:.0f}" if is_first else f" {time_s:.0f}"
 
-    def question_suffix(self, text: str) -> str:
-        return f"\n{text}"
-
-
-def test_a_context_is_written_in_its_familys_words() -> None:
-    family = replace(nano_family(), prompt=Terse())
+    prompt = replace(nano_family().prompt, head="user:", frame_stamp=stamp)
+    family = replace(nano_family(), prompt=prompt)
     context = Context(new_pool(nano()), family, start_pts_s=5.0)
     for pts_s in (5.0, 7.0):
         context.show(0, num_tokens=2, is_whole=False, pts_s=pts_s)
