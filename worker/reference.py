@@ -13,6 +13,7 @@ from pipeline.regions import Region
 from worker import environment
 
 _DURATIONS = ("Duration", "_duration_s")
+_MIB = 1024**2
 _EXAMPLES = {"CAMERAS": "GATE", "QUESTIONS": "FIRE"}
 _VALUES = {
     "VIGIL_CAMERAS__GATE__URL": "rtsp://user:password@10.0.0.5/stream",
@@ -74,6 +75,9 @@ def written(value: object, field: FieldInfo) -> str:
         return ""
     if any(word in repr(field.metadata) for word in _DURATIONS):
         return f"{value:g}s"
+    is_size = "_size_bytes" in repr(field.metadata)
+    if is_size and isinstance(value, int) and value and value % _MIB == 0:
+        return f"{value // _MIB}MiB"
     if isinstance(value, tuple) and isinstance(value[0], Region):
         return "; ".join(",".join(f"{edge:g}" for edge in astuple(one)) for one in value)
     if isinstance(value, tuple):

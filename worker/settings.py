@@ -153,7 +153,7 @@ class KafkaSettings(Part):
     """What happens when the worker is slower than the topic. wait: every frame is analysed and the
     worker falls behind. latest: frames are skipped in favour of each camera's newest."""
     max_lag: DurationOrZero = 0.0
-    """Skip records that are older than this; 0: never skip."""
+    """Skip records that are older than this; 0s: never skip."""
     max_cameras: int = Field(default=64, ge=1, le=4096)
     """Upper limit of cameras that are watched without settings of their own, because records came
     with their id as the key."""
@@ -232,9 +232,9 @@ class OutboxSettings(Part):
     path: str = "vigil-outbox.sqlite"
     """File where messages wait until Redis has them; memory: keep them in memory, where a restart
     loses them."""
-    max_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024)
-    """Upper limit of the waiting messages, in bytes. When it is reached, captions are dropped first
-    and events last."""
+    max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
+    """Upper limit of the waiting messages' size, such as 256MiB. When it is reached, captions are
+    dropped first and events last."""
 
 
 class RtspSettings(Part):
