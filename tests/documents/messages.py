@@ -42,20 +42,23 @@ PROVENANCE = Provenance(
 HEAD = f"""\
 # Messages
 
-Vigil publishes four kinds of messages in Redis, each a CloudEvents 1.0 event in JSON. `{PREFIX}` is
-the prefix (`VIGIL_REDIS__PREFIX`), `{CAMERA}` a camera's id and `{WORKER}` a worker's.
+Vigil publishes four kinds of messages in Redis, each a CloudEvents 1.0 event in JSON. In the
+tables, `{PREFIX}` is the prefix (`VIGIL_REDIS__PREFIX`), `{CAMERA}` is a camera's id and `{WORKER}`
+is a worker's id (`VIGIL_WORKER_ID`). A channel is for those who are connected; the stream beside it
+keeps the last `VIGIL_REDIS__STREAM_MAX_LEN` messages for those who were not.
 
-| kind | channel (pub/sub) | stream (the last messages, for whoever was away) |
+| kind | channel (pub/sub) | stream |
 |---|---|---|
 """
 KEYS = """
 | key | what it holds |
 |---|---|
-| `{state}` | a hash of the last message of each sort, for whoever comes late: {held} |
-| `{heartbeat}` | JSON about a worker that is alive; the key expires when it is gone |
+| `{state}` | a hash with the last message of each field, for a reader that starts later: {held} |
+| `{heartbeat}` | JSON about a worker that runs; when the worker is gone, the key expires |
 
-A stream has each message once, told by its `id`, in the order of `seq`. A channel reaches those who
-listen at that moment. In the state hash, the fields `cursor:...` are for workers alone.
+A message is published once. It stands in its stream once, in the order of `seq`, and its channel
+reaches the subscribers that are connected at that moment. In the state hash, ignore the fields
+`cursor:...`: workers use them.
 
 ## Every message
 
@@ -63,9 +66,9 @@ listen at that moment. In the state hash, the fields `cursor:...` are for worker
 |---|---|---|
 """
 SHARED = """
-Every caption, answer and event has these fields in `data`; a status has `camera_id`, `worker_id`,
-`term`, `seq` and `published_at` of them. All fields of a kind are always there. More may come, and
-the schemas allow fields that they do not know.
+Every caption, answer and event has all these fields in `data`. A status has five of them:
+`camera_id`, `worker_id`, `term`, `seq` and `published_at`. All fields of a kind are always there.
+Later versions may add fields, and the schemas allow fields that they do not know.
 
 """
 TABLE = "| field of `data` | type | meaning |\n|---|---|---|\n"
@@ -88,7 +91,9 @@ def messages_document() -> str:
     body = envelope(shown[0])
     for name, described in schema(shown[0].message.kind)["properties"].items():
         example = "see below" if name == "data" else f"`{body[name]}`"
-        meaning = described.get("description", "What is said; its fields depend on the kind.")
+        meaning = described.get(
+            "description", "The content of the message. Its fields depend on the kind of message."
+        )
         lines.append(f"| `{name}` | {example} | {meaning} |\n")
     rows = {kind: list(fields(schema(kind))) for kind in KINDS}
     shared = [row for row in rows["caption"] if row in rows["answer"] and row in rows["event"]]
