@@ -62,7 +62,7 @@ class TextReader:
         end_ids: frozenset[int],
         vocabulary: Vocabulary,
     ) -> None:
-        self.branches = (Branch(tuple(suffix), max_new_tokens=max_new_tokens),)
+        self.branches = (Branch(tuple(suffix), max_new_tokens=max_new_tokens, is_text=True),)
         self._kind = kind
         self._max_new_tokens = max_new_tokens
         self._end_ids = end_ids
