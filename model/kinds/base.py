@@ -103,7 +103,7 @@ class Vocabulary(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Give the text of `ids` without control tokens."""
+        """Give the text of `ids` without control tokens, in whole characters."""
         ...
 
 
