@@ -78,7 +78,7 @@ class TextShape(Protocol):
 
 
 class Shape(Protocol):
-    """A network's shape, and the tokens that end what it says."""
+    """A network's shape, and how its checkpoint says that text is generated."""
 
     @property
     def vision(self) -> VisionShape: ...
@@ -86,6 +86,10 @@ class Shape(Protocol):
     def text(self) -> TextShape: ...
     @property
     def eos_token_ids(self) -> tuple[int, ...]: ...
+    @property
+    def repetition_penalty(self) -> float: ...
+    @property
+    def is_prompt_penalized(self) -> bool: ...
 
 
 class Encoder(Protocol):
@@ -153,10 +157,13 @@ class Tokenizer(Vocabulary, Protocol):
     """Text to token ids and back.
 
     Attributes:
+        visual_id: the token that stands for one visual token in a written-out prompt.
         end_ids: the tokens at which an answer is over.
         control_words: texts that encode to control tokens and have no place in a question.
     """
 
+    @property
+    def visual_id(self) -> int: ...
     @property
     def end_ids(self) -> frozenset[int]: ...
     @property

@@ -44,6 +44,7 @@ class Mark(NamedTuple):
 
     length: int
     window: Window
+    held_ids: frozenset[int]
 
 
 class Context:
@@ -52,11 +53,13 @@ class Context:
     Attributes:
         sequence: the keys and values.
         unread: what has been shown since the last pass.
+        held_ids: the ids that the written-out prompt has so far, each once.
     """
 
     def __init__(self, pool: PagePool, family: Family, *, start_pts_s: float) -> None:
         self.sequence = KVSequence(pool)
         self.unread: list[PendingFrame] = []
+        self.held_ids: frozenset[int] = frozenset()
         self._family = family
         self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)
 
@@ -84,7 +87,9 @@ class Context:
             is_whole: they are all there are.
             pts_s: stream time of the frame, not before the last one's.
         """
-        self.unread.append(PendingFrame(tuple(self._stamp_ids(pts_s)), frame, is_whole, num_tokens))
+        stamp_ids = tuple(self._stamp_ids(pts_s))
+        self.unread.append(PendingFrame(stamp_ids, frame, is_whole, num_tokens))
+        self.held_ids |= {*stamp_ids, self._family.tokenizer.visual_id}
         self._window = replace(
             self._window,
             end_pts_s=pts_s,
@@ -94,13 +99,14 @@ class Context:
 
     def mark(self) -> Mark:
         """Remember this moment; nothing may be unread."""
-        return Mark(self.sequence.length, self._window)
+        return Mark(self.sequence.length, self._window, self.held_ids)
 
     def rewind(self, mark: Mark) -> None:
         """Forget everything after `mark`."""
         self.unread.clear()
         self.sequence.truncate(mark.length)
         self._window = mark.window
+        self.held_ids = mark.held_ids
 
     def release(self) -> None:
         """Give its memory back; it is not used again."""
