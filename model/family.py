@@ -205,11 +205,13 @@ class Family:
         network: the networks, with their weights and their patch geometry.
         tokenizer: of the same checkpoint.
         prompt: the words around frames and questions.
+        is_demo: it knows a rendered world alone, and is there for demonstrations.
     """
 
     network: Network
     tokenizer: Tokenizer
     prompt: Prompt
+    is_demo: bool = False
 
     @property
     def end_ids(self) -> frozenset[int]:
