@@ -11,6 +11,7 @@ from model.errors import InputError
 from model.kinds import kind_of, standing_kinds
 from model.types import Question
 from pipeline.pruner import PrunerMode
+from worker.fidelity import Fidelity, at_fidelity, held_window_s
 from worker.values import (
     Band,
     Duration,
@@ -22,6 +23,7 @@ from worker.values import (
     Size,
     Slug,
     Words,
+    WordsOrNothing,
     host_name,
     scheme,
 )
@@ -162,9 +164,13 @@ class KafkaSettings(Part):
 class ModelSettings(Part):
     """The model and where it runs."""
 
-    path: str = "nano"
-    """Folder of the model, or its name on Hugging Face such as DAMO-NLP-SG/VideoLLaMA3-2B; nano is
-    the small bundled model, which knows only its rendered demo world."""
+    path: str = ""
+    """Folder of the model, or its name on Hugging Face such as DAMO-NLP-SG/VideoLLaMA3-2B. The
+    worker starts with no other than is named here; nano is the small bundled demo model, which
+    knows only its rendered world."""
+    revision: str = ""
+    """For a model on Hugging Face: the branch, tag or commit to take; empty: its main branch as it
+    is at the start. A commit pins the model."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where the model runs: cpu, cuda, cuda:N for GPU number N, or auto for the GPU if there is
     one."""
@@ -212,6 +218,9 @@ class PrunerSettings(Part):
     count as changed."""
     refresh_ratio: float = Field(default=0.7, gt=0, le=1)
     """When at least this share of a picture has changed, all of it is sent."""
+    refresh_every: DurationOrZero = 0.0
+    """All of a picture is sent at least this often, whatever changed; 0: only when a large part of
+    it has changed."""
     max_staleness: Duration = 120.0
     """For vision delta: an unchanged part of the picture is computed again after this time."""
     frozen_after: Duration = 60.0
@@ -284,9 +293,14 @@ class Settings(BaseSettings):
     """By camera id."""
     questions: dict[Slug, QuestionSettings] = Field(default={})
     """By question id."""
+    fidelity: Fidelity = "fast"
+    """How closely the model is shown what it was trained on. reference: as VideoLLaMA3 does it,
+    VIGIL_PRUNER__MODE=paper and VIGIL_MODEL__VISION=full; many more tokens are sent, so that the
+    window may be cut short. balanced: VIGIL_MODEL__VISION=full and VIGIL_PRUNER__REFRESH_EVERY=30s.
+    fast: the defaults. Each of these settings still wins where it is set."""
     caption_every: Duration = 10.0
     """Time between two captions of a camera; none is written while nothing changes."""
-    caption_prompt: str = ""
+    caption_prompt: WordsOrNothing = ""
     """The request for a caption that the model is given; empty: the built-in words."""
     window: Duration = 180.0
     """How far back the model remembers a camera. An answer is about at least half of this time and
@@ -314,6 +328,11 @@ class Settings(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     rtsp: RtspSettings = RtspSettings()
     health: HealthSettings = HealthSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _at_its_fidelity(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+        return at_fidelity(given)
 
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
@@ -343,6 +362,21 @@ class Settings(BaseSettings):
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")
         return self
+
+    def window_note(self) -> str | None:
+        """Say how long a window of whole frames the tokens hold; None where it is not cut."""
+        model = self.model
+        held_s = held_window_s(
+            max_context_tokens=model.max_context_tokens,
+            max_tokens_per_frame=model.max_tokens_per_frame,
+            sample_fps=self.sample_fps,
+        )
+        if self.pruner.mode != "paper" or held_s >= self.window:
+            return None
+        return (
+            f"window of {held_s} s at most, not of {self.window:g} s: {model.max_context_tokens} "
+            f"tokens hold no more pictures of {model.max_tokens_per_frame} tokens"
+        )
 
     @classmethod
     def settings_customise_sources(
