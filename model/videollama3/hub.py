@@ -139,9 +139,10 @@ def _refuse_unlike_a_repository(path: str) -> None:
     if path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith("/"):
         raise CheckpointError(f"model path: no such folder: {path}")
     if not _REPO.fullmatch(path):
+        got = f"no such folder: {path!r}" if path else "got none"
+        names = " or ".join(BUNDLED)
         raise CheckpointError(
-            f"model path: no such folder: {path!r}; expected a folder, owner/name on the hub, or "
-            f"{' or '.join(BUNDLED)}"
+            f"model path: expected a folder, owner/name on the hub, or {names}; {got}"
         )
 
 
