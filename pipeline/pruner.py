@@ -47,6 +47,7 @@ class Pruner:
         mode: PrunerMode = "adaptive",
         threshold_levels: float = 6.0,
         refresh_ratio: float = 0.7,
+        refresh_every_s: float = 0.0,
         ignore: Sequence[Region] = (),
         max_staleness_s: float = 120.0,
     ) -> None:
@@ -56,6 +57,8 @@ class Pruner:
             mode: how it compares.
             threshold_levels: for `last_seen`, in grey levels.
             refresh_ratio: share of changed tokens that makes a full frame; not in `paper`.
+            refresh_every_s: a frame is sent whole when the last whole one is this much stream time
+                ago; 0 for never.
             ignore: where changes do not count. The comparison sees black there, the model what is
                 there whenever the token is sent for another reason.
             max_staleness_s: after so long a token is sent again, to the vision cache alone.
@@ -63,6 +66,9 @@ class Pruner:
         self._mode = mode
         self._threshold_levels = threshold_levels
         self._refresh_ratio = refresh_ratio
+        self._refresh_every_s = refresh_every_s
+        self._refreshed_pts_s: float | None = None
+        self._is_new_picture = False  # of the frame last pruned
         self._ignore = tuple(ignore)
         self.threshold_ratio = 1.0
         self._adaptive = Adaptive()
@@ -90,7 +96,8 @@ class Pruner:
         """
         _check(frame)
         self._compared = blacked_out(frame.pixels, self._ignore)
-        changed, is_refresh = self._decide(frame, self._compared)
+        changed, self._is_new_picture = self._decide(frame, self._compared)
+        is_refresh = self._is_new_picture or self._is_refresh_due(frame.pts_s)
         keep_mask = changed | is_refresh
         return PrunedFrame(
             stream_id=frame.camera_id,
@@ -107,8 +114,11 @@ class Pruner:
         if pruned.stale_mask is not None:
             encoded = encoded | pruned.stale_mask
         self._staleness.sent(encoded, pts_s=pruned.pts_s)
+        if pruned.is_refresh:
+            self._refreshed_pts_s = pruned.pts_s
         if self._mode == "adaptive":
-            self._adaptive.sent(pruned.keep_mask, is_refresh=pruned.is_refresh)
+            # one whose time has come is no other picture: what is known of the noise holds
+            self._adaptive.sent(pruned.keep_mask, is_refresh=self._is_new_picture)
         elif self._reference is None or pruned.is_refresh or self._mode == "paper":
             self._reference = self._compared
         elif pruned.num_kept and self._compared is not None:
@@ -126,8 +136,15 @@ class Pruner:
     def reset(self) -> None:
         """Forget the reference: the next frame is a refresh."""
         self._reference = None
+        self._refreshed_pts_s = None
         self._adaptive.reset()
         self._staleness.reset()
+
+    def _is_refresh_due(self, pts_s: float) -> bool:
+        """Say whether the last whole frame is too long ago, or later than this one."""
+        if not self._refresh_every_s or self._refreshed_pts_s is None:
+            return False
+        return not 0 <= pts_s - self._refreshed_pts_s < self._refresh_every_s
 
     def _decide(self, frame: Frame, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
         """Return the changed tokens, and whether the frame is to be sent whole."""

@@ -13,7 +13,8 @@ from pydantic_settings import EnvSettingsSource
 
 from pipeline.errors import ConfigError
 from pipeline.redact import url_secrets
-from worker.settings import PREFIX, CameraSettings, Part, QuestionSettings, Settings
+from worker.settings import PREFIX, Settings
+from worker.site_settings import CameraSettings, Part, QuestionSettings
 
 _BY_ID: dict[str, type[BaseModel]] = {"cameras": CameraSettings, "questions": QuestionSettings}
 
@@ -48,6 +49,27 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         return Settings(**_MappingSource(variables)())
     except ValidationError as error:
         raise ConfigError(_in_one_line(error.errors(include_input=False))) from None
+
+
+def load_for_worker() -> Settings:
+    """Read the settings from the process's environment as `load` does, for a worker to run.
+
+    Raises:
+        ConfigError: a setting is wrong, there is nothing to watch, or no model is named.
+    """
+    settings = load()
+    if not settings.cameras and not settings.kafka.bootstrap_servers:
+        raise ConfigError(
+            f"{PREFIX}CAMERAS__<ID>__URL: expected at least one camera, "
+            f"or {PREFIX}KAFKA__BOOTSTRAP_SERVERS"
+        )
+    if not settings.model.path:
+        raise ConfigError(
+            f"{PREFIX}MODEL__PATH: expected a model: a folder, or a name on Hugging Face such as "
+            "DAMO-NLP-SG/VideoLLaMA3-2B; nano is the bundled demo model, which knows only its "
+            "rendered world"
+        )
+    return settings
 
 
 def without_settings() -> dict[str, str]:

@@ -14,7 +14,8 @@ from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
 from pipeline.types import Overflow
 from worker.parts import Feed, Retry
-from worker.settings import CAMERA_SOURCES, CameraSettings, CameraSource, Settings
+from worker.settings import Settings
+from worker.site_settings import CAMERA_SOURCES, CameraSettings, CameraSource
 from worker.values import scheme
 
 

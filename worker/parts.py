@@ -82,5 +82,5 @@ class Worker:
     new_intake: Callable[[Feed], Intake]
     new_runner: Callable[[], Runner]
     new_publisher: Callable[[], Publisher]
-    about: Mapping[str, str]
+    about: Mapping[str, str | bool]
     rng: random.Random

@@ -18,6 +18,7 @@ _EXAMPLES = {"CAMERAS": "GATE", "QUESTIONS": "FIRE"}
 _VALUES = {
     "VIGIL_CAMERAS__GATE__URL": "rtsp://user:password@10.0.0.5/stream",
     "VIGIL_QUESTIONS__FIRE__ASK": "Is there fire or smoke?",
+    "VIGIL_MODEL__PATH": "DAMO-NLP-SG/VideoLLaMA3-2B",
 }
 _HEAD = """\
 # Every setting of the worker, at its default. Copy this file, remove the # where you want another

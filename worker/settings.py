@@ -3,118 +3,25 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.engine.config import VisionMode
-from model.errors import InputError
-from model.kinds import kind_of, standing_kinds
-from model.types import Question
 from pipeline.pruner import PrunerMode
+from worker.fidelity import Fidelity, at_fidelity, held_window_s
+from worker.site_settings import CAMERA_SOURCES, CameraSettings, Part, QuestionSettings
 from worker.values import (
-    Band,
     Duration,
     DurationOrZero,
-    NOfM,
     Probability,
-    QuestionKind,
-    Regions,
     Size,
     Slug,
-    Words,
+    WordsOrNothing,
     host_name,
     scheme,
 )
 
 PREFIX = "VIGIL_"
-
-CameraSource = Literal["file", "rtsp"]
-CAMERA_SOURCES: Mapping[str, CameraSource] = {"": "file", "rtsp": "rtsp", "rtsps": "rtsp"}
-"""The scheme of a camera's address -> its source; a path has no scheme. `worker.feeds` builds each
-source."""
-
-
-class Part(BaseModel):
-    """A group of settings refuses unknown names, cannot be changed and prints no input."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
-
-
-class CameraSettings(Part):
-    """These settings describe one camera."""
-
-    url: SecretStr | None = None
-    """The camera's rtsp:// or rtsps:// address, or the path of a video file. Leave it out for a
-    camera whose frames come through Kafka. A question can name such a camera only where another of
-    its variables is set, such as IGNORE."""
-    transport: Literal["tcp", "udp"] = "tcp"
-    """How RTSP video is carried over the network."""
-    loop: bool = False
-    """For a video file: play it again when it ends."""
-    live: bool = True
-    """For a video file. true: play it at its own speed, as a camera would send it. false: read it
-    as fast as the model takes it."""
-    ignore: Regions = ()
-    """Areas whose changes are ignored, such as a clock in the picture: LEFT,TOP,RIGHT,BOTTOM as
-    fractions of the picture from 0 to 1. Semicolons separate several areas."""
-    private: Regions = ()
-    """Areas painted black before the model or anything else sees the picture; written like
-    IGNORE."""
-
-
-class QuestionSettings(Part):
-    """These settings describe one standing question and its events."""
-
-    ask: str = Field(min_length=1, max_length=500)
-    """The question, in plain words."""
-    kind: QuestionKind = Field(
-        default="yes_no", description=f"Form of the answer. One of: {', '.join(standing_kinds())}."
-    )
-    options: Words = ()
-    """For kind choice: the possible answers, separated by commas."""
-    every: Duration = 5.0
-    """Time after which the question is asked again."""
-    cameras: Words = ()
-    """Ids of the cameras that the question is asked about, in small letters, separated by commas;
-    empty: all cameras."""
-    unknown: Band = (0.4, 0.6)
-    """For kind yes_no: while the probability of yes lies in this range, the answer is published as
-    unknown."""
-    events: bool = True
-    """Also publish events (start, update, end) for this question, not only its answers. A question
-    of kind text has no events."""
-    event_on: str = ""
-    """The answer that the event is about. For kind choice: one of OPTIONS. For kind count: this
-    number or more. Without it, these two kinds have no events. For kind yes_no it is always yes:
-    leave it empty."""
-    enter: Probability = 0.7
-    """An answer speaks for the start of an event when the probability of EVENT_ON's answer is at
-    least this."""
-    exit: Probability = 0.4
-    """An answer speaks for the end of an event when the probability of EVENT_ON's answer is at most
-    this."""
-    confirm: NOfM = (2, 3)
-    """Written N/M: an event starts or ends only when N of the last M answers speak for it (see
-    ENTER and EXIT)."""
-    min_duration: DurationOrZero = 0.0
-    """An event does not end before it has lasted this long."""
-    cooldown: DurationOrZero = 60.0
-    """Shortest pause between the end of an event and the start of the next one."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "QuestionSettings":
-        kind = kind_of(self.kind)
-        try:
-            kind.check(Question(self.kind, self.ask, self.options))
-            kind.target(self.event_on, self.options)
-        except InputError as error:
-            name, _, expected = str(error).partition(": ")
-            raise ValueError(f"{name.upper()}: {expected}") from None
-        if self.exit > self.enter:
-            raise ValueError("EXIT: expected at most ENTER")
-        return self
 
 
 class RedisSettings(Part):
@@ -171,9 +78,13 @@ class KafkaSettings(Part):
 class ModelSettings(Part):
     """These settings choose the model, its limits, and where it runs."""
 
-    path: str = "nano"
-    """Folder of the model, or its name on Hugging Face such as DAMO-NLP-SG/VideoLLaMA3-2B; nano is
-    the small bundled model, which knows only its rendered demo world."""
+    path: str = ""
+    """Folder of the model, or its name on Hugging Face such as DAMO-NLP-SG/VideoLLaMA3-2B. The
+    worker starts with no other than is named here; nano is the small bundled demo model, which
+    knows only its rendered world."""
+    revision: str = ""
+    """For a model on Hugging Face: the branch, tag or commit to take; empty: its main branch as it
+    is at the start. A commit pins the model."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """Where the model runs: cpu, cuda, cuda:N for GPU number N, or auto for the GPU if there is
     one."""
@@ -222,6 +133,9 @@ class PrunerSettings(Part):
     count as changed."""
     refresh_ratio: float = Field(default=0.7, gt=0, le=1)
     """When at least this share of a picture has changed, all of it is sent."""
+    refresh_every: DurationOrZero = 0.0
+    """All of a picture is sent at least this often, whatever changed; 0s: only when a large part of
+    it has changed."""
     max_staleness: Duration = 120.0
     """With VIGIL_MODEL__VISION=delta: an unchanged part of the picture is computed again after this
     time."""
@@ -301,10 +215,15 @@ class Settings(BaseSettings):
     """By camera id."""
     questions: dict[Slug, QuestionSettings] = Field(default={})
     """By question id."""
+    fidelity: Fidelity = "fast"
+    """How closely the model is shown what it was trained on. reference: as VideoLLaMA3 does it,
+    VIGIL_PRUNER__MODE=paper and VIGIL_MODEL__VISION=full; many more tokens are sent, so that the
+    window may be cut short. balanced: VIGIL_MODEL__VISION=full and VIGIL_PRUNER__REFRESH_EVERY=30s.
+    fast: the defaults. Each of these settings still wins where it is set."""
     caption_every: Duration = 10.0
     """Time between two captions of a camera. No caption is written while nothing changes. Captions
     cannot be switched off; the longest time is 168h."""
-    caption_prompt: str = ""
+    caption_prompt: WordsOrNothing = ""
     """The words with which the model is asked for a caption; empty: the built-in words."""
     window: Duration = 180.0
     """How far back the model remembers a camera. An answer looks back on between half of this time
@@ -334,6 +253,11 @@ class Settings(BaseSettings):
     rtsp: RtspSettings = RtspSettings()
     health: HealthSettings = HealthSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _at_its_fidelity(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+        return at_fidelity(given)
+
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
         for question_id, question in self.questions.items():
@@ -362,6 +286,21 @@ class Settings(BaseSettings):
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")
         return self
+
+    def window_note(self) -> str | None:
+        """Say how long a window of whole frames the tokens hold; None where it is not cut."""
+        model = self.model
+        held_s = held_window_s(
+            max_context_tokens=model.max_context_tokens,
+            max_tokens_per_frame=model.max_tokens_per_frame,
+            sample_fps=self.sample_fps,
+        )
+        if self.pruner.mode != "paper" or held_s >= self.window:
+            return None
+        return (
+            f"window of {held_s} s at most, not of {self.window:g} s: {model.max_context_tokens} "
+            f"tokens hold no more pictures of {model.max_tokens_per_frame} tokens"
+        )
 
     @classmethod
     def settings_customise_sources(

@@ -80,6 +80,13 @@ def _kind(value: str) -> str:
     return value
 
 
+def _words_or_nothing(value: str) -> str:
+    """Take words, or nothing; not blanks alone."""
+    if value and not value.strip():
+        raise ValueError("expected words, or nothing at all")
+    return value
+
+
 def host_name() -> str:
     """Return this host's name as a slug."""
     return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
@@ -111,6 +118,7 @@ Duration = Annotated[float, BeforeValidator(_duration_s), Field(gt=0, le=7 * 24 
 DurationOrZero = Annotated[float, BeforeValidator(_duration_s), Field(ge=0, le=7 * 24 * 3600)]
 Size = Annotated[int, BeforeValidator(_size_bytes), Field(ge=0, le=1024**5)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+WordsOrNothing = Annotated[str, AfterValidator(_words_or_nothing)]
 NOfM = Annotated[tuple[int, int], BeforeValidator(_n_of_m)]
 Band = Annotated[tuple[float, float], BeforeValidator(_band)]
 Probability = Annotated[float, Field(ge=0, le=1)]

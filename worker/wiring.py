@@ -13,6 +13,7 @@ import torch
 from model import Engine, EngineConfig, Question
 from model.kinds import CAPTION, kind_of
 from model.kinds.base import Doubt
+from model.progress import Tell, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
@@ -38,9 +39,11 @@ from pipeline.sampler import Sampler
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.feeds import feeds_of
+from worker.loading import Telling, named_settings, try_questions
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Worker
-from worker.settings import QuestionSettings, Settings
+from worker.settings import Settings
+from worker.site_settings import QuestionSettings
 from worker.status import StatusBoard
 
 log = structlog.get_logger("vigil")
@@ -49,10 +52,11 @@ TORCH_THREADS = torch.get_num_threads()  # what it chose by itself
 
 
 def build(settings: Settings, *, clock: Clock) -> Worker:
-    """Load the model, open the outbox, lay the pipes; nothing is connected yet.
+    """Open the outbox, load the model, lay the pipes; nothing is connected yet.
 
     Raises:
-        ConfigError: CUDA is asked for and not there, or the address of Redis cannot be read.
+        ConfigError: CUDA is asked for and not there, the address of Redis cannot be read, or a
+            question cannot be put to the model.
         CheckpointError: the model's folder is not usable.
         OutboxError: the outbox cannot be opened.
     """
@@ -61,11 +65,14 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     new_publisher = _redis_publishers(settings, clock=clock)
     new_publisher().close()  # reads the address, so that a mistake in it is refused now
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
-    stages = _stages(settings, _loaded(settings), clock=clock, metrics=metrics)
-    about = {
-        "model": stages.engine.model_name,
-        "attention": stages.engine.stats.attention_backend,
-    }
+    outbox = _opened(settings, observer=metrics)  # before what takes long
+    try:
+        engine = _ready(settings, clock=clock)
+    except BaseException:
+        outbox.close()
+        raise
+    stages = _stages(settings, engine, outbox, clock=clock, metrics=metrics)
+    about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
     _describe(stages, about)
     return Worker(
         clock=clock,
@@ -79,7 +86,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         new_intake=partial(_new_intake, settings, stages),
         new_runner=partial(_new_runner, settings, stages),
         new_publisher=new_publisher,
-        about=about,
+        about={**about, "demo_model": engine.is_demo_model},
         rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
     )
 
@@ -100,7 +107,26 @@ class _Stages:
     metrics: Metrics
 
 
-def _stages(settings: Settings, engine: Engine, *, clock: Clock, metrics: Metrics) -> _Stages:
+def _ready(settings: Settings, *, clock: Clock) -> Engine:
+    """Load the model and try the questions on it; log what an operator should know of it."""
+    telling = Telling(lambda line: log.info("model_loading", detail=line), clock=clock)
+    engine = _loaded(settings, tell=telling)
+    try_questions(engine, settings)
+    if engine.is_demo_model:
+        log.warning(
+            "demo_model",
+            model=engine.model_name,
+            detail="it knows only its rendered world and is wrong about real cameras: "
+            "VIGIL_MODEL__PATH names another",
+        )
+    if note := settings.window_note():
+        log.warning("window_cut", detail=note)
+    return engine
+
+
+def _stages(
+    settings: Settings, engine: Engine, outbox: Outbox, *, clock: Clock, metrics: Metrics
+) -> _Stages:
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
         period_s=period_s,
@@ -112,7 +138,6 @@ def _stages(settings: Settings, engine: Engine, *, clock: Clock, metrics: Metric
         period_s=period_s,
         recover_after_s=settings.load.recover_after,
     )
-    outbox = _opened(settings, observer=metrics)
     return _Stages(
         clock=clock,
         engine=engine,
@@ -206,18 +231,25 @@ def _redis_publishers(settings: Settings, *, clock: Clock) -> Callable[[], Redis
     )
 
 
-def load_engine(settings: Settings) -> Engine:
+def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:
     """Load the model onto its device, to be used on this thread."""
     torch.set_num_threads(settings.model.threads or TORCH_THREADS)
-    return _loaded(settings)
+    return _loaded(settings, tell=tell)
 
 
-def _loaded(settings: Settings) -> Engine:
+def _loaded(settings: Settings, *, tell: Tell) -> Engine:
     chosen = settings.model
     if chosen.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("VIGIL_MODEL__DEVICE: expected a CUDA device on this machine, found none")
-    config = engine_config(settings)
-    return Engine.load(chosen.path, device=chosen.device, dtype=chosen.dtype, config=config)
+    with named_settings():
+        return Engine.load(
+            chosen.path,
+            device=chosen.device,
+            dtype=chosen.dtype,
+            config=engine_config(settings),
+            revision=chosen.revision or None,
+            tell=tell,
+        )
 
 
 def engine_config(settings: Settings) -> EngineConfig:
@@ -243,6 +275,7 @@ def new_pruner(settings: Settings, camera_id: str = "") -> Pruner:
         threshold_levels=settings.pruner.threshold_levels,
         refresh_ratio=settings.pruner.refresh_ratio,
         ignore=camera.ignore if camera else (),
+        refresh_every_s=settings.pruner.refresh_every,
         max_staleness_s=settings.pruner.max_staleness,
     )
 

@@ -24,7 +24,9 @@ from model.engine.rolling_context import Context, RollingContext
 from model.engine.stream_encoder import FrameTokens, StreamEncoder
 from model.errors import DeviceMemoryError, InputError
 from model.family import Family
+from model.kinds import wording
 from model.layers.to_device import to_device
+from model.progress import Tell, untold
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 
 T = TypeVar("T")
@@ -84,6 +86,8 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         config: EngineConfig = DEFAULTS,
+        revision: str | None = None,
+        tell: Tell = untold,
     ) -> Self:
         """Load a checkpoint and prove its attention backend.
 
@@ -94,14 +98,17 @@ class Engine:
             dtype: `auto`, `bfloat16`, `float16` or `float32`; `auto` is bfloat16 on CUDA and
                 float32 on a CPU.
             config: limits and ways.
+            revision: of a repository: a branch, tag or commit; None for its main branch.
+            tell: told how far it is, often.
 
         Raises:
-            CheckpointError: the folder is not a whole checkpoint.
+            CheckpointError: the folder is not a whole checkpoint, or cannot be had.
             BackendError: attention on this device is not what the formula says.
             InputError: a device, dtype or limit cannot be had.
         """
         name = Path(path).resolve().name if Path(path).is_dir() else path
-        return cls(load_family(path, device=device, dtype=dtype), model_name=name, config=config)
+        family = load_family(path, device=device, dtype=dtype, revision=revision, tell=tell)
+        return cls(family, model_name=name, config=config)
 
     @property
     def is_on_cpu(self) -> bool:
@@ -202,6 +209,25 @@ class Engine:
         """
         put = [(question, self._context(stream_id)) for stream_id, question in asks]
         return self._sparing(lambda: self._respondent.answer(self._pool, put))
+
+    def check(self, question: Question) -> None:
+        """Refuse a question that cannot be put to this model.
+
+        Raises:
+            InputError: it is malformed, holds a control token, or is too long to be answered after
+                a full context.
+        """
+        self._respondent.check(question)
+        prompt, limits = self._family.prompt, self._config
+        words = prompt.question_suffix(wording(question, prompt.forms))
+        num_tokens = len(self._family.tokenizer.encode(words))
+        longest_answer = max(limits.max_caption_tokens, limits.max_answer_tokens)
+        max_positions = self._model.config.text.max_positions
+        if limits.max_context_tokens + num_tokens + longest_answer > max_positions:
+            raise InputError(
+                f"question: expected room for its {num_tokens} tokens after a full context within "
+                f"the model's {max_positions} positions"
+            )
 
     def window(self, stream_id: str) -> Window | None:
         """Give the stretch of a stream that a question sees; None where it has shown no frame."""

@@ -4,12 +4,15 @@ import torch
 
 from model.errors import InputError
 from model.family import Family
+from model.progress import Tell, untold
 from model.videollama3.family import load
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
-def load_family(path: str, *, device: str, dtype: str) -> Family:
+def load_family(
+    path: str, *, device: str, dtype: str, revision: str | None = None, tell: Tell = untold
+) -> Family:
     """Load a checkpoint and prove its attention backend; the arguments are `Engine.load`'s.
 
     Raises:
@@ -22,7 +25,7 @@ def load_family(path: str, *, device: str, dtype: str) -> Family:
         dtype = "bfloat16" if target.type == "cuda" else "float32"
     if dtype not in DTYPES:
         raise InputError(f"dtype: expected auto or one of {', '.join(DTYPES)}; got {dtype}")
-    return load(path, device=target, dtype=DTYPES[dtype])
+    return load(path, device=target, dtype=DTYPES[dtype], revision=revision, tell=tell)
 
 
 def _device(name: str) -> torch.device:

@@ -11,8 +11,9 @@ from transformers import VideoLlama3Config
 
 from model.errors import CheckpointError
 from model.types import TOKEN_PX
-from model.videollama3.checkpoint import LAYOUTS, WEIGHTS
+from model.videollama3.checkpoint import LAYOUTS
 from model.videollama3.config import MERGE_SIZE, NATIVE_MODEL_TYPE, PATCH_PX, ModelConfig
+from model.videollama3.files import WEIGHTS
 from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
 

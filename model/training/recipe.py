@@ -18,7 +18,8 @@ from model.training.packing import Packed, pack
 from model.training.sample import Sample
 from model.training.stages import Stage, parameter_groups
 from model.training.teaching import Pupil
-from model.videollama3.checkpoint import load_model, locate
+from model.videollama3.checkpoint import load_model
+from model.videollama3.hub import locate
 from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
 

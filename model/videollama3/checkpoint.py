@@ -1,6 +1,5 @@
 """Loading weights: every layout of VideoLLaMA3, safetensors only, every tensor accounted for."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,24 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from model.bundled import BUNDLED
 from model.errors import CheckpointError
 from model.layers.backends import choose_backend
+from model.progress import Progress, Tell, untold
 from model.videollama3.config import ModelConfig
+from model.videollama3.files import (
+    CONFIG,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    check_files,
+    one_line,
+    read_json,
+    read_json_if_there,
+    shards,
+)
 from model.videollama3.network import VideoLlama3
-
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
 
 _HEAD = "lm_head.weight"
 _EMBEDDING = "language.embed_tokens.weight"
 
-_WANTED_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 _FLOAT_DTYPES = ("BF16", "F16", "F32", "F64")
 
 
@@ -66,38 +69,24 @@ class _Stored:
     dtype: str
 
 
-def locate(path_or_repo: str, *, revision: str | None = None) -> Path:
-    """Return the folder of a checkpoint: a bundled one, a local one or a snapshot from the hub.
-
-    `nano` is the bundled model, whatever folder of that name there is; `./nano` is the folder.
-    Nothing executable is fetched: configuration, tokenizer files and safetensors only.
-
-    Raises:
-        CheckpointError: neither a folder nor a repository that can be fetched.
-    """
-    if path_or_repo in BUNDLED:
-        return BUNDLED[path_or_repo]
-    folder = Path(path_or_repo).expanduser()
-    if folder.is_dir():
-        return folder
-    if "://" in path_or_repo:  # not repeated in the message: it may carry a credential
-        raise CheckpointError("model path: expected a folder or owner/name on the hub, got a URL")
-    try:
-        snapshot = snapshot_download(
-            path_or_repo, revision=revision, allow_patterns=list(_WANTED_FILES)
-        )
-    except (HFValidationError, OSError) as exc:
-        raise CheckpointError(
-            f"model path: expected a folder or a reachable repository on the hub, got "
-            f"{path_or_repo!r}: {type(exc).__name__}"
-        ) from None  # the hub's message carries URLs
-    return Path(snapshot)
-
-
-def load_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> VideoLlama3:
+def load_model(
+    folder: Path,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    name: str = "",
+    tell: Tell = untold,
+) -> VideoLlama3:
     """Build a checkpoint's network and give it its weights, one tensor at a time.
 
     Every name and shape is checked before the first weight is read.
+
+    Args:
+        folder: holds all of the checkpoint's files.
+        device: where the weights go.
+        dtype: what they are kept in.
+        name: what to call the checkpoint when telling how far it is; its folder's without one.
+        tell: told when it begins, and after each tensor.
 
     Raises:
         CheckpointError: the configuration is not supported; a file is missing or damaged; a
@@ -105,6 +94,7 @@ def load_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) 
             says. The message names tensor and file.
     """
     device = torch.device(device)
+    check_files(folder)
     config = read_config(folder)
     stored = _stored_tensors(folder)
     backend = choose_backend(device, dtype)
@@ -115,13 +105,20 @@ def load_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) 
         _drop_head_copy(stored, embedding=_checkpoint_key(_EMBEDDING, layout))
     _require_all(stored, tensor_shapes(model, layout=layout), folder=folder)
 
-    names = {_checkpoint_key(name, layout): name for name, _ in model.named_parameters()}
-    for file in sorted({entry.file for entry in stored.values()}):
+    names = {_checkpoint_key(key, layout): key for key, _ in model.named_parameters()}
+    files = {entry.file for entry in stored.values()}
+    done_bytes, total_bytes = 0, sum(file.stat().st_size for file in files)
+    name = name or folder.name
+    tell(Progress("loading", name, 0, total_bytes))
+    for file in sorted(files):
         with _opened(file, device=device) as tensors:
             for key in (key for key, entry in stored.items() if entry.file == file):
                 module, _, leaf = names[key].rpartition(".")
-                weight = nn.Parameter(tensors.get_tensor(key).to(dtype), requires_grad=False)
+                tensor = tensors.get_tensor(key)
+                weight = nn.Parameter(tensor.to(dtype), requires_grad=False)
                 setattr(model.get_submodule(module), leaf, weight)
+                done_bytes += tensor.nbytes
+                tell(Progress("loaded", name, done_bytes, total_bytes))
     return model
 
 
@@ -131,10 +128,8 @@ def read_config(folder: Path) -> ModelConfig:
     Raises:
         CheckpointError: config.json is missing, not JSON or not supported.
     """
-    generation = folder / "generation_config.json"
     return ModelConfig.from_json(
-        _read_json(folder / "config.json"),
-        _read_json(generation) if generation.exists() else None,
+        read_json(folder / CONFIG), read_json_if_there(folder / "generation_config.json")
     )
 
 
@@ -188,15 +183,10 @@ def _weight_files(folder: Path) -> list[Path]:
             f"{folder}: expected {WEIGHTS} or {WEIGHTS_INDEX}, got {found}: only safetensors are "
             "read, pickled weights can run code"
         )
-    shards = _read_json(index).get("weight_map")
-    if not isinstance(shards, Mapping) or not shards:
-        raise CheckpointError(f"{index}: expected a weight_map, got {shards!r}")
-    for key, shard in shards.items():
-        if not isinstance(shard, str) or Path(shard).name != shard:
-            raise CheckpointError(f"{index}: {key}: expected a file name, got {shard!r}")
+    for key, shard in (listed := shards(index)).items():
         if not (folder / shard).exists():
             raise CheckpointError(f"{folder / shard}: this shard is missing; it holds {key}")
-    return sorted(folder / shard for shard in set(shards.values()))
+    return sorted(folder / shard for shard in set(listed.values()))
 
 
 def _require_all(
@@ -244,16 +234,6 @@ def _opened(file: Path, *, device: torch.device | None = None) -> Iterator[Any]:
         with safe_open(file, framework="pt", device=str(device or "cpu")) as tensors:
             yield tensors
     except (SafetensorError, OSError) as exc:
-        raise CheckpointError(f"{file}: expected a whole safetensors file, got: {exc}") from exc
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
-        raise CheckpointError(f"{file}: expected this file, it is missing") from exc
-    except (OSError, ValueError) as exc:
-        raise CheckpointError(f"{file}: expected JSON, got: {exc}") from exc
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{file}: expected a JSON object, got {type(content).__name__}")
-    return content
+        raise CheckpointError(
+            f"{file}: expected a whole safetensors file, got: {one_line(exc)}"
+        ) from exc

@@ -114,17 +114,17 @@ class ModelConfig:
             case "video_llama_3":
                 text = _section(config, "text_config")
                 vision = _section(config, "vision_config")
-                image_token_id = _required(config, "image_token_id")
-                video_token_id = _required(config, "video_token_id")
+                image_token_id = _id(config, "image_token_id")
+                video_token_id = _id(config, "video_token_id")
             case "videollama3_qwen2":
                 text = config
                 vision = _section(config, "vision_encoder_config")
-                image_token_id = video_token_id = _required(config, "image_token_index")
+                image_token_id = video_token_id = _id(config, "image_token_index")
                 _only(config, "mm_projector_type", "mlp2x_gelu")
             case other:
                 raise CheckpointError(
                     f"config.json: model_type: expected {NATIVE_MODEL_TYPE} or "
-                    f"{REMOTE_MODEL_TYPE}, got {other}"
+                    f"{REMOTE_MODEL_TYPE}, got {_shown(other)}"
                 )
         is_tied = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
         text_config = _text_config(text, has_tied_head=is_tied)
@@ -149,11 +149,11 @@ def _vision_config(section: Mapping[str, Any]) -> VisionConfig:
     _only(section, "hidden_act", "gelu_pytorch_tanh")
     _only(section, "num_channels", 3)
     config = VisionConfig(
-        hidden_size=_required(section, "hidden_size"),
-        intermediate_size=_required(section, "intermediate_size"),
-        num_layers=_required(section, "num_hidden_layers"),
-        num_heads=_required(section, "num_attention_heads"),
-        layer_norm_eps=section.get("layer_norm_eps", 1e-6),
+        hidden_size=_count(section, "hidden_size"),
+        intermediate_size=_count(section, "intermediate_size"),
+        num_layers=_count(section, "num_hidden_layers"),
+        num_heads=_count(section, "num_attention_heads"),
+        layer_norm_eps=_epsilon(section, "layer_norm_eps", default=1e-6),
         rope_theta=_rope_theta(section, rope_type="axial", default=10_000.0),
     )
     if config.hidden_size % (4 * config.num_heads):
@@ -167,18 +167,18 @@ def _vision_config(section: Mapping[str, Any]) -> VisionConfig:
 def _text_config(section: Mapping[str, Any], *, has_tied_head: bool) -> TextConfig:
     _only(section, "hidden_act", "silu")
     _only(section, "use_sliding_window", expected=False)
-    hidden_size = _required(section, "hidden_size")
-    num_heads = _required(section, "num_attention_heads")
+    hidden_size = _count(section, "hidden_size")
+    num_heads = _count(section, "num_attention_heads")
     config = TextConfig(
         hidden_size=hidden_size,
-        intermediate_size=_required(section, "intermediate_size"),
-        num_layers=_required(section, "num_hidden_layers"),
+        intermediate_size=_count(section, "intermediate_size"),
+        num_layers=_count(section, "num_hidden_layers"),
         num_heads=num_heads,
-        num_kv_heads=section.get("num_key_value_heads") or num_heads,
-        head_dim=section.get("head_dim") or hidden_size // num_heads,
-        vocab_size=_required(section, "vocab_size"),
-        max_positions=_required(section, "max_position_embeddings"),
-        rms_norm_eps=_required(section, "rms_norm_eps"),
+        num_kv_heads=_count(section, "num_key_value_heads", default=num_heads),
+        head_dim=_count(section, "head_dim", default=hidden_size // num_heads),
+        vocab_size=_count(section, "vocab_size"),
+        max_positions=_count(section, "max_position_embeddings"),
+        rms_norm_eps=_epsilon(section, "rms_norm_eps", default=None),
         rope_theta=_rope_theta(section, rope_type="default", default=None),
         has_tied_head=has_tied_head,
     )
@@ -219,13 +219,15 @@ def _repetition_penalty(generation: Mapping[str, Any]) -> float:
 def _rope_theta(section: Mapping[str, Any], *, rope_type: str, default: float | None) -> float:
     """The base frequency; transformers 5 writes rope_parameters, 4 wrote rope_theta flat."""
     parameters = section.get("rope_parameters") or section.get("rope_scaling") or {}
+    if not isinstance(parameters, Mapping):
+        raise CheckpointError(f"config.json: rope: expected an object, got {_shown(parameters)}")
     got = parameters.get("rope_type", parameters.get("type", rope_type))
     if got != rope_type:
-        raise CheckpointError(f"config.json: rope_type: expected {rope_type}, got {got}")
+        raise CheckpointError(f"config.json: rope_type: expected {rope_type}, got {_shown(got)}")
     theta = parameters.get("rope_theta", section.get("rope_theta", default))
     if theta is None:
         raise CheckpointError("config.json: rope_theta is missing")
-    return float(theta)
+    return _number(theta, "rope_theta", above=1.0, below=1e12)
 
 
 def _required(section: Mapping[str, Any], key: str) -> Any:
@@ -234,10 +236,56 @@ def _required(section: Mapping[str, Any], key: str) -> Any:
     return section[key]
 
 
+_MOST = {"num_hidden_layers": 256, "num_attention_heads": 1024, "num_key_value_heads": 1024}
+_MOST_ELSE = 2**24  # of widths, rows and positions: far above any model there is
+
+
+def _count(section: Mapping[str, Any], key: str, *, default: int | None = None) -> int:
+    """Return a size: a whole number that a network can be built of."""
+    got = section.get(key)
+    if got is None and default is not None:
+        got = default
+    elif got is None:
+        _required(section, key)
+    most = _MOST.get(key, _MOST_ELSE)
+    if type(got) is not int or not 1 <= got <= most:
+        raise CheckpointError(
+            f"config.json: {key}: expected a whole number from 1 to {most}, got {_shown(got)}"
+        )
+    return got
+
+
+def _id(section: Mapping[str, Any], key: str) -> int:
+    """Return a token's id."""
+    got = _required(section, key)
+    if type(got) is not int or not 0 <= got < _MOST_ELSE:
+        raise CheckpointError(f"config.json: {key}: expected a token's id, got {_shown(got)}")
+    return got
+
+
+def _epsilon(section: Mapping[str, Any], key: str, *, default: float | None) -> float:
+    got = default if default is not None and section.get(key) is None else _required(section, key)
+    return _number(got, key, above=0.0, below=1.0)
+
+
+def _number(got: object, key: str, *, above: float, below: float) -> float:
+    if isinstance(got, bool) or not isinstance(got, int | float) or not above <= got < below:
+        raise CheckpointError(
+            f"config.json: {key}: expected a number from {above:g} to {below:g}, got {_shown(got)}"
+        )
+    return float(got)
+
+
+def _shown(value: object) -> str:
+    """Write a value as an error may hold it: short, in one line."""
+    text = str(value)
+    return text[:80] if text.isprintable() else repr(text)[:80]
+
+
 def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     section = _required(config, key)
     if not isinstance(section, Mapping):
-        raise CheckpointError(f"config.json: {key}: expected an object, got {section!r}")
+        raise CheckpointError(f"config.json: {key}: expected an object, got {_shown(section)}")
     return section
 
 
@@ -248,7 +296,7 @@ def _only(section: Mapping[str, Any], key: str, expected: Any, *, default: Any =
     """Refuse any value but the one this network implements; absent means `default`."""
     got = section.get(key, expected if default is _SAME else default)
     if got != expected:
-        raise CheckpointError(f"config.json: {key}: expected {expected}, got {got}")
+        raise CheckpointError(f"config.json: {key}: expected {expected}, got {_shown(got)}")
 
 
 def _preset(text: TextConfig, *, repetition_penalty: float) -> ModelConfig:

@@ -1,15 +1,25 @@
 """VideoLLaMA3 as one `Family` value, which the engine is given."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from model.errors import CheckpointError
 from model.family import Family, Prompt
+from model.layers.attention import Segments, attention
 from model.layers.backends import prove
-from model.videollama3.checkpoint import load_model, locate
+from model.progress import Tell, untold
+from model.videollama3.checkpoint import load_model, read_config
+from model.videollama3.files import check_files
+from model.videollama3.hub import find
 from model.videollama3.network import VideoLlama3
+from model.videollama3.preprocessor import check_preprocessor
 from model.videollama3.prompt import VIDEOLLAMA3, is_demo, prompt_of
 from model.videollama3.tokenizer import Tokenizer
+
+_TRIED_TOKENS = (2, 3)  # rows and columns of the picture that a loaded model is tried on
 
 
 def family_of(
@@ -19,21 +29,80 @@ def family_of(
     return Family(network, tokenizer, prompt)
 
 
-def load(path: str, *, device: torch.device, dtype: torch.dtype) -> Family:
+def load(
+    path: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    revision: str | None = None,
+    tell: Tell = untold,
+) -> Family:
     """Load a checkpoint of any layout and prove its attention backend on the device.
 
+    What can be judged without the weights is judged before they are fetched: config.json first,
+    then the tokenizer and what is said of pictures.
+
     Args:
-        path: what `checkpoint.locate` takes.
+        path: what `hub.find` takes.
         device: where the weights go.
         dtype: what the weights are kept in.
+        revision: a branch, tag or commit on the hub.
+        tell: told how far it is.
 
     Raises:
-        CheckpointError: the folder is not a whole VideoLLaMA3 checkpoint.
+        CheckpointError: it is not a whole VideoLLaMA3 checkpoint, its parts do not fit each other,
+            or its logits are not finite.
         BackendError: attention on this device is not what the formula says.
     """
-    folder = locate(path)
-    tokenizer = Tokenizer.load(folder)
-    network = load_model(folder, device=device, dtype=dtype)
+    place = find(path, revision=revision)
+    check_files(place.folder)
+    config = read_config(place.folder)
+    place.fetch_small()
+    check_files(place.folder)
+    config = read_config(place.folder)  # with generation_config.json
+    tokenizer = Tokenizer.load(place.folder)
+    tokenizer.check_fits(config)
+    check_preprocessor(place.folder)
+    prompt = prompt_of(place.folder)
+    place.fetch_weights(tell)
+    network = load_model(place.folder, device=device, dtype=dtype, name=path, tell=tell)
     prove(network.language.backend, device=device, dtype=dtype)
-    family = family_of(network, tokenizer, prompt=prompt_of(folder))
-    return replace(family, is_demo=is_demo(folder))
+    check_finite(network, tokenizer, prompt, folder=place.folder)
+    family = family_of(network, tokenizer, prompt=prompt)
+    return replace(family, is_demo=is_demo(place.folder))
+
+
+@torch.inference_mode()
+def check_finite(
+    network: VideoLlama3, tokenizer: Tokenizer, prompt: Prompt, *, folder: Path
+) -> None:
+    """Run a small picture and a question through a network: refuse what gives no finite logits.
+
+    Raises:
+        CheckpointError: NaN or infinity; it names a tensor that holds some, where one does.
+    """
+    rows, cols = _TRIED_TOKENS
+    token_px = network.patches.token_px
+    picture = torch.arange(rows * cols * token_px**2 * 3).remainder(256).to(torch.uint8)
+    patches = network.patches.patchify(picture.view(rows * token_px, cols * token_px, 3))
+    visual = network.encode(patches.to(network.device, network.dtype), [(2 * rows, 2 * cols)])
+    head = tokenizer.encode(prompt.head + prompt.frame_stamp(0.0, is_first=True))
+    suffix = tokenizer.encode(prompt.question_suffix("Is it day?"))
+    embeds = torch.cat([_embedded(network, head), visual, _embedded(network, suffix)])
+    segments = Segments.of([len(embeds)], device=network.device)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:  # noqa: ARG001
+        backend = network.language.backend
+        return attention(q, k, v, segments=segments, backend=backend, is_causal=True)
+
+    positions = torch.arange(len(embeds), device=network.device)
+    hidden = network.language(embeds, positions, attend=attend)
+    if bool(network.language.logits(hidden[-1:]).isfinite().all()):
+        return
+    broken = [name for name, weight in network.named_parameters() if not weight.isfinite().all()]
+    where = f", and {broken[0]} is not finite" if broken else f" in {network.dtype}"
+    raise CheckpointError(f"{folder}: expected finite logits, got NaN or infinity{where}")
+
+
+def _embedded(network: VideoLlama3, ids: list[int]) -> Tensor:
+    return network.language.embed(torch.tensor(ids, device=network.device))

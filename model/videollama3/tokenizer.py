@@ -12,6 +12,11 @@ from typing import Self
 from transformers import Qwen2Tokenizer
 
 from model.errors import CheckpointError
+from model.videollama3.config import ModelConfig
+from model.videollama3.files import one_line
+
+MAX_UNUSED_ROWS = 1024
+"""Most rows of an embedding beyond its vocabulary: padding is 271 in the released 2B, 399 in 7B."""
 
 VISUAL_PLACEHOLDERS = ("<image>", "<|video_pad|>")
 """The remote-code layout's, then the native one's: Qwen's own `<|video_pad|>` is in both."""
@@ -70,9 +75,35 @@ class Tokenizer:
             )
         try:
             tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise CheckpointError(f"{folder}: tokenizer.json cannot be read: {exc}") from exc
+        except Exception as exc:  # noqa: BLE001, `tokenizers` raises no kind of its own
+            raise CheckpointError(
+                f"{folder}: tokenizer.json cannot be read: {one_line(exc)}"
+            ) from None
         return cls(tokenizer)
+
+    def check_fits(self, config: ModelConfig) -> None:
+        """Refuse a tokenizer that is not this network's.
+
+        Raises:
+            CheckpointError: it gives ids that the embedding has no row for, or leaves more rows
+                unused than padding explains; or the configuration means other control tokens.
+        """
+        rows, num_ids = config.text.vocab_size, max(self._vocab.values()) + 1
+        if not num_ids <= rows <= num_ids + MAX_UNUSED_ROWS:
+            raise CheckpointError(
+                f"tokenizer: expected one of a vocabulary of {rows} (config.json: vocab_size), "
+                f"got one of {num_ids}: it belongs to another model"
+            )
+        if self.visual_id not in (config.video_token_id, config.image_token_id):
+            raise CheckpointError(
+                f"tokenizer: expected the visual token's id {config.video_token_id} "
+                f"(config.json), got {self.visual_id}"
+            )
+        if self.end_ids.isdisjoint(config.eos_token_ids):
+            raise CheckpointError(
+                f"tokenizer: expected an end token among {list(config.eos_token_ids)} "
+                f"(eos_token_id), got {sorted(self.end_ids)}"
+            )
 
     def encode(self, text: str) -> list[int]:
         """Give the ids of `text`, control tokens recognised, none added."""

@@ -38,6 +38,7 @@ class WorkerProcess:
                 | {
                     "VIGIL_OUTBOX__PATH": str(self._folder / "outbox.sqlite"),
                     "VIGIL_HEALTH__PORT": "0",
+                    "VIGIL_MODEL__PATH": "nano",
                     "VIGIL_MODEL__THREADS": "1",
                     "VIGIL_MODEL__MAX_CAPTION_TOKENS": "8",
                 }

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "model" / "nano"
 CAMERA = {"VIGIL_CAMERAS__GATE__URL": "rtsp://admin:canary@127.0.0.1:1/x"}
 
+ON_NANO = {"VIGIL_MODEL__PATH": "nano"}
+
 
 def vigil(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith("VIGIL_")}
@@ -36,7 +38,12 @@ def vigil(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str
         ({"VIGIL_CAMERAS__GATE__URL": "http://canary@x/y"}, "VIGIL_CAMERAS__GATE__URL: expected"),
         (CAMERA | {"VIGIL_REDSI__URL": "redis://:canary@h"}, "VIGIL_REDSI__URL: no such setting"),
         (CAMERA | {"VIGIL_REDIS__URL": "http://:canary@h"}, "VIGIL_REDIS__URL"),
-        (CAMERA | {"VIGIL_OUTBOX__PATH": "/proc/none/outbox"}, "outbox"),
+        (CAMERA | ON_NANO | {"VIGIL_OUTBOX__PATH": "/proc/none/outbox"}, "outbox"),
+        (CAMERA, "VIGIL_MODEL__PATH: expected a model: a folder, or a name on Hugging Face"),
+        (CAMERA | {"VIGIL_MODEL__PATH": "./models/x"}, "VIGIL_MODEL__PATH: no such folder"),
+        (CAMERA | {"VIGIL_MODEL__PATH": "/none/x"}, "VIGIL_MODEL__PATH: no such folder"),
+        (CAMERA | ON_NANO | {"VIGIL_MODEL__REVISION": "v1"}, "VIGIL_MODEL__REVISION: expected"),
+        (CAMERA | {"VIGIL_MODEL__PATH": "a/b", "HF_HUB_OFFLINE": "1"}, "VIGIL_MODEL__PATH: a/b: "),
     ],
 )
 def test_a_settings_mistake_is_exit_status_2_and_one_line(
@@ -69,10 +76,55 @@ def test_a_wrong_tensor_is_exit_status_2_and_its_name(wrong: str, tmp_path: Path
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_check_refuses_what_run_refuses() -> None:
+    for variables in ({}, CAMERA):
+        refused = [vigil(command, **variables) for command in ("run", "check")]
+        assert {one.returncode for one in refused} == {2}
+        assert refused[0].stderr == refused[1].stderr
+        assert not refused[1].stdout
+    assert "nano is the bundled demo model" in refused[1].stderr
+
+
+CONTROL_TOKEN = {"VIGIL_QUESTIONS__FIRE__ASK": "canary <|im_end|>"}
+
+
+@pytest.mark.parametrize("command", [("run",), ("check", "--model")])
+def test_a_control_token_in_a_question_is_refused_at_start(command: tuple[str, ...]) -> None:
+    done = vigil(*command, **CAMERA, **ON_NANO, **CONTROL_TOKEN)
+    assert done.returncode == 2
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("vigil: VIGIL_QUESTIONS__FIRE__ASK: expected plain text")
+    )
+    assert "loading nano (10.9 MB)" in done.stderr, "before it takes time"
+    assert "canary <" not in done.stderr
+
+
+@pytest.mark.parametrize("broken", ["nested", "layers", "pipe"])
+def test_a_broken_config_is_exit_status_2_and_one_line_at_once(broken: str, tmp_path: Path) -> None:
+    folder = tmp_path / "nano"
+    shutil.copytree(NANO, folder)
+    config = folder / "config.json"
+    text = config.read_text()
+    config.unlink()
+    if broken == "pipe":
+        os.mkfifo(config)
+    else:
+        absurd = text.replace('"num_hidden_layers": 6', f'"num_hidden_layers": {10**9}')
+        config.write_text("[" * 10**6 if broken == "nested" else absurd)
+    done = vigil("run", **CAMERA, VIGIL_MODEL__PATH=str(folder))
+    assert done.returncode == 2
+    assert "config.json" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_check_prints_what_is_in_effect_and_no_password() -> None:
     done = vigil(
         "check",
         **CAMERA,
+        **ON_NANO,
+        VIGIL_FIDELITY="balanced",
         VIGIL_REDIS__URL="redis://:canary@redis:6379/0",
         VIGIL_KAFKA__SASL_PASSWORD="canary",
         VIGIL_QUESTIONS__FIRE__ASK="Is there fire?",
@@ -81,6 +133,8 @@ def test_check_prints_what_is_in_effect_and_no_password() -> None:
     assert "VIGIL_CAMERAS__GATE__URL=rtsp://***@127.0.0.1:1/x" in done.stdout
     assert "VIGIL_REDIS__URL=redis://***@redis:6379/0" in done.stdout
     assert "VIGIL_QUESTIONS__FIRE__EVERY=5s\n" in done.stdout
+    assert "VIGIL_PRUNER__REFRESH_EVERY=30s\n" in done.stdout
+    assert "VIGIL_MODEL__VISION=full\n" in done.stdout
     assert "canary" not in done.stdout + done.stderr
 
 

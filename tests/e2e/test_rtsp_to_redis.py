@@ -69,6 +69,8 @@ def test_a_camera_is_watched_lost_and_watched_again(
 
     served = "".join(worker.get(page) for page in ("/metrics", "/status"))
     assert 'vigil_camera_failures_total{camera="c1"' in served
+    assert '"demo_model": true' in served
+    assert '"event": "demo_model"' in worker.log
     assert worker.stop() == 0
     for part in (CANARY, "ca%3Ana%40ry%25pass", "na@ry"):
         assert part not in worker.log

@@ -339,3 +339,67 @@ def test_objects_over_half_of_the_picture_are_no_exposure_step() -> None:
     assert not pruned.is_refresh
     assert pruned.keep_mask[:, :9].all()
     assert not pruned.keep_mask[:, 10:].any()
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "last_seen", "paper"])
+def test_a_whole_frame_is_sent_as_often_as_asked_by_the_streams_time(mode: PrunerMode) -> None:
+    pruner, whole = Pruner(mode=mode, refresh_every_s=30.0), []
+    for pts_s in np.arange(0.0, 100.0, 1.0):
+        pruned = pruner.prune(frame_at(float(pts_s)))
+        pruner.sent(pruned)
+        if pruned.is_refresh:
+            assert pruned.num_kept == SMALL.num_tokens
+            whole.append(pts_s)
+    assert whole == [0.0, 30.0, 60.0, 90.0]
+
+
+def test_without_a_period_a_still_stream_is_never_sent_whole_again() -> None:
+    pruner = Pruner()
+    for pts_s in range(300):
+        pruned = pruner.prune(frame_at(float(pts_s)))
+        pruner.sent(pruned)
+        assert pruned.is_refresh == (pts_s == 0)
+
+
+def test_a_refresh_for_another_reason_puts_the_next_one_off() -> None:
+    pruner = Pruner(refresh_every_s=30.0)
+    whole = []
+    for pts_s in range(60):
+        pruned = pruner.prune(frame_at(float(pts_s), picture(100 if pts_s < 20 else 200)))
+        pruner.sent(pruned)
+        whole += [pts_s] * pruned.is_refresh
+    assert whole == [0, 20, 50]
+
+
+def test_a_whole_frame_that_was_dropped_is_still_owed() -> None:
+    pruner = Pruner(refresh_every_s=30.0)
+    pruner.sent(pruner.prune(frame_at(0.0)))
+    assert pruner.prune(frame_at(30.0)).is_refresh
+    assert pruner.prune(frame_at(31.0)).is_refresh
+
+
+def test_time_that_goes_back_sends_a_whole_frame_once() -> None:
+    pruner = Pruner(refresh_every_s=30.0)
+    for pts_s, is_refresh in ((100.0, True), (40.0, True), (41.0, False), (70.0, True)):
+        pruned = pruner.prune(frame_at(pts_s))
+        pruner.sent(pruned)
+        assert pruned.is_refresh == is_refresh
+
+
+def test_a_whole_frame_in_its_turn_keeps_what_is_known_of_the_noise() -> None:
+    """Only another picture lets the noise be learned anew: until it is, more is sent."""
+    rng = np.random.default_rng(0)
+    pictures = [
+        np.clip(picture(100) + rng.normal(0, 4, picture(100).shape), 0, 255).astype(np.uint8)
+        for _ in range(80)
+    ]
+    levels: dict[float, list[float | None]] = {}
+    for every_s in (0.0, 40.0):
+        pruner = Pruner(refresh_every_s=every_s)
+        levels[every_s] = []
+        for pts_s, pixels in enumerate(pictures):
+            pruner.sent(pruner.prune(frame_at(float(pts_s), pixels)))
+            levels[every_s].append(pruner.threshold_levels)
+    known, refreshed = levels[0.0][41], levels[40.0][41]
+    assert known is not None
+    assert refreshed == pytest.approx(known, rel=0.1)

@@ -71,6 +71,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     monkeypatch.setitem(KINDS, Level.name, Level())
     return {
         "VIGIL_CAMERAS__YARD__URL": "yard.mp4",
+        "VIGIL_MODEL__PATH": "nano",
         "VIGIL_QUESTIONS__WATER__ASK": "How high is the water?",
         "VIGIL_QUESTIONS__WATER__KIND": "level",
         "VIGIL_OUTBOX__PATH": "memory",

@@ -7,7 +7,8 @@ from pipeline.types import Overflow
 from tests.fakes import FakeClock
 from worker.feeds import _CAMERA_FEEDS, feeds_of
 from worker.parts import Feed, Retry
-from worker.settings import CAMERA_SOURCES, Settings
+from worker.settings import Settings
+from worker.site_settings import CAMERA_SOURCES
 
 LIMITS = {"open_timeout": 3.0, "read_timeout": 4.0, "retry_base": 1.0, "retry_cap": 8.0}
 

@@ -12,7 +12,14 @@ def test_every_line_of_the_example_can_be_switched_on() -> None:
     del pairs["VIGIL_QUESTIONS__FIRE__OPTIONS"]
     settings = load(pairs)
     assert settings == load(
-        {name: pairs[name] for name in ("VIGIL_CAMERAS__GATE__URL", "VIGIL_QUESTIONS__FIRE__ASK")}
+        {
+            name: pairs[name]
+            for name in (
+                "VIGIL_CAMERAS__GATE__URL",
+                "VIGIL_MODEL__PATH",
+                "VIGIL_QUESTIONS__FIRE__ASK",
+            )
+        }
     )
 
 

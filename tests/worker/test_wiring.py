@@ -35,7 +35,10 @@ def test_the_model_computes_on_the_thread_that_infers_alone(
 ) -> None:
     monkeypatch.setattr("worker.wiring.TORCH_THREADS", 5)  # on few cores both would be one
     settings = Settings.model_validate(
-        {"model": {"device": "cpu", "threads": wanted}, "outbox": {"path": "memory"}}
+        {
+            "model": {"path": "nano", "device": "cpu", "threads": wanted},
+            "outbox": {"path": "memory"},
+        }
     )
     worker = build(settings, clock=FakeClock())
     assert torch.get_num_threads() == 1
@@ -54,7 +57,9 @@ def test_the_model_computes_on_the_thread_that_infers_alone(
 
 
 def test_the_outbox_the_load_and_the_model_are_in_the_metrics() -> None:
-    settings = Settings.model_validate({"model": {"device": "cpu"}, "outbox": {"path": "memory"}})
+    settings = Settings.model_validate(
+        {"model": {"path": "nano", "device": "cpu"}, "outbox": {"path": "memory"}}
+    )
     clock = FakeClock()
     worker = build(settings, clock=clock)
     worker.status.set("yard", "online")

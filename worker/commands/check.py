@@ -5,9 +5,11 @@ import argparse
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from pipeline.clock import SystemClock
 from pipeline.redact import MASK, redact
 from worker import environment
 from worker.reference import example_env, written
+from worker.report import say
 
 SUMMARY = (
     "print the settings in effect with passwords hidden, and say whether they are valid; "
@@ -18,7 +20,7 @@ SUMMARY = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--model", action="store_true", help="also load the model, which proves folder and device"
+        "--model", action="store_true", help="also load the model and try the questions on it"
     )
     parser.add_argument(
         "--example",
@@ -31,21 +33,27 @@ def run(arguments: argparse.Namespace) -> int:
     """Print every setting as it is in effect; load the model too if asked.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting is wrong, there is nothing to watch, no model is named, or a
+            question cannot be put to it.
         CheckpointError: the model's folder is not usable.
     """
     if arguments.example:
         print(example_env(), end="")  # noqa: T201 (this command's output)
         return 0
-    settings = environment.load()
+    settings = environment.load_for_worker()
     secrets = environment.secrets_of(settings)
     for variable, value, field in environment.variables(settings):
         _say(f"{variable}={redact(_shown(value, field), *secrets)}")
+    if note := settings.window_note():
+        _say(f"# {note}")
     if arguments.model:
+        from worker.loading import Telling, try_questions
         from worker.wiring import load_engine  # torch takes seconds to load
 
-        engine = load_engine(settings)
-        _say(f"# model {engine.model_name}, attention: {engine.stats.attention_backend}")
+        engine = load_engine(settings, tell=Telling(say, clock=SystemClock()))
+        try_questions(engine, settings)
+        demo = ", a demo model: it knows only its rendered world" if engine.is_demo_model else ""
+        _say(f"# model {engine.model_name}{demo}, attention: {engine.stats.attention_backend}")
     cameras, questions = len(settings.cameras), len(settings.questions)
     _say(
         f"# {cameras} camera(s), {questions} question(s): the settings are valid; "

@@ -6,7 +6,6 @@ import os
 import structlog
 
 from pipeline.clock import SystemClock
-from pipeline.errors import ConfigError
 from worker import environment, log
 
 SUMMARY = "watch the configured cameras until stopped (Ctrl-C or SIGTERM)"
@@ -21,15 +20,10 @@ def run(_arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT, or until the inference thread fails.
 
     Raises:
-        ConfigError: a setting is wrong, or there is nothing to watch.
+        ConfigError: a setting is wrong, there is nothing to watch, or no model is named.
         CheckpointError: the model's folder is not usable.
     """
-    settings = environment.load()
-    if not settings.cameras and not settings.kafka.bootstrap_servers:
-        raise ConfigError(
-            "VIGIL_CAMERAS__<ID>__URL: expected at least one camera, "
-            "or VIGIL_KAFKA__BOOTSTRAP_SERVERS"
-        )
+    settings = environment.load_for_worker()
     secrets = environment.secrets_of(settings)
     log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets)
     # Only now: torch takes seconds to load, and a settings mistake should be told at once.

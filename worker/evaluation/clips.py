@@ -26,7 +26,8 @@ from model.scenes import Scene
 from model.training.rendered import SCENE_S, stretch
 from model.training.samples import watch
 from model.types import PrunedFrame
-from model.videollama3.checkpoint import load_model, locate
+from model.videollama3.checkpoint import load_model
+from model.videollama3.hub import locate
 from model.videollama3.tokenizer import Tokenizer
 from pipeline.clock import SystemClock
 from pipeline.pruner import prune_clip

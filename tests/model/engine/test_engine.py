@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.bundled import NANO
 from model.engine import append
 from model.engine.config import EngineConfig
 from model.engine.engine import Engine
@@ -433,5 +435,6 @@ def test_limits_of_nothing_are_refused() -> None:
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    shutil.copy(NANO / "config.json", tmp_path)
     with pytest.raises(CheckpointError, match="tokenizer"):
         load(str(tmp_path))

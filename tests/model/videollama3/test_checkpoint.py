@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.errors import CheckpointError
-from model.videollama3.checkpoint import load_model, locate
+from model.videollama3.checkpoint import load_model
 from model.videollama3.network import VideoLlama3
 from model.videollama3.patches import patchify
 from tests.model.tiny import clip, oracle, oracle_tensors, save_oracle
@@ -283,38 +282,3 @@ def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json: expected this file, it is missing"):
         load(tmp_path)
-
-
-def test_a_local_folder_is_its_own_location(tmp_path: Path) -> None:
-    assert locate(str(tmp_path)) == tmp_path
-
-
-def test_nothing_executable_is_fetched_from_the_hub(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def snapshot_download(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        assert (repo_id, revision) == ("DAMO-NLP-SG/VideoLLaMA3-2B", "main")
-        listing = [
-            "config.json",
-            "model-00001-of-00002.safetensors",
-            "merges.txt",
-            "modeling_videollama3.py",
-            "pytorch_model.bin",
-        ]
-        fetched = [name for name in listing if any(fnmatch(name, p) for p in allow_patterns)]
-        assert fetched == listing[:3]
-        return str(tmp_path)
-
-    monkeypatch.setattr("model.videollama3.checkpoint.snapshot_download", snapshot_download)
-    assert locate("DAMO-NLP-SG/VideoLLaMA3-2B", revision="main") == tmp_path
-
-
-def test_a_path_that_is_neither_folder_nor_repository_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="expected a folder or a reachable repository"):
-        locate("/no/such/folder")
-
-
-def test_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(CheckpointError, match="got a URL") as refusal:
-        locate("https://user:secret@example.com/model")
-    assert "secret" not in str(refusal.value)

@@ -135,3 +135,38 @@ def test_a_config_that_is_not_ours_is_refused_by_the_key(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         ModelConfig.from_json(config)
+
+
+@pytest.mark.parametrize(
+    "absurd", [0, -1, 10**9, 10**400, 3.0, "3", True, [3], {}, float("nan"), float("inf")]
+)
+@pytest.mark.parametrize("key", ["num_hidden_layers", "hidden_size", "vocab_size"])
+def test_an_absurd_size_is_refused_by_its_name(key: str, absurd: object) -> None:
+    with pytest.raises(CheckpointError, match=rf"config\.json: {key}: expected a whole") as refusal:
+        ModelConfig.from_json(native(**{key: absurd}))
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize("absurd", [0, -1, 10**9, 2.5, "many"])
+def test_an_absurd_number_of_vision_layers_is_refused(absurd: object) -> None:
+    config = native()
+    config["vision_config"]["num_hidden_layers"] = absurd
+    with pytest.raises(CheckpointError, match=r"num_hidden_layers: expected a whole number"):
+        ModelConfig.from_json(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps: expected a number from 0 to 1"),
+        ({"rms_norm_eps": "small"}, "rms_norm_eps: expected a number"),
+        ({"rope_parameters": [1]}, "rope: expected an object"),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 0}}, "rope_theta: expected"),
+        ({"eos_token_id": [3, -1]}, "eos_token_id: expected a token's id, got -1"),
+        ({"eos_token_id": "end"}, "eos_token_id: expected a token's id"),
+        ({"num_attention_heads": 128}, "head_dim: expected a whole number from 1"),
+    ],
+)
+def test_a_number_that_is_none_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        ModelConfig.from_json(native(**change))
