@@ -162,8 +162,8 @@ def test_an_absurd_number_of_vision_layers_is_refused(absurd: object) -> None:
         ({"rms_norm_eps": "small"}, "rms_norm_eps: expected a number"),
         ({"rope_parameters": [1]}, "rope: expected an object"),
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 0}}, "rope_theta: expected"),
-        ({"eos_token_id": [3, -1]}, "eos_token_id: expected a token's id, got -1"),
-        ({"eos_token_id": "end"}, "eos_token_id: expected a token's id"),
+        ({"eos_token_id": [3, -1]}, "eos_token_id: expected ids of a vocabulary"),
+        ({"eos_token_id": "end"}, "eos_token_id: expected ids of a vocabulary"),
         ({"num_attention_heads": 128}, "head_dim: expected a whole number from 1"),
     ],
 )
