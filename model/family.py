@@ -154,11 +154,14 @@ class Tokenizer(Vocabulary, Protocol):
 
     Attributes:
         end_ids: the tokens at which an answer is over.
+        visual_id: stands for one visual token in a written-out prompt.
         control_words: texts that encode to control tokens and have no place in a question.
     """
 
     @property
     def end_ids(self) -> frozenset[int]: ...
+    @property
+    def visual_id(self) -> int: ...
     @property
     def control_words(self) -> tuple[str, ...]: ...
 

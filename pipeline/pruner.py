@@ -58,7 +58,8 @@ class Pruner:
             refresh_ratio: share of changed tokens that makes a full frame; not in `paper`.
             ignore: where changes do not count. The comparison sees black there, the model what is
                 there whenever the token is sent for another reason.
-            max_staleness_s: after so long a token is sent again, to the vision cache alone.
+            max_staleness_s: after so long a token is sent again, to the vision cache alone; `inf`
+                where whole frames come often enough by themselves.
         """
         self._mode = mode
         self._threshold_levels = threshold_levels

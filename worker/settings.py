@@ -213,7 +213,8 @@ class PrunerSettings(Part):
     refresh_ratio: float = Field(default=0.7, gt=0, le=1)
     """When at least this share of a picture has changed, all of it is sent."""
     max_staleness: Duration = 120.0
-    """For vision delta: an unchanged part of the picture is computed again after this time."""
+    """For vision delta: an unchanged part of the picture is computed again after this time. Nothing
+    gets so old while half of WINDOW is no longer: all of the picture is computed that often."""
     frozen_after: Duration = 60.0
     """A camera is reported as frozen when its pictures have been identical for this long."""
 
