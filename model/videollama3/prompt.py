@@ -56,6 +56,7 @@ NANO_1 = Prompt(
             "yes_no": "Answer yes or no.",
             "choice": "Answer with one of the options.",
             "count": "Answer with a number.",
+            "when": "",
         },
         has_letters=False,
     ),

@@ -284,6 +284,27 @@ def test_stream_time_that_jumps_back_keeps_the_ratio_sane() -> None:
     assert np.isfinite(tokens["kept_ratio"])
 
 
+def test_a_stretch_is_published_as_wall_clock_and_stands_there() -> None:
+    truck = StandingQuestion("truck", Question("when", "When did it come?"), every_s=5.0)
+
+    def answers(_camera_id: str, question: Question) -> Answer:
+        return replace(said(question.kind, "1.0-4.0 s"), span_s=(97.0, 99.5))
+
+    bench = Bench(truck, answers=answers)
+    bench.show(*(frame_at(100.0 + second) for second in (0.0, 5.0, 10.0)))
+    interval = "2026-01-02T03:05:42.000Z/2026-01-02T03:05:44.500Z"
+    told = [(one["answer"], one["p"], one["reused"]) for one in bench.data("answer")]
+    assert told == [(interval, None, False), (interval, None, True), (interval, None, True)]
+    assert bench.data("event") == []
+
+
+def test_a_stretch_that_is_none_is_unknown() -> None:
+    truck = StandingQuestion("truck", Question("when", "When did it come?"), every_s=5.0)
+    bench = Bench(truck, answers=lambda _c, question: said(question.kind, "At noon."))
+    bench.show(frame_at(0.0))
+    assert [(one["answer"], one["p"]) for one in bench.data("answer")] == [("unknown", None)]
+
+
 def offer(bench: Bench, *frames: Frame) -> None:
     """Offer frames, live, and step once."""
     for frame in frames:
