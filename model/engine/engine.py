@@ -189,6 +189,8 @@ class Engine:
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about the window of its stream; none changes another's answer.
 
+        The stretch that a `when` answer tells of is given in stream time.
+
         Args:
             asks: stream id and question.
 
