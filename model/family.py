@@ -78,7 +78,7 @@ class TextShape(Protocol):
 
 
 class Shape(Protocol):
-    """A network's shape, and the tokens that end what it says."""
+    """A network's shape, and how its checkpoint says that text is generated."""
 
     @property
     def vision(self) -> VisionShape: ...
@@ -86,6 +86,10 @@ class Shape(Protocol):
     def text(self) -> TextShape: ...
     @property
     def eos_token_ids(self) -> tuple[int, ...]: ...
+    @property
+    def repetition_penalty(self) -> float: ...
+    @property
+    def is_prompt_penalized(self) -> bool: ...
 
 
 class Encoder(Protocol):
@@ -153,15 +157,15 @@ class Tokenizer(Vocabulary, Protocol):
     """Text to token ids and back.
 
     Attributes:
+        visual_id: the token that stands for one visual token in a written-out prompt.
         end_ids: the tokens at which an answer is over.
-        visual_id: stands for one visual token in a written-out prompt.
         control_words: texts that encode to control tokens and have no place in a question.
     """
 
     @property
-    def end_ids(self) -> frozenset[int]: ...
-    @property
     def visual_id(self) -> int: ...
+    @property
+    def end_ids(self) -> frozenset[int]: ...
     @property
     def control_words(self) -> tuple[str, ...]: ...
 
@@ -208,11 +212,13 @@ class Family:
         network: the networks, with their weights and their patch geometry.
         tokenizer: of the same checkpoint.
         prompt: the words around frames and questions.
+        is_demo: it is a demonstration, which knows only a rendered world.
     """
 
     network: Network
     tokenizer: Tokenizer
     prompt: Prompt
+    is_demo: bool = False
 
     @property
     def end_ids(self) -> frozenset[int]:

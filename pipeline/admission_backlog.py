@@ -1,4 +1,4 @@
-"""Cameras the engine has no memory for: who waits, why, and when it is tried again."""
+"""Keeps the cameras that the model has no memory for: which wait, why, and when to try again."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""Whether the worker keeps up, and what it gives up when it does not: a ladder, one step at a time.
+"""Decides whether the worker keeps up, and what it gives up when it does not: a ladder of steps.
 
-Down a step after two bad judgements in a row, up again after a long calm: a step that is taken
-back too early would be taken again. Where that happens, the next calm must be twice as long.
+The worker goes a step down after two bad judgements in a row, and a step up after a long calm. A
+step that is taken back too early is soon taken again; then the next calm must be twice as long.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ class Step:
     """What is given up at one level.
 
     Attributes:
-        name: of what was given up last; `none` at level 0.
-        caption_stretch: every so many-th caption that is due is made.
-        threshold_ratio: the pruner's threshold over its own.
-        period_ratio: time between two frames over the usual.
+        name: what was given up last; `none` at level 0.
+        caption_stretch: one caption is made for so many that are due.
+        threshold_ratio: factor on the pruner's own threshold.
+        period_ratio: factor on the usual time between two frames.
     """
 
     name: str
@@ -58,11 +58,11 @@ class _Judged:
 
 
 class Load:
-    """The ladder and where on it the worker stands. One thread writes; any may read `level`.
+    """Keeps the level on the ladder. One thread writes; any may read `level`.
 
-    Ages are from the arrival of a frame to its answers and not from its capture: a camera whose
-    clock is wrong is no load. Frames of sources that are held back are not to be told of: they are
-    as old as they were told to get.
+    A frame's age runs from its arrival to its answers, not from its capture: a camera whose clock
+    is wrong is no load. Only live frames count. A source that is held back waits by design, and
+    its frames may grow as old as they like.
 
     Attributes:
         level: 0 where nothing is given up.

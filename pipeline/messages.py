@@ -1,8 +1,9 @@
 """What Vigil says: CloudEvents 1.0 messages and their schemas.
 
 The four kinds are `caption`, `answer`, `event` and `status`. A message is made where the inference
-or the camera is, gets its sequence number in the outbox, and its source and publishing time when it
-leaves. CloudEvents 1.0: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+or the camera is, gets its sequence number in the outbox, and its source, its sender and its
+publishing time when it leaves. All fields of a kind are always there; one that nobody can tell is
+null. CloudEvents 1.0: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 """
 
 import json
@@ -16,6 +17,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from model.kinds import CAPTION, kind_of
+from model.kinds.base import Published
 from pipeline.errors import ConfigError
 from pipeline.redact import redact
 from pipeline.types import CameraState, Phase
@@ -23,7 +25,24 @@ from pipeline.types import CameraState, Phase
 MessageKind = Literal["caption", "answer", "event", "status"]
 KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 
+AskedBy = Literal["standing", "ask"]
+"""Who put a question: the settings, again and again, or somebody, once."""
+
+EndReason = Literal[
+    "answer",
+    "question_changed",
+    "question_removed",
+    "events_off",
+    "camera_removed",
+    "camera_lost",
+    "stale",
+]
+"""Why an event ended."""
+
 _ROUNDING = 1e-6  # a float32 softmax may sum to a little more than 1
+
+# What a status will say of a camera's video, once somebody knows.
+_VIDEO = ("codec", "width", "height", "fps", "keyframe_every_s", "lag_ms", "next_try_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +59,9 @@ class Provenance:
         tokens_kept: tokens of it that were sent.
         tokens_total: tokens that full frames would have had.
         model: its name.
+        demo_model: whether it is a demonstration, which knows only a rendered world.
         degraded: whether less is done than was asked for, because of load.
+        damaged: whether pictures in the window are damaged.
     """
 
     camera_id: str
@@ -52,7 +73,9 @@ class Provenance:
     tokens_kept: int
     tokens_total: int
     model: str
+    demo_model: bool
     degraded: bool
+    damaged: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.tokens_kept <= self.tokens_total:
@@ -63,6 +86,21 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as messages tell it.
+
+    Attributes:
+        question_id: its slug.
+        question: its words.
+        kind: how it is answered.
+    """
+
+    question_id: str
+    question: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message that has no number yet.
 
@@ -70,7 +108,8 @@ class Message:
         kind: what it is.
         camera_id: the camera it is about.
         id: unique, and the same however often it is delivered.
-        body: the CloudEvents envelope but for `source`, `data.seq` and `data.published_at`.
+        body: the CloudEvents envelope but for what is put in when it leaves: `source`, and of
+            `data` the fields `worker_id`, `term`, `seq` and `published_at`.
     """
 
     kind: MessageKind
@@ -85,7 +124,7 @@ class Stored:
 
     Attributes:
         row: its place there; smaller is older.
-        epoch: random name of the outbox that numbered it; another one has another epoch.
+        origin: random name of the outbox that numbered it; no other one has it.
         generation: how often that outbox had been opened. A power cut may undo the last numbers, so
             that they are given twice: the generation tells which came later.
         seq: number of this message among those of its camera and kind, from 1.
@@ -93,111 +132,135 @@ class Stored:
     """
 
     row: int
-    epoch: str
+    origin: str
     generation: int
     seq: int
     message: Message
 
     @property
     def position(self) -> int:
-        """A number that grows with every message of one epoch, camera and kind."""
+        """A number that grows with every message of one origin, camera and kind."""
         return self.generation << 32 | self.seq
 
-    def envelope(self, *, worker_id: str, published_at: datetime) -> bytes:
-        """Return the whole CloudEvent as UTF-8 JSON."""
+    def envelope(
+        self, *, prefix: str, worker_id: str, published_at: datetime, term: int = 0
+    ) -> bytes:
+        """Return the whole CloudEvent as UTF-8 JSON.
+
+        Args:
+            prefix: of the keys and channels; all workers that share it are one source.
+            worker_id: the worker that sends it.
+            published_at: when.
+            term: grows whenever the camera comes to another worker; 0 where none shares.
+        """
         body = self.message.body
-        late = {"published_at": rfc3339(published_at), "seq": self.seq}
-        source = f"/vigil/{quote(worker_id, safe='')}"
+        late = {
+            "worker_id": worker_id,
+            "term": term,
+            "seq": self.seq,
+            "published_at": rfc3339(published_at),
+        }
+        source = f"/vigil/{quote(prefix, safe='')}"
         return encode({**body, "source": source, "data": {**body["data"], **late}})
 
 
-def caption_message(provenance: Provenance, *, text: str, changed: bool = True) -> Message:
-    """Return a caption; `changed` says whether anything was sent since the one before."""
+def caption_message(provenance: Provenance, *, text: str, is_truncated: bool = False) -> Message:
+    """Return a caption; `is_truncated` says whether it was cut at its limit."""
     return _message(
         "caption",
         provenance.camera_id,
         at=provenance.inferred_at,
-        data={"text": text, "changed": changed, **_told(provenance)},
+        data={**_told(provenance), "text": text, "truncated": is_truncated},
     )
 
 
 def answer_message(
     provenance: Provenance,
+    asked: Asked,
     *,
-    question_id: str,
-    question: str,
-    kind: str,
-    answer: str | int,
-    p: float | None,
+    published: Published,
+    mass: float | None,
     reused: bool,
+    is_truncated: bool = False,
+    asked_by: AskedBy = "standing",
 ) -> Message:
-    """Return one evaluation of a standing question.
+    """Return one evaluation of a question.
 
     Args:
         provenance: what the model had seen.
-        question_id: its slug.
-        question: its words.
-        kind: how it is answered.
-        answer: `yes`, `no` or `unknown`; an option; an integer for `count`; or text.
-        p: probability in [0, 1], or None.
+        asked: the question.
+        published: the answer, `unknown` where it has a reason; its probability or None.
+        mass: probability that the model gave to answering at all, or None.
         reused: nothing was sent since the last evaluation, so that one stands.
+        is_truncated: the answer is text that was cut at its limit.
+        asked_by: who asked.
 
     Raises:
         InputError: the answer is not of its kind.
-        ConfigError: the kind is no standing question's, or `p` is no probability.
+        ConfigError: the kind is that of captions, `p` or `mass` is no probability, or they do not
+            go with the reason.
     """
+    reason = published.reason
+    if reason is not None and published.answer != "unknown":
+        raise ConfigError(f"answer: expected unknown with a reason, got {published.answer!r}")
+    if reason not in (None, "in_doubt") and published.p is not None:
+        raise ConfigError(f"p: expected None with reason {reason}, got {published.p}")
     data = {
-        **_asked(question_id=question_id, question=question, kind=kind, answer=answer, p=p),
-        "reused": reused,
         **_told(provenance),
+        **_answered(asked, published.answer, p=published.p),
+        "mass": _probability("mass", mass),
+        "reason": reason,
+        "reused": reused,
+        "truncated": is_truncated,
+        "asked_by": asked_by,
     }
     return _message("answer", provenance.camera_id, at=provenance.inferred_at, data=data)
 
 
 def event_message(  # noqa: PLR0913 - a message is as wide as its schema
     provenance: Provenance,
+    asked: Asked,
     *,
-    question_id: str,
-    question: str,
-    kind: str,
-    phase: Phase,
-    event_id: str,
     answer: str | int,
     p: float | None,
+    phase: Phase,
+    event_id: str,
     started_at: datetime,
     ended_at: datetime | None,
-    reason: str | None = None,
+    reason: EndReason | None,
 ) -> Message:
     """Return the start, an update or the end of an event.
 
     Args:
         provenance: what the model had seen.
-        question_id: the question it is about.
-        question: its words.
-        kind: how it is answered.
+        asked: the question it is about.
+        answer: as messages give it.
+        p: probability that what the event is about holds, in [0, 1], or None.
         phase: `start`, `update` or `end`.
         event_id: the same for all phases of one event.
-        answer: as in `answer_message`.
-        p: probability that what the event is about holds, in [0, 1], or None.
         started_at: when it began.
         ended_at: when it ended; given in phase `end` and in no other.
-        reason: why it ended, where that was not the answer: `shutdown`.
+        reason: why it ended; as `ended_at`.
 
     Raises:
         InputError: the answer is not of its kind.
-        ConfigError: the kind is no standing question's, `p` is no probability, or `ended_at` does
-            not go with the phase.
+        ConfigError: the kind is that of captions, `p` is no probability, or `ended_at` or `reason`
+            does not go with the phase.
     """
-    if (phase == "end") != (ended_at is not None):
-        raise ConfigError(f"ended_at: expected in phase end alone, got {ended_at} in {phase}")
+    for name, given in (("ended_at", ended_at), ("reason", reason)):
+        if (phase == "end") != (given is not None):
+            raise ConfigError(f"{name}: expected in phase end alone, got {given} in {phase}")
     data = {
-        **_asked(question_id=question_id, question=question, kind=kind, answer=answer, p=p),
+        **_told(provenance),
+        **_answered(asked, answer, p=p),
         "phase": phase,
         "event_id": event_id,
         "started_at": rfc3339(started_at),
         "ended_at": None if ended_at is None else rfc3339(ended_at),
         "reason": reason,
-        **_told(provenance),
+        "pictures": [],
+        "clip": None,
+        "test": False,
     }
     return _message("event", provenance.camera_id, at=provenance.inferred_at, data=data)
 
@@ -225,6 +288,7 @@ def status_message(
         "reason": reason,
         "detail": None if detail is None else redact(detail),
         "since": rfc3339(at),
+        **dict.fromkeys(_VIDEO),
     }
     return _message("status", camera_id, at=at, data=data)
 
@@ -263,7 +327,7 @@ def _message(
         "subject": f"camera/{camera_id}",
         "time": rfc3339(at),
         "datacontenttype": "application/json",
-        "dataschema": f"urn:vigil:{kind}:v1#data",
+        "dataschema": f"urn:vigil:{kind}:v1#/properties/data",
         "data": data,
     }
     return Message(kind, camera_id, message_id, body)
@@ -288,22 +352,28 @@ def _told(provenance: Provenance) -> dict[str, Any]:
             "kept_ratio": round(kept_ratio, 6),
         },
         "model": told.model,
+        "demo_model": told.demo_model,
         "degraded": told.degraded,
+        "damaged": told.damaged,
     }
 
 
-def _asked(
-    *, question_id: str, question: str, kind: str, answer: str | int, p: float | None
-) -> dict[str, Any]:
-    if kind == CAPTION:
-        raise ConfigError("kind: expected that of a standing question, got a caption")
-    kind_of(kind).check_published(answer)
-    if p is not None and not (math.isfinite(p) and -_ROUNDING <= p <= 1 + _ROUNDING):
-        raise ConfigError(f"p: expected a probability in [0, 1] or None, got {p}")
+def _answered(asked: Asked, answer: str | int, *, p: float | None) -> dict[str, Any]:
+    if asked.kind == CAPTION:
+        raise ConfigError("kind: expected that of a question, got a caption")
+    kind_of(asked.kind).check_published(answer)
     return {
-        "question_id": question_id,
-        "question": question,
-        "kind": kind,
+        "question_id": asked.question_id,
+        "question": asked.question,
+        "kind": asked.kind,
         "answer": answer,
-        "p": None if p is None else round(min(max(p, 0.0), 1.0), 6),
+        "p": _probability("p", p),
     }
+
+
+def _probability(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if not (math.isfinite(value) and -_ROUNDING <= value <= 1 + _ROUNDING):
+        raise ConfigError(f"{name}: expected a probability in [0, 1] or None, got {value}")
+    return round(min(max(value, 0.0), 1.0), 6)

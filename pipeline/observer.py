@@ -1,18 +1,20 @@
-"""What is counted: every metric, declared once, and whom the parts tell.
+"""What is counted: every metric is declared here, once, and every part tells an `Observer`.
 
 To add a metric, declare it in the table below and call `count`, `set` or `observe` with it where
 the number comes up. Nothing else has to know: `worker.metrics` serves whatever is declared here,
 and `deploy/METRICS.md` is written from it. No label carries text, an address or a credential.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from model.types import EngineStats
 from pipeline.types import PrunedSample
 
 MetricKind = Literal["counter", "gauge", "histogram"]
 
+SHARES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0)
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -21,10 +23,10 @@ class Metric:
     """A number that operators can read.
 
     Attributes:
-        name: with its unit; a counter's is exposed with `_total` behind it.
+        name: with its unit; a counter's name is exposed with `_total` appended.
         meaning: one or two sentences for an operator, label values among them.
         kind: a counter only grows, a gauge is set, a histogram collects values.
-        labels: names of what tells its series apart.
+        labels: names of the labels that tell its series apart.
         buckets: upper bounds of a histogram's buckets.
     """
 
@@ -36,9 +38,9 @@ class Metric:
 
 
 class Observer:
-    """Looks away. Whoever wants to know overrides what it wants to know.
+    """An observer is told what happens. This class does nothing; a subclass overrides methods.
 
-    Any thread may call anything, often under a lock of its own: a method must return at once, and
+    Any thread may call any method, often under a lock of its own: a method must return at once, and
     call nobody back.
     """
 
@@ -46,7 +48,7 @@ class Observer:
         """Add to a counter."""
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
-        """Note what a gauge stands at now."""
+        """Note the present value of a gauge."""
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Note one value of a histogram."""
@@ -59,19 +61,21 @@ UNOBSERVED = Observer()
 
 BUILD_INFO = Metric(
     "vigil_build_info",
-    "Always 1. The labels say which model runs and by which attention kernel.",
+    "Always 1. The labels say which model runs and which attention kernel it uses.",
     kind="gauge",
     labels=("model", "attention"),
 )
 CAMERA_UP = Metric(
     "vigil_camera_up",
-    "1 while a camera's frames arrive, 0 after its connection was lost.",
+    "1 while frames of the camera arrive, identical ones included; 0 after its connection failed "
+    "or was lost.",
     kind="gauge",
     labels=("camera",),
 )
 CAMERA_FAILURES = Metric(
     "vigil_camera_failures",
-    "Connections to a camera that ended. `reason` is the one that its status gives.",
+    "Connections to the camera that failed or ended. `reason` is the `reason` of the camera's "
+    "status message.",
     kind="counter",
     labels=("camera", "reason"),
 )
@@ -86,33 +90,34 @@ PICTURES_CORRUPT = Metric(
 
 KAFKA_RECORDS = Metric(
     "vigil_kafka_records",
-    "Records that were taken from the topic, whatever became of them.",
+    "Records that were read from the topic, also those that were skipped or refused later.",
     kind="counter",
     labels=("topic",),
 )
 KAFKA_STALE = Metric(
     "vigil_kafka_records_stale",
-    "Records that were passed over because they were captured longer ago than the allowed lag.",
+    "Records that were skipped because their picture was captured longer ago than "
+    "VIGIL_KAFKA__MAX_LAG.",
     kind="counter",
     labels=("topic",),
 )
 KAFKA_COMMITS = Metric(
     "vigil_kafka_commits",
-    "Offset commits that the consumer group's coordinator has acknowledged.",
+    "Commits of offsets that Kafka has confirmed.",
     kind="counter",
     labels=("topic",),
 )
 KAFKA_LAG = Metric(
     "vigil_kafka_lag_records",
-    "Records of the topic's partitions assigned to this worker that it has not finished with, "
-    "as of the last fetch.",
+    "Records that wait for this worker: those in its partitions that it had not finished at the "
+    "last fetch.",
     kind="gauge",
     labels=("topic",),
 )
 DEAD_LETTERS = Metric(
     "vigil_dead_letters",
-    "Records that are no frames and were written to the dead-letter topic. `reason` is the one in "
-    "the record's header there.",
+    "Records that are not readable pictures and were copied to the dead-letter topic. `reason` is "
+    "also in a header of the copy.",
     kind="counter",
     labels=("reason",),
 )
@@ -127,14 +132,14 @@ FRAMES = Metric(
 )
 FRAMES_DROPPED = Metric(
     "vigil_frames_dropped",
-    "Frames that were replaced by a newer one before the model had time for them.",
+    "Frames that were replaced by a newer frame of the same camera before the model took them.",
     kind="counter",
     labels=("camera",),
 )
 FRAMES_REFUSED = Metric(
     "vigil_frames_refused",
-    "Frames that the model had no memory for. `no_room`: the camera does not fit into the budget; "
-    "`out_of_memory`: the device ran out.",
+    "Frames that were refused because memory was short. `no_room`: the camera does not fit into "
+    "VIGIL_MODEL__MEMORY_BUDGET; `out_of_memory`: the device had no memory left.",
     kind="counter",
     labels=("camera", "reason"),
 )
@@ -152,7 +157,7 @@ TOKENS = Metric(
 )
 FRAME_AGE = Metric(
     "vigil_frame_age_seconds",
-    "Time from a frame's capture until the model had taken it in.",
+    "Time from a frame's capture until the model has processed it.",
     kind="histogram",
 )
 
@@ -160,18 +165,21 @@ FRAME_AGE = Metric(
 
 STAGE_SECONDS = Metric(
     "vigil_stage_seconds",
-    "Time that the model spent on one batch: `append` takes frames in, `ask` answers questions.",
+    "Time that the model spent on one batch. `append`: processing new frames; `ask`: answering "
+    "questions.",
     kind="histogram",
     labels=("stage",),
 )
 TICK_SECONDS = Metric(
     "vigil_tick_seconds",
-    "Time that a tick took, one look at all live cameras.",
+    "Time that a tick took. A tick is one look at all cameras. Ticks without a frame of a live "
+    "source are not counted: a source is live unless it is read with LIVE=false or "
+    "VIGIL_KAFKA__OVERFLOW=wait.",
     kind="histogram",
 )
 TICK_LATENESS = Metric(
     "vigil_tick_lateness_seconds",
-    "How long after it was due a tick began.",
+    "How late a tick began.",
     kind="histogram",
 )
 TICK_OVERRUNS = Metric(
@@ -181,38 +189,41 @@ TICK_OVERRUNS = Metric(
 )
 LOAD_LEVEL = Metric(
     "vigil_load_level",
-    "How many things are given up because the machine is too slow: 0 none, 1 captions are rarer, "
-    "2 small changes are ignored, 3 frames are rarer.",
+    "How many steps the worker has taken because it is too slow: 0 none; 1 fewer captions; 2 also "
+    "faint changes are ignored; 3 also half as many frames are taken.",
     kind="gauge",
 )
 VISION_DRIFT = Metric(
     "vigil_vision_drift",
-    "How far tokens that were encoded in part are from those of whole frames: 1 - cosine, as the "
-    "last audit found it; 0 before the first.",
+    "Error of computing only the changed parts of a frame, compared with computing the whole "
+    "frame (1 - cosine similarity), as the mean of the last 32 audits; 0 before the first audit. "
+    "Compare it with VIGIL_MODEL__MAX_DRIFT.",
     kind="gauge",
 )
 ENGINE_INCIDENTS = Metric(
     "vigil_engine_incidents",
-    "What happened in the engine. `audit`: a frame was encoded both ways to measure the drift; "
-    "`forced_refresh`: the drift was too large, and the frame was taken whole; `out_of_memory`: "
-    "the device ran out; `shed`: something held was given up to make room.",
+    "Things that happened in the engine, by kind. `audit`: a frame was computed both ways to "
+    "measure the drift, which is normal; `forced_refresh`: the drift was too large, and the "
+    "result of the whole frame was taken; `out_of_memory`: the device had no memory left; `shed`: "
+    "a camera's standby context was given up to make room.",
     kind="counter",
     labels=("kind",),
 )
 MEMORY = Metric(
     "vigil_memory_bytes",
-    "Device memory that is held, by part: `weights`, `vision_cache`, `contexts`.",
+    "Device memory in use, by part: `weights` (the model), `vision_cache` and `contexts` (what it "
+    "remembers of the cameras).",
     kind="gauge",
     labels=("part",),
 )
 MEMORY_BUDGET = Metric(
     "vigil_memory_budget_bytes",
-    "Device memory that may be held; 0 where there is no bound.",
+    "Device memory that may be used (VIGIL_MODEL__MEMORY_BUDGET); 0: no limit.",
     kind="gauge",
 )
 STREAMS = Metric(
     "vigil_streams",
-    "Cameras that the engine holds a context of.",
+    "Cameras that the model has in memory now. These are not Redis streams.",
     kind="gauge",
 )
 
@@ -220,17 +231,32 @@ STREAMS = Metric(
 
 ANSWER_AGE = Metric(
     "vigil_answer_age_seconds",
-    "Time from a frame's arrival to an answer about it.",
+    "Time from the arrival of a frame at the worker to an answer about it.",
     kind="histogram",
 )
 ANSWERS_LATE = Metric(
     "vigil_answers_late",
-    "Answers that came later than VIGIL_LOAD__MAX_AGE, or on a later frame than they were due.",
+    "Answers that were given later than VIGIL_LOAD__MAX_AGE after their frame arrived, or about a "
+    "later frame than planned.",
     kind="counter",
+)
+ANSWER_MASS = Metric(
+    "vigil_answer_mass",
+    "Probability that the model gave to answering at all, of every new answer that has one; `kind` "
+    "is the question's.",
+    kind="histogram",
+    labels=("kind",),
+    buckets=SHARES,
+)
+ANSWERS_UNKNOWN = Metric(
+    "vigil_answers_unknown",
+    "Answers that were published as unknown. `reason` is the one in the message.",
+    kind="counter",
+    labels=("camera", "reason"),
 )
 REPLIES = Metric(
     "vigil_replies",
-    "Messages that were made from the model's answers: `caption`, `answer`, `event`.",
+    "Messages that were made from the model's output. `kind` is `caption`, `answer` or `event`.",
     kind="counter",
     labels=("camera", "kind"),
 )
@@ -250,7 +276,8 @@ OUTBOX_DEPTH = Metric(
 )
 OUTBOX_BYTES = Metric(
     "vigil_outbox_bytes",
-    "Size of the outbox, to be compared with VIGIL_OUTBOX__MAX_BYTES.",
+    "Size of the messages in the outbox, those that were set aside included. Compare it with "
+    "VIGIL_OUTBOX__MAX_BYTES.",
     kind="gauge",
 )
 OUTBOX_OLDEST = Metric(
@@ -260,20 +287,21 @@ OUTBOX_OLDEST = Metric(
 )
 OUTBOX_DROPPED = Metric(
     "vigil_outbox_dropped",
-    "Messages that were lost to a full outbox since the worker started.",
+    "Messages that were lost because the outbox was full, since the worker started.",
     kind="gauge",
     labels=("kind",),
 )
 OUTBOX_SET_ASIDE = Metric(
     "vigil_outbox_set_aside",
-    "Messages that Redis would not take for their own sake, such as one whose key holds another "
-    "type. They are never delivered.",
+    "Messages that Redis refused because of the message itself, for example because its key has "
+    "another Redis type. They are never delivered.",
     kind="counter",
     labels=("kind",),
 )
 PUBLISH_FAILURES = Metric(
     "vigil_publish_failures",
-    "Times that Redis was lost, or took nothing.",
+    "How often publishing to Redis failed: no connection was made, it was lost, or Redis refused "
+    "every message.",
     kind="counter",
 )
 
@@ -293,8 +321,16 @@ def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> No
     observer.observe(FRAME_AGE, max(0.0, age_s))
 
 
+def answer_given(observer: Observer, camera_id: str, said: Mapping[str, Any]) -> None:
+    """Count an answer by the `data` of its message."""
+    if said["mass"] is not None and not said["reused"]:
+        observer.observe(ANSWER_MASS, said["mass"], kind=said["kind"])
+    if said["reason"] is not None:
+        observer.count(ANSWERS_UNKNOWN, camera=camera_id, reason=said["reason"])
+
+
 def engine_stands(observer: Observer, now: EngineStats, *, before: EngineStats | None) -> None:
-    """Note what the engine holds, and count what has happened in it since `before`."""
+    """Note what the engine has in memory, and count what has happened in it since `before`."""
     observer.set(MEMORY, now.weight_bytes, part="weights")
     observer.set(MEMORY, now.vision_cache_bytes, part="vision_cache")
     observer.set(MEMORY, now.context_bytes, part="contexts")

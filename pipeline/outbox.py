@@ -18,6 +18,7 @@ from datetime import datetime
 from math import nan
 from pathlib import Path
 
+from pipeline.earlier_messages import up_to_date
 from pipeline.errors import OutboxError
 from pipeline.messages import KINDS, Message, MessageKind, Stored, encode
 from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE, UNOBSERVED, Observer
@@ -29,7 +30,7 @@ _SET_ASIDE = 0
 _WORTH: dict[MessageKind, int] = {"caption": 1, "status": 2, "answer": 3, "event": 4}
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS origin (epoch TEXT NOT NULL, generation INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS origin (name TEXT NOT NULL, generation INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS messages (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     worth INTEGER NOT NULL,
@@ -76,7 +77,7 @@ class Outbox:
     captions, status, answers, and events last of all. The observer is told of every loss.
 
     Attributes:
-        epoch: a random name made with the file: with another epoch, numbers started again.
+        origin: a random name made with the file: with another origin, numbers started again.
         generation: how often the file was opened.
         moved_aside: where a corrupt file lies that a new one took the place of, or None.
     """
@@ -106,7 +107,8 @@ class Outbox:
         self.moved_aside: Path | None = None
         try:
             self._db = self._open(path)
-            self.epoch, self.generation = self._db.execute("SELECT * FROM origin").fetchone()
+            # a file of 0.2.0 calls the first column `epoch`
+            self.origin, self.generation = self._db.execute("SELECT * FROM origin").fetchone()
             self._numbers: dict[tuple[str, str], int] = {
                 (camera_id, kind): seq
                 for camera_id, kind, seq in self._db.execute("SELECT * FROM numbers")
@@ -190,7 +192,11 @@ class Outbox:
             rows = db.execute(_OLDEST, (_SET_ASIDE, limit)).fetchall()
         return [
             Stored(
-                row, self.epoch, generation, seq, Message(kind, camera_id, id_, json.loads(body))
+                row,
+                self.origin,
+                generation,
+                seq,
+                Message(kind, camera_id, id_, up_to_date(kind, json.loads(body))),
             )
             for row, generation, seq, kind, camera_id, id_, body in rows
         ]

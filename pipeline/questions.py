@@ -55,14 +55,14 @@ class Schedule:
         Args:
             camera_id: whose questions.
             questions: of all cameras.
-            phase: where in the periods this camera is asked: cameras of different phases are not
+            phase: when within the periods this camera is asked. Cameras of different phases are not
                 asked in the same second.
         """
         mine = [one for one in questions if one.cameras is None or camera_id in one.cameras]
         shortest_s = min((one.every_s for one in mine), default=1.0)
         num_turns = round(max((one.every_s for one in mine), default=1.0) / shortest_s)
         delay_s = (phase.within + floor(phase.among * num_turns)) * shortest_s
-        tolerance_s = shortest_s / 10  # one, so as to coincide
+        tolerance_s = shortest_s / 10  # the same for all, so that their ticks coincide
         self._cadences = [
             (
                 one,
@@ -82,7 +82,7 @@ class Schedule:
 
         Args:
             pts_s: the moment.
-            caption_stretch: every so many-th caption that would be due is.
+            caption_stretch: one caption is due where otherwise so many would be.
         """
         due = [standing for standing, cadence in self._cadences if cadence.due(pts_s)]
         return [one for one in due if one.question.kind != CAPTION or self._is_in(caption_stretch)]

@@ -7,6 +7,7 @@ from model.kinds import CAPTION, kind_of
 from model.types import Answer, Window
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.messages import (
+    Asked,
     Message,
     Provenance,
     answer_message,
@@ -36,9 +37,13 @@ class TickReplies:
         """Make the messages of one answer, and step its event machine."""
         standing = ask.standing
         if answer.kind == CAPTION:
-            self.messages.append(caption_message(provenance, text=str(answer.value)))
+            text = str(answer.value)
+            self.messages.append(
+                caption_message(provenance, text=text, is_truncated=answer.is_truncated)
+            )
             return
         kind = kind_of(answer.kind)
+        asked = Asked(standing.id, standing.question.text, answer.kind)
         published = kind.published(answer, standing.doubt)
         if answer.span_s is not None and published.reason is None:
             interval = _interval(answer.span_s, ask.sent.frame)
@@ -46,12 +51,11 @@ class TickReplies:
         self.messages.append(
             answer_message(
                 provenance,
-                question_id=standing.id,
-                question=standing.question.text,
-                kind=answer.kind,
-                answer=published.answer,
-                p=published.p,
+                asked,
+                published=published,
+                mass=answer.mass,
                 reused=ask.cached is not None,
+                is_truncated=answer.is_truncated,
             )
         )
         machine = camera.machines.get(standing.id)
@@ -65,15 +69,14 @@ class TickReplies:
         self.messages.append(
             event_message(
                 provenance,
-                question_id=standing.id,
-                question=standing.question.text,
-                kind=answer.kind,
-                phase=transition.phase,
-                event_id=transition.event_id,
+                asked,
                 answer=published.answer,
                 p=transition.p,
+                phase=transition.phase,
+                event_id=transition.event_id,
                 started_at=transition.started_at,
                 ended_at=transition.ended_at,
+                reason="answer" if transition.phase == "end" else None,
             )
         )
 
@@ -85,6 +88,7 @@ def provenance_of(
     window: Window | None,
     inferred_at: datetime,
     model: str,
+    demo_model: bool,
     degraded: bool,
 ) -> Provenance:
     """Return what the model had seen of a camera when it answered."""
@@ -101,6 +105,7 @@ def provenance_of(
         tokens_kept=tokens_kept,
         tokens_total=tokens_total,
         model=model,
+        demo_model=demo_model,
         degraded=degraded,
     )
 

@@ -24,6 +24,7 @@ from pipeline.observer import (
     TICK_OVERRUNS,
     TICK_SECONDS,
     Observer,
+    answer_given,
     engine_stands,
     frame_shown,
 )
@@ -43,6 +44,11 @@ class Engine(Protocol):
     @property
     def model_name(self) -> str:
         """Its name, as messages give it."""
+        ...
+
+    @property
+    def is_demo_model(self) -> bool:
+        """Whether it is a demonstration, which knows only a rendered world."""
         ...
 
     @property
@@ -238,6 +244,7 @@ class Runner:
                 window=self._engine.window(camera_id),
                 inferred_at=self._clock.now(),
                 model=self._engine.model_name,
+                demo_model=self._engine.is_demo_model,
                 degraded=self._load.level > 0,
             )
             replies.add(ask, answer, camera=camera, provenance=provenance)
@@ -256,6 +263,8 @@ class Runner:
             self._observer.count(
                 EVENTS, camera=camera_id, question=said["question_id"], phase=said["phase"]
             )
+        if message.kind == "answer":
+            answer_given(self._observer, camera_id, said)
 
     def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
         """Tell the metrics and the load of a tick; act on what the load makes of it."""

@@ -1,10 +1,11 @@
-"""The second cut into ticks: when the inference thread looks, and when each camera is sampled.
+"""Ticks: when the inference thread looks at the cameras, and when each camera is sampled.
 
-A frame is due at the first tick that begins after it has arrived. Cameras that are sampled at one
-moment would fill one tick and leave the others empty, so their moments are spread: the n-th camera
-samples at the n-th point of a Halton sequence (0, 1/2, 1/4, 3/4, 1/8 ... of the period), of which
-any beginning is spread evenly. A camera keeps its number for as long as it is here, so another one
-that comes or goes moves nobody.
+The time between two frames of a camera (the sampling period, 1 s by default) is cut into ticks of
+equal length. A frame is due at the first tick that begins after it has arrived. Cameras that were
+sampled at one moment would fill one tick and leave the others empty, so their moments are spread:
+the n-th camera samples at the n-th point of a Halton sequence (0, 1/2, 1/4, 3/4, 1/8 ... of the
+period). The first points of that sequence are spread evenly, however many there are. A camera keeps
+its number while it is here, so a camera that comes or goes moves no other.
 """
 
 from itertools import count
@@ -16,12 +17,12 @@ from pipeline.errors import ConfigError
 
 WIDEN_AFTER_S = 60.0
 ASKED_TOGETHER = 16
-"""Cameras of a tick whose questions fall due together: on a GPU a step of decoding costs hardly
+"""How many cameras of a tick are asked together on a GPU, where a step of decoding costs hardly
 more for sixteen captions than for one."""
 ASKED_TOGETHER_ON_CPU = 1
-"""There it costs nearly so many times more, and the frames of other cameras wait meanwhile, or give
-way to newer ones: at sixteen cameras the age's 95th percentile was 1.25 s with groups of four, 0.87
-with none."""
+"""How many on a CPU, where two captions cost nearly twice as much as one. The frames of other
+cameras wait meanwhile, or give way to newer ones: at sixteen cameras the 95th percentile of the age
+was 1.25 s with groups of four and 0.87 s with groups of one."""
 
 
 def halton(number: int, base: int) -> float:
@@ -35,11 +36,11 @@ def halton(number: int, base: int) -> float:
 
 
 class AskPhase(NamedTuple):
-    """Where a camera's questions fall due among those of the others, each in [0, 1).
+    """When a camera's questions are due, so that not all cameras are asked at once. Each in [0, 1).
 
     Attributes:
-        within: in the shortest period of its questions.
-        among: of those, which one in the longest period.
+        within: the moment within the shortest period of the camera's questions.
+        among: which of these periods within the longest one.
     """
 
     within: float = 0.0

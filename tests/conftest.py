@@ -1,4 +1,7 @@
-"""What every test stands on: Hypothesis profiles, a clean environment, real servers, a clip."""
+"""What every test stands on: Hypothesis profiles, a clean environment, real servers, a clip.
+
+Every message that a test makes is held to its schema (`tests.wire`).
+"""
 
 import os
 from pathlib import Path
@@ -10,9 +13,11 @@ from tests.pipeline.sources.clips import yard
 
 pytest_plugins = [
     "tests.selection",
+    "tests.wire",
     "tests.servers.redis",
     "tests.servers.kafka",
     "tests.servers.rtsp",
+    "tests.servers.ajv",
 ]
 
 settings.register_profile(

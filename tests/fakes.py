@@ -76,6 +76,7 @@ class ScriptedEngine:
     shown: list[PrunedFrame] = field(default_factory=list)
     asked: list[tuple[str, Question]] = field(default_factory=list)
     model_name: str = "scripted"
+    is_demo_model: bool = False
     clock: FakeClock | None = None
     cost_s: float = 0.0
     max_streams: int | None = None

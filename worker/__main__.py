@@ -44,8 +44,9 @@ def parser() -> argparse.ArgumentParser:
     """Gather the options of all commands."""
     gathered = argparse.ArgumentParser(
         prog="vigil",
-        description="Watch cameras with VideoLLaMA3: captions and standing answers on Redis. "
-        "Settings come from VIGIL_ environment variables.",
+        description="Watch cameras with VideoLLaMA3. Publish captions, answers to standing "
+        "questions, and events on Redis. Settings come from environment variables that begin with "
+        "VIGIL_: see deploy/SETTINGS.md, or run vigil check --example.",
     )
     gathered.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = gathered.add_subparsers(required=True, metavar="COMMAND")

@@ -13,31 +13,39 @@ from pipeline.regions import Region
 from worker import environment
 
 _DURATIONS = ("Duration", "_duration_s")
+_MIB = 1024**2
 _EXAMPLES = {"CAMERAS": "GATE", "QUESTIONS": "FIRE"}
 _VALUES = {
     "VIGIL_CAMERAS__GATE__URL": "rtsp://user:password@10.0.0.5/stream",
     "VIGIL_QUESTIONS__FIRE__ASK": "Is there fire or smoke?",
 }
 _HEAD = """\
-# Every setting of the worker, at its default. Copy this file, take away the # where you want
-# another value, and name the copy in VIGIL_ENV. Durations: 250ms, 30s, 5m, 1h. A secret may come
-# from a file instead: VIGIL_REDIS__URL_FILE=/run/secrets/redis_url. Cameras and questions go by
-# ids of your own: GATE and FIRE below stand for them. `vigil check` says what is in effect.
+# Every setting of the worker, at its default. Copy this file, remove the # where you want another
+# value, and name the copy in VIGIL_ENV when you start Docker Compose. Durations: 250ms, 30s, 5m,
+# 1h. You choose the ids of your cameras and questions: GATE and FIRE below are examples. A camera's
+# URL, VIGIL_REDIS__URL and VIGIL_KAFKA__SASL_PASSWORD may come from a file: append _FILE to the
+# name, as in VIGIL_REDIS__URL_FILE=/run/secrets/redis_url. `vigil check` prints the settings in
+# effect.
 
 """
 _TITLE = """\
 # Settings
 
-All settings are environment variables that begin with `VIGIL_`. Cameras and questions have ids of
-your own: `GATE` and `FIRE` below stand for them. Durations are written as `250ms`, `30s`, `5m` or
-`1h`. Every secret (an address, a password) may come from a file instead:
-`VIGIL_REDIS__URL_FILE=/run/secrets/redis_url`. In a password that is part of an address,
-percent-encode `/`.
+All settings are environment variables that begin with `VIGIL_`. You choose the ids of your cameras
+and questions, of letters, digits, `-` and single `_`; `GATE` and `FIRE` below are examples. In the
+name of a variable an id is in capitals. In values, messages and Redis keys it is in small letters:
+`VIGIL_CAMERAS__GATE__URL` is the address of camera `gate`. Durations are written as `250ms`, `30s`,
+`5m` or `1h`. A picture of a camera is also called a frame.
 
-A name that is no setting, a value that does not fit, or a question about a camera that is not
-configured is refused at the start, in one line that names the variable. `vigil check` prints what
-is in effect, and `vigil check --example` a file to copy and edit
-([worker.env.example](worker.env.example)).
+A camera's `URL`, `VIGIL_REDIS__URL` and `VIGIL_KAFKA__SASL_PASSWORD` may come from a file instead:
+append `_FILE` to the name, as in `VIGIL_REDIS__URL_FILE=/run/secrets/redis_url`. In a password that
+is part of an address, write `/` as `%2F` and `%` as `%25`.
+
+The worker does not start when a variable that begins with `VIGIL_` is not a setting, when a value
+is not valid, or when a question names a camera that has no settings. It then prints one line that
+names the variable. (`VIGIL_ENV` is for Docker Compose alone: do not set it for the worker.)
+`vigil check` prints the settings in effect. `vigil check --example` prints a settings file to copy
+and edit, the same as [worker.env.example](worker.env.example).
 """
 
 
@@ -47,7 +55,15 @@ def example_env() -> str:
     for group, members in _grouped():
         lines.append(f"\n# -- {group}\n" if group else "")
         for name, default, description in members:
-            lines.append(fill(description, 100, initial_indent="# ", subsequent_indent="# "))
+            lines.append(
+                fill(
+                    description,
+                    100,
+                    initial_indent="# ",
+                    subsequent_indent="# ",
+                    break_on_hyphens=False,
+                )
+            )
             lines.append(f"\n#{name}={_VALUES.get(name, default)}\n")
     return "".join(lines)
 
@@ -74,6 +90,9 @@ def written(value: object, field: FieldInfo) -> str:
         return ""
     if any(word in repr(field.metadata) for word in _DURATIONS):
         return f"{value:g}s"
+    is_size = "_size_bytes" in repr(field.metadata)
+    if is_size and isinstance(value, int) and value and value % _MIB == 0:
+        return f"{value // _MIB}MiB"
     if isinstance(value, tuple) and isinstance(value[0], Region):
         return "; ".join(",".join(f"{edge:g}" for edge in astuple(one)) for one in value)
     if isinstance(value, tuple):

@@ -30,12 +30,12 @@ PREFIX = "VIGIL_"
 
 CameraSource = Literal["file", "rtsp"]
 CAMERA_SOURCES: Mapping[str, CameraSource] = {"": "file", "rtsp": "rtsp", "rtsps": "rtsp"}
-"""The source of a camera by its address's scheme, of which a path has none. `worker.feeds` builds
-each."""
+"""The scheme of a camera's address -> its source; a path has no scheme. `worker.feeds` builds each
+source."""
 
 
 class Part(BaseModel):
-    """A group of settings: refuses unknown names, cannot be changed, prints no input."""
+    """A group of settings refuses unknown names, cannot be changed and prints no input."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
@@ -43,18 +43,19 @@ class Part(BaseModel):
 
 
 class CameraSettings(Part):
-    """One camera."""
+    """These settings describe one camera."""
 
     url: SecretStr | None = None
-    """The camera's rtsp:// or rtsps:// address, or the path of a video file; leave it out for a
-    camera whose frames come through Kafka."""
+    """The camera's rtsp:// or rtsps:// address, or the path of a video file. Leave it out for a
+    camera whose frames come through Kafka. A question can name such a camera only where another of
+    its variables is set, such as IGNORE."""
     transport: Literal["tcp", "udp"] = "tcp"
     """How RTSP video is carried over the network."""
     loop: bool = False
     """For a video file: play it again when it ends."""
     live: bool = True
-    """For a video file: play it at its own speed, as a camera would send it, and not as fast as it
-    can be read."""
+    """For a video file. true: play it at its own speed, as a camera would send it. false: read it
+    as fast as the model takes it."""
     ignore: Regions = ()
     """Areas whose changes are ignored, such as a clock in the picture: LEFT,TOP,RIGHT,BOTTOM as
     fractions of the picture from 0 to 1. Semicolons separate several areas."""
@@ -64,7 +65,7 @@ class CameraSettings(Part):
 
 
 class QuestionSettings(Part):
-    """One standing question."""
+    """These settings describe one standing question and its events."""
 
     ask: str = Field(min_length=1, max_length=500)
     """The question, in plain words."""
@@ -74,23 +75,29 @@ class QuestionSettings(Part):
     options: Words = ()
     """For kind choice: the possible answers, separated by commas."""
     every: Duration = 5.0
-    """Time between two askings."""
+    """Time after which the question is asked again."""
     cameras: Words = ()
-    """Ids of the cameras it is asked about, separated by commas; empty for all."""
+    """Ids of the cameras that the question is asked about, in small letters, separated by commas;
+    empty: all cameras."""
     unknown: Band = (0.4, 0.6)
     """For kind yes_no: while the probability of yes lies in this range, the answer is published as
     unknown."""
     events: bool = True
-    """Publish events (start, update, end) for this question, beside its answers."""
+    """Also publish events (start, update, end) for this question, not only its answers. A question
+    of kind text has no events."""
     event_on: str = ""
-    """The answer that makes an event: one of OPTIONS for kind choice, the smallest number for kind
-    count; for yes_no it is always yes."""
+    """The answer that the event is about. For kind choice: one of OPTIONS. For kind count: this
+    number or more. Without it, these two kinds have no events. For kind yes_no it is always yes:
+    leave it empty."""
     enter: Probability = 0.7
-    """An event can start when its probability is at least this."""
+    """An answer speaks for the start of an event when the probability of EVENT_ON's answer is at
+    least this."""
     exit: Probability = 0.4
-    """An event can end when its probability is at most this."""
+    """An answer speaks for the end of an event when the probability of EVENT_ON's answer is at most
+    this."""
     confirm: NOfM = (2, 3)
-    """An event starts or ends only when N of the last M answers say so, written N/M."""
+    """Written N/M: an event starts or ends only when N of the last M answers speak for it (see
+    ENTER and EXIT)."""
     min_duration: DurationOrZero = 0.0
     """An event does not end before it has lasted this long."""
     cooldown: DurationOrZero = 60.0
@@ -111,7 +118,7 @@ class QuestionSettings(Part):
 
 
 class RedisSettings(Part):
-    """Where replies go."""
+    """These settings say where messages are published."""
 
     url: SecretStr = SecretStr("redis://localhost:6379/0")
     """Address of the Redis that messages are published to: redis://, rediss:// (TLS) or unix://."""
@@ -120,47 +127,49 @@ class RedisSettings(Part):
     stream_max_len: int = Field(default=10_000, ge=1, le=10_000_000)
     """Number of messages kept in each Redis stream; older ones are deleted."""
     heartbeat: Duration = 10.0
-    """How often the worker renews its key in Redis; the key expires after three times as long,
-    which shows that the worker is gone."""
+    """Time between two renewals of the worker's key PREFIX:worker:ID in Redis. When the worker is
+    gone, the key expires after three times this long."""
 
 
 class KafkaSettings(Part):
-    """Frames by Kafka; off while bootstrap_servers is empty."""
+    """Frames come through Kafka where bootstrap_servers is not empty."""
 
     bootstrap_servers: str = ""
     """Addresses of the Kafka brokers as host:port, separated by commas; empty: Kafka is not
     used."""
     topic: str = "frames"
-    """Topic to read frames from: each record is one JPEG, PNG or WebP picture, its key the camera's
-    id."""
+    """Topic to read frames from: each record is one JPEG, PNG or WebP picture, and its key is the
+    camera's id."""
     group_id: str = "vigil"
     """Name of the Kafka consumer group."""
     dead_letter_topic: str = ""
-    """Topic that records without a readable picture are moved to; empty: the topic's name with
-    -dead-letter behind it."""
+    """Topic that records without a readable picture are copied to; empty: TOPIC with -dead-letter
+    appended, such as frames-dead-letter."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Encryption and login of the connection to Kafka."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """How the worker logs in, with a SASL security protocol."""
+    """How the worker logs in when SECURITY_PROTOCOL is SASL_PLAINTEXT or SASL_SSL."""
     sasl_username: str = ""
     """User name to log in to Kafka with."""
     sasl_password: SecretStr = SecretStr("")
     """Password to log in to Kafka with."""
     ssl_cafile: str = ""
-    """Path of the certificate authority's file (PEM) that the brokers' certificates are checked
-    with; empty: the system's."""
+    """Path of a PEM file with the certificate authorities that the brokers' certificates are
+    checked against; empty: those of the system."""
     overflow: Literal["wait", "latest"] = "wait"
-    """What happens when the worker is slower than the topic. wait: every frame is analysed and the
-    worker falls behind. latest: frames are skipped in favour of each camera's newest."""
+    """What happens when records come faster than the worker handles them. wait: no sampled picture
+    is skipped, and the worker falls behind. latest: a camera's older pictures are skipped in favour
+    of its newest."""
     max_lag: DurationOrZero = 0.0
-    """Skip records that are older than this; 0: never skip."""
+    """Skip records whose picture was captured longer ago than this; 0s: never skip."""
     max_cameras: int = Field(default=64, ge=1, le=4096)
-    """Upper limit of cameras that are watched without settings of their own, because records came
-    with their id as the key."""
+    """Largest number of cameras that are watched through Kafka. A camera is watched as soon as a
+    record comes with its id as the key, also without settings of its own. Records of further
+    cameras are copied to the dead-letter topic."""
 
 
 class ModelSettings(Part):
-    """The model and where it runs."""
+    """These settings choose the model, its limits, and where it runs."""
 
     path: str = "nano"
     """Folder of the model, or its name on Hugging Face such as DAMO-NLP-SG/VideoLLaMA3-2B; nano is
@@ -174,12 +183,13 @@ class ModelSettings(Part):
     """Upper limit of tokens for one picture. A token covers 28x28 pixels, and a larger picture is
     scaled down: 144 tokens are 448x252 pixels."""
     max_context_tokens: int = Field(default=16_384, ge=512, le=131_072)
-    """Upper limit of tokens that the model remembers of one camera. Where much moves, it therefore
-    looks back on less than VIGIL_WINDOW."""
+    """Upper limit of tokens that the model remembers of one camera. A camera with much movement
+    reaches this limit sooner. The model then looks back on less than VIGIL_WINDOW."""
     max_caption_tokens: int = Field(default=64, ge=1, le=1024)
-    """Upper limit of a caption's length, in tokens. An English word is one or two of them."""
+    """Upper limit of a caption's length, in text tokens. An English word is one or two text
+    tokens."""
     max_answer_tokens: int = Field(default=32, ge=1, le=1024)
-    """Upper limit of the length of an answer to a question of kind text, in tokens."""
+    """Upper limit of the length of an answer to a question of kind text, in text tokens."""
     threads: int = Field(default=0, ge=0, le=256)
     """Number of CPU threads the model computes with; 0: one fewer than the machine has cores."""
     vision: VisionMode = "delta"
@@ -187,75 +197,81 @@ class ModelSettings(Part):
     the whole picture, which is exact. isolated: the changed parts without their surroundings, for
     comparisons."""
     audit_share: float = Field(default=0.01, ge=0, le=1)
-    """For vision delta: share of pictures that are also computed whole, to measure how far delta is
-    off."""
+    """With VISION=delta: share (0 to 1) of the partly computed pictures that are also computed
+    whole. Such an audit measures the error of delta."""
     max_drift: float = Field(default=0.05, gt=0, le=2)
-    """For vision delta: when a picture that was computed both ways differs by more than this (1 -
-    cosine similarity), the camera's next picture is computed whole."""
+    """With VISION=delta: when the two results of an audit differ by more than this (1 - cosine
+    similarity), the result of the whole picture replaces the other."""
     min_mass: Probability = 0.1
     """Smallest probability that the model must give to answering at all. An answer below it is
     published as unknown, with the reason no_answer, and moves no event."""
     memory_budget: Size = 0
-    """Upper limit of the device's memory for the model and all cameras, such as 20GiB. A camera
-    that does not fit waits until there is room. 0: no limit."""
+    """Most memory of the device that the model and all cameras may use, such as 20GiB; 0: no limit.
+    A camera that does not fit waits until there is room."""
 
 
 class PrunerSettings(Part):
-    """What of a frame is sent."""
+    """These settings decide which parts of a picture are sent to the model."""
 
     mode: PrunerMode = "adaptive"
     """Which parts of a picture count as changed. adaptive: those that differ from what the model
     last saw by more than the camera's own noise, which is learned. last_seen: those that differ by
-    more than THRESHOLD_LEVELS. paper: as VideoLLaMA3's own DiffFP decides."""
+    more than THRESHOLD_LEVELS. paper: by DiffFP, the rule of the VideoLLaMA3 paper."""
     threshold_levels: float = Field(default=6.0, ge=0, le=255)
     """For mode last_seen: by how many grey levels (0 to 255) a block of 7x7 pixels must differ to
     count as changed."""
     refresh_ratio: float = Field(default=0.7, gt=0, le=1)
     """When at least this share of a picture has changed, all of it is sent."""
     max_staleness: Duration = 120.0
-    """For vision delta: an unchanged part of the picture is computed again after this time. Nothing
-    gets so old while half of WINDOW is no longer: all of the picture is computed that often."""
+    """With VIGIL_MODEL__VISION=delta: an unchanged part of the picture is computed again after this
+    time. Of no effect from half of VIGIL_WINDOW on: all of the picture is computed that often."""
     frozen_after: Duration = 60.0
     """A camera is reported as frozen when its pictures have been identical for this long."""
 
 
 class LoadSettings(Part):
-    """When less is done than was asked for: captions first, then detail, then frame rate."""
+    """These settings decide when the worker does less than it was asked to."""
 
     max_age: Duration = 2.0
-    """The worker is overloaded when more than 5 % of its pictures are older than this by the time
-    they are answered. It then gives up captions, faint changes and frame rate, in this order, until
-    it keeps up."""
+    """The worker counts as overloaded when more than 5 % of its pictures are older than this,
+    counted from their arrival, by the time the worker is done with them. It is also overloaded when
+    more than 5 % of them are replaced by newer ones before that. It then takes up to three steps,
+    one after the other, until it keeps up: it writes fewer captions, it ignores faint changes, it
+    takes half as many pictures."""
     recover_after: Duration = 30.0
-    """Time without overload after which the worker takes one of these steps back."""
+    """Time without overload after which the worker undoes the last of the steps named at
+    MAX_AGE."""
 
 
 class OutboxSettings(Part):
-    """Where replies wait for Redis."""
+    """These settings say where messages wait for Redis."""
 
     path: str = "vigil-outbox.sqlite"
-    """File where messages wait until Redis has them; memory: keep them in memory, where a restart
-    loses them."""
-    max_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024)
-    """Upper limit of the waiting messages, in bytes. When it is reached, captions are dropped first
-    and events last."""
+    """File where messages wait until Redis has them. The word memory instead of a path: keep them
+    in memory, where a restart loses them."""
+    max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
+    """Upper limit of the waiting messages' size, such as 256MiB. When it is reached, messages are
+    lost: captions first, then status messages, then answers, events last."""
 
 
 class RtspSettings(Part):
-    """Time limits of cameras."""
+    """These settings are the time limits of connections to cameras."""
 
     open_timeout: Duration = 10.0
-    """A camera is unreachable when this time passes between connecting and the first video data."""
+    """Time limit for connecting to a camera, and again for its first video data. After it, the
+    camera is reported as offline with the reason timeout."""
     read_timeout: Duration = 15.0
-    """A connected camera that sends no data for this long is disconnected and tried again."""
+    """When a connected camera sends no data for this long, the worker disconnects and connects
+    again."""
     retry_base: Duration = 1.0
-    """Pause before the first reconnection to a camera; it doubles with every failure."""
+    """Pause before the first reconnection to a camera. The pause doubles with every failure, up to
+    RETRY_CAP."""
     retry_cap: Duration = 60.0
     """Longest pause before a reconnection to a camera."""
 
 
 class HealthSettings(Part):
-    """The worker's own HTTP port."""
+    """These settings describe the worker's own HTTP port, and when it gives up."""
 
     bind: str = "127.0.0.1"
     """Network address of the HTTP server for health, status and metrics. 0.0.0.0 makes it reachable
@@ -263,12 +279,12 @@ class HealthSettings(Part):
     port: int = Field(default=9200, ge=0, le=65535)
     """TCP port of that HTTP server; 0: any free port."""
     stall: Duration = 120.0
-    """The process ends with exit status 1 when the model has made no progress for this long, so
-    that it is restarted."""
+    """When the model has made no progress for this long, the process ends with exit status 1.
+    docker-compose.yml tells Docker to restart it; elsewhere, systemd or the like must do so."""
 
 
 class Settings(BaseSettings):
-    """All of them. Built by `load`, never read from anywhere else."""
+    """Every setting of a worker. `worker.environment.load` builds this, and nothing else does."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -286,27 +302,29 @@ class Settings(BaseSettings):
     questions: dict[Slug, QuestionSettings] = Field(default={})
     """By question id."""
     caption_every: Duration = 10.0
-    """Time between two captions of a camera; none is written while nothing changes."""
+    """Time between two captions of a camera. No caption is written while nothing changes. Captions
+    cannot be switched off; the longest time is 168h."""
     caption_prompt: str = ""
-    """The request for a caption that the model is given; empty: the built-in words."""
+    """The words with which the model is asked for a caption; empty: the built-in words."""
     window: Duration = 180.0
-    """How far back the model remembers a camera. An answer is about at least half of this time and
-    at most all of it."""
+    """How far back the model remembers a camera. An answer looks back on between half of this time
+    and all of it; on less in the first minutes, and where VIGIL_MODEL__MAX_CONTEXT_TOKENS is
+    reached first."""
     sample_fps: float = Field(default=1.0, gt=0, le=30)
-    """Pictures taken per second of each camera."""
+    """How many pictures per second are taken from each camera."""
     ticks: int = Field(default=4, ge=1, le=100)
-    """Number of turns that the time between two pictures of a camera is divided into; the cameras
-    are spread over the turns. More turns give answers sooner, fewer turns compute more cameras
-    together."""
+    """Number of ticks (looks of the worker at the cameras) between two pictures of a camera. The
+    cameras are spread over the ticks. With more ticks, answers come sooner. With fewer ticks, more
+    cameras are computed together."""
     forget_after: Duration = 600.0
-    """The model forgets a camera of which no picture has come for this long."""
+    """The model forgets a camera when no picture of it has come for this long."""
     worker_id: Slug = Field(default_factory=host_name)
-    """Name of this worker in its messages and to Kafka, different for every worker; empty: the
-    host's name."""
+    """Name of this worker in its messages and to Kafka. Give every worker a different name. Empty:
+    the host's name. Open events and cooldowns do not depend on the name."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Log lines less severe than this are left out."""
     log_format: Literal["json", "console"] = "json"
-    """Form of a log line: JSON for machines, or text for people."""
+    """Form of a log line: json, for machines, or console, plain text for people."""
     redis: RedisSettings = RedisSettings()
     kafka: KafkaSettings = KafkaSettings()
     model: ModelSettings = ModelSettings()

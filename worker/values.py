@@ -35,8 +35,10 @@ def _size_bytes(value: object) -> object:
 
 
 def _duration_s(value: object) -> object:
-    """Read `30s`, `250ms`, `5m`, `1h` as seconds."""
+    """Read `30s`, `250ms`, `5m`, `1h` as seconds; `0` needs no unit."""
     if isinstance(value, str):
+        if value.strip() == "0":
+            return 0.0
         match = _DURATION.fullmatch(value.strip())
         if match is None:
             raise ValueError("expected a duration such as 30s, 250ms, 5m or 1h")

@@ -79,12 +79,18 @@ class Respondent:
         readers = [self._reader(question, nows.get(one.sequence)) for question, one in asks]
         if not readers:
             return []
-        branches = [
-            (context.sequence, branch)
+        put = [
+            (context, branch)
             for reader, (_, context) in zip(readers, asks, strict=True)
             for branch in reader.branches
         ]
-        forks = Forks(self._family.network, pool, branches, nows=nows)
+        forks = Forks(
+            self._family.network,
+            pool,
+            [(context.sequence, branch) for context, branch in put],
+            nows=nows,
+            held=[context.held_ids for context, _ in put],
+        )
         logits = forks.prefill()
         found = iter(
             read(torch.cat(logits), [one for reader in readers for one in reader.readings])

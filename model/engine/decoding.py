@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model.engine.cascade import SharedPrefixes, Step, Suffixes
+from model.engine.repetition import Repetition
 from model.family import Network
 
 Work = Callable[[], None]
@@ -39,6 +40,7 @@ class Decoding:
         *,
         families: Sequence[int],
         capture: Capture | None,
+        repetition: Repetition | None = None,
     ) -> None:
         """Begin with a row for each branch.
 
@@ -48,6 +50,7 @@ class Decoding:
             suffixes: the branches so far, in the order of the rows.
             families: for each row the index of its prefix, ascending.
             capture: see `capture_on`.
+            repetition: what each row has held, where that is penalised.
         """
         self._model = model
         self._prefixes = prefixes
@@ -55,6 +58,7 @@ class Decoding:
         self._families = list(families)
         self._members = list(range(len(families)))
         self._capture = capture
+        self._repetition = repetition
         self._replay: Work | None = None
         self._is_warm = False  # a batch's first step is by hand: kernels set themselves up
         self._lay_out()
@@ -66,8 +70,8 @@ class Decoding:
             tokens: branch, by its place at the beginning -> token; each was in the last step.
 
         Returns:
-            For each of them the likeliest token that follows and the (V,) float32 logits, which
-            the next step may overwrite.
+            For each of them the likeliest token that follows, under the repetition penalty, and
+            the (V,) float32 logits without it, which the next step may overwrite.
         """
         if self._is_to_shrink(len(tokens)):
             self._keep([row for row, member in enumerate(self._members) if member in tokens])
@@ -104,6 +108,8 @@ class Decoding:
     def _keep(self, rows: Sequence[int]) -> None:
         self._attend.settle()
         self._suffixes.keep(rows)
+        if self._repetition:
+            self._repetition.keep(rows)
         self._families = [self._families[row] for row in rows]
         self._members = [self._members[row] for row in rows]
         self._lay_out()
@@ -130,8 +136,11 @@ class Decoding:
         embeds = language.embed(self._ids)
         hidden = language.forward(embeds, self._attend.positions, attend=self._attend)
         self._suffixes.advance()
-        self._logits = language.logits(hidden)
-        self._likeliest = self._logits.argmax(dim=-1)
+        self._logits = scores = language.logits(hidden)
+        if self._repetition:
+            self._repetition.hold(self._ids)
+            scores = self._repetition.penalized(scores)
+        self._likeliest = scores.argmax(dim=-1)
 
 
 def _cuda_graph(work: Work, *, device: torch.device) -> Work:

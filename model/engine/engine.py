@@ -112,6 +112,11 @@ class Engine:
         return self._model.device.type == "cpu"
 
     @property
+    def is_demo_model(self) -> bool:
+        """Say whether the model is a demonstration, which knows only a rendered world."""
+        return self._family.is_demo
+
+    @property
     def stats(self) -> EngineStats:
         """Count what is held, and what has happened since the engine was loaded."""
         backend = self._model.language.backend

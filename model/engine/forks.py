@@ -4,7 +4,7 @@ All branches of all cameras go through the decoder in one packed pass; those tha
 go on one token at a time, each step one pass again. A context is read and never written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, groupby
 
 import torch
@@ -14,6 +14,7 @@ from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
 from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.now import Now
+from model.engine.repetition import Repetition
 from model.errors import InputError
 from model.family import Network
 from model.kinds.base import Branch
@@ -30,6 +31,7 @@ class Forks:
         branches: Sequence[tuple[KVSequence, Branch]],
         *,
         nows: Mapping[KVSequence, Now] | None = None,
+        held: Sequence[Collection[int]] = (),
         capture: Capture | None = None,
     ) -> None:
         """Take the branches, each with the context it goes on from; neither is empty.
@@ -39,6 +41,8 @@ class Forks:
             pool: where the contexts lie.
             branches: each with its context.
             nows: by context, what a visual token among its branches' ids is.
+            held: for each branch the ids of its context's prompt, which the repetition penalty of
+                text counts; empty where there are none.
             capture: how steps are captured; by default as the device allows.
 
         Raises:
@@ -64,6 +68,8 @@ class Forks:
         self._prefixes = SharedPrefixes(pool, list(sequences.values()), is_kept=bool(self._going))
         self._capture = capture or capture_on(model.device)
         self._suffixes: Suffixes | None = None
+        self._held = held
+        self._repetition: Repetition | None = None
         self._decoding: Decoding | None = None
 
     @torch.inference_mode()
@@ -72,7 +78,7 @@ class Forks:
 
         Returns:
             For each branch, in the order given, (num_scored, V) float32 logits of what follows its
-            last tokens.
+            last tokens; the last of a text's are under the repetition penalty.
         """
         language, device = self._model.language, self._model.device
         laid_out = [self._branches[n] for n in self._order]
@@ -98,6 +104,8 @@ class Forks:
         hidden = language.forward(self._embed(rows), attend.positions, attend=attend, wanted=wanted)
         logits = torch.split(language.logits(hidden), [branch.num_scored for branch in laid_out])
         in_order = dict(zip(self._order, logits, strict=True))
+        if any(self._branches[n].is_text for n in self._going):
+            in_order |= self._penalized(in_order)
         return [in_order[n] for n in range(len(in_order))]
 
     @torch.inference_mode()
@@ -108,7 +116,8 @@ class Forks:
             tokens: branch, by its place in the order given -> token. Each was in the last step.
 
         Returns:
-            For each of them the likeliest token that follows and the (V,) float32 logits.
+            For each of them the likeliest token that follows, under the repetition penalty, and
+            the (V,) float32 logits without it.
         """
         if self._suffixes is None:
             raise RuntimeError("expected a prefill before a step")
@@ -119,6 +128,7 @@ class Forks:
                 self._suffixes,
                 families=[self._families[n] for n in self._going],
                 capture=self._capture,
+                repetition=self._repetition,
             )
         places = {n: place for place, n in enumerate(self._going)}
         follows = self._decoding.step({places[n]: token for n, token in tokens.items()})
@@ -139,6 +149,27 @@ class Forks:
             places = to_device([row for row, _ in visual], embeds.device)
             embeds.index_copy_(0, places, torch.cat([features for _, features in visual]))
         return embeds
+
+    def _penalized(self, logits: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Begin to note what the branches hold; give the logits of texts under the penalty."""
+        config = self._model.config
+        if config.repetition_penalty == 1.0:
+            return {}
+        going = [self._branches[n] for n in self._going]
+        held: list[set[int]] = [set() for _ in going]
+        if config.is_prompt_penalized:
+            contexts = [self._held[n] if self._held else () for n in self._going]
+            held = [{*ids, *branch.ids} for ids, branch in zip(contexts, going, strict=True)]
+        last = torch.stack([logits[n][-1] for n in self._going])
+        self._repetition = Repetition(
+            config.repetition_penalty,
+            held,
+            vocab_size=last.shape[1],
+            max_new_tokens=max(branch.max_new_tokens for branch in going),
+            device=self._model.device,
+        )
+        rows = zip(self._going, going, self._repetition.penalized(last), strict=True)
+        return {n: torch.vstack([logits[n][:-1], row]) for n, branch, row in rows if branch.is_text}
 
     def _new_suffixes(self, rows: Mapping[int, range]) -> Suffixes | None:
         """Make room for the branches that are to be decoded."""

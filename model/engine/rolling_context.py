@@ -47,6 +47,7 @@ class Mark(NamedTuple):
     window: Window
     num_periods: int
     is_end_in: bool
+    held_ids: frozenset[int]
 
 
 class Context:
@@ -55,6 +56,7 @@ class Context:
     Attributes:
         sequence: the keys and values.
         unread: what has been shown since the last pass.
+        held_ids: the ids that the written-out prompt has so far, each once.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Context:
     ) -> None:
         self.sequence = KVSequence(pool)
         self.unread: list[PendingFrame] = []
+        self.held_ids: frozenset[int] = frozenset()
         self._family = family
         self._sample_period_s = sample_period_s
         self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)
@@ -102,7 +105,9 @@ class Context:
             is_whole: they are all there are.
             pts_s: stream time of the frame, not before the last one's.
         """
-        self.unread.append(PendingFrame(tuple(self._stamp_ids(pts_s)), frame, is_whole, num_tokens))
+        stamp_ids = tuple(self._stamp_ids(pts_s))
+        self.unread.append(PendingFrame(stamp_ids, frame, is_whole, num_tokens))
+        self.held_ids |= {*stamp_ids, self._family.tokenizer.visual_id}
         self._window = replace(
             self._window,
             end_pts_s=pts_s,
@@ -119,7 +124,13 @@ class Context:
 
     def mark(self) -> Mark:
         """Remember this moment; nothing may be unread."""
-        return Mark(self.sequence.length, self._window, self._num_periods, self._is_end_in)
+        return Mark(
+            self.sequence.length,
+            self._window,
+            self._num_periods,
+            is_end_in=self._is_end_in,
+            held_ids=self.held_ids,
+        )
 
     def rewind(self, mark: Mark) -> None:
         """Forget everything after `mark`."""
@@ -128,6 +139,7 @@ class Context:
         self._window = mark.window
         self._num_periods = mark.num_periods
         self._is_end_in = mark.is_end_in
+        self.held_ids = mark.held_ids
 
     def release(self) -> None:
         """Give its memory back; it is not used again."""

@@ -25,11 +25,13 @@ class Branch:
         ids: the tokens, one at least.
         num_scored: how many of the last tokens have the logits after them looked at.
         max_new_tokens: the branch may be decoded so far; 0 where nothing is.
+        is_text: it is decoded as free text, and so under the checkpoint's repetition penalty.
     """
 
     ids: tuple[int, ...]
     num_scored: int = 1
     max_new_tokens: int = 0
+    is_text: bool = False
 
 
 class Reading(NamedTuple):
@@ -101,7 +103,7 @@ class Vocabulary(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Give the text of `ids` without control tokens."""
+        """Give the text of `ids` without control tokens, in whole characters."""
         ...
 
 

@@ -1,16 +1,13 @@
 """`text` and `caption`: free words, decoded greedily."""
 
-import math
 from collections.abc import Sequence
 
 from model.errors import InputError
 from model.kinds.base import Branch, Forms, Kind, Limits, NewReader, Reading, Vocabulary
+from model.kinds.loops import Loop
 from model.types import Answer, Question
 
 CAPTION_TEXT = "Describe what is happening in the video in one sentence."
-MAX_LOOP_PERIOD = 16
-MIN_LOOP_TURNS = 3
-MIN_LOOP_TOKENS = 8
 
 
 class Text(Kind):
@@ -62,13 +59,14 @@ class TextReader:
         end_ids: frozenset[int],
         vocabulary: Vocabulary,
     ) -> None:
-        self.branches = (Branch(tuple(suffix), max_new_tokens=max_new_tokens),)
+        self.branches = (Branch(tuple(suffix), max_new_tokens=max_new_tokens, is_text=True),)
         self._kind = kind
         self._max_new_tokens = max_new_tokens
         self._end_ids = end_ids
         self._vocabulary = vocabulary
         self._ids: list[int] = []
-        self._num_repeated = 0
+        self._loop = Loop()
+        self._is_truncated = False
 
     def begin(self, found: Sequence[Sequence[float]]) -> int | None:
         return self.go_on(found[0])
@@ -78,28 +76,19 @@ class TextReader:
         if likeliest in self._end_ids:
             return None
         self._ids.append(likeliest)
-        self._num_repeated = looped_tail(self._ids)
-        is_over = self._num_repeated or len(self._ids) == self._max_new_tokens
-        return None if is_over else likeliest
+        self._loop.add(likeliest)
+        if self._loop.num_repeated:
+            return None
+        self._is_truncated = len(self._ids) == self._max_new_tokens
+        return None if self._is_truncated else likeliest
 
     def answer(self) -> Answer:
-        told = self._ids[: len(self._ids) - self._num_repeated]
-        text = self._vocabulary.decode(told).strip()
-        return Answer(self._kind, text, None, num_generated=len(self._ids))
-
-
-def looped_tail(ids: Sequence[int]) -> int:
-    """Count the tokens at the end that only say the same again.
-
-    The end loops when its last n tokens, n up to 16, have come three times running and the turns
-    are eight tokens together: `1000` is no loop, nor is a word said twice.
-
-    Returns:
-        The length of every turn but the first; 0 where nothing loops.
-    """
-    for period in range(1, MAX_LOOP_PERIOD + 1):
-        turns = max(MIN_LOOP_TURNS, math.ceil(MIN_LOOP_TOKENS / period))
-        tail = list(ids[-turns * period :])
-        if len(tail) == turns * period and tail == tail[:period] * turns:
-            return (turns - 1) * period
-    return 0
+        """Give the text, a loop cut to one turn."""
+        told = self._ids[: len(self._ids) - self._loop.num_repeated]
+        return Answer(
+            self._kind,
+            self._vocabulary.decode(told).strip(),
+            None,
+            num_generated=len(self._ids),
+            is_truncated=self._is_truncated,
+        )

@@ -1,5 +1,6 @@
 """The shapes of a VideoLLaMA3, read from config.json in either of its layouts."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,6 +9,9 @@ from model.errors import CheckpointError
 
 PATCH_PX = 14
 MERGE_SIZE = 2  # patches along a token's side
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
 
 NATIVE_MODEL_TYPE = "video_llama_3"
 REMOTE_MODEL_TYPE = "videollama3_qwen2"
@@ -81,6 +85,10 @@ class ModelConfig:
         video_token_id: the prompt's place-holder for a video token; the remote-code layout has
             one place-holder for both.
         eos_token_ids: tokens that end an answer.
+        repetition_penalty: what divides the positive logits, and multiplies the negative ones, of
+            tokens that free text has held before; 1 for none.
+        is_prompt_penalized: tokens of the prompt count as held. `transformers` counts them. The
+            remote code does not: it hands `generate` the prompt as embeddings, without ids.
     """
 
     vision: VisionConfig
@@ -88,6 +96,8 @@ class ModelConfig:
     image_token_id: int
     video_token_id: int
     eos_token_ids: tuple[int, ...]
+    repetition_penalty: float = 1.0
+    is_prompt_penalized: bool = True
 
     @classmethod
     def from_json(
@@ -98,7 +108,9 @@ class ModelConfig:
         Raises:
             CheckpointError: a key is missing or holds what this network does not support.
         """
-        match _required(config, "model_type"):
+        generation = generation_config or {}
+        model_type = _required(config, "model_type")
+        match model_type:
             case "video_llama_3":
                 text = _section(config, "text_config")
                 vision = _section(config, "vision_config")
@@ -115,12 +127,20 @@ class ModelConfig:
                     f"{REMOTE_MODEL_TYPE}, got {other}"
                 )
         is_tied = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
+        text_config = _text_config(text, has_tied_head=is_tied)
         return cls(
             vision=_vision_config(vision),
-            text=_text_config(text, has_tied_head=is_tied),
+            text=text_config,
             image_token_id=image_token_id,
             video_token_id=video_token_id,
-            eos_token_ids=_eos_token_ids(generation_config or {}, config, text),
+            eos_token_ids=_eos_token_ids(
+                (GENERATION_CONFIG, generation),
+                (CONFIG, config),
+                (CONFIG, text),
+                vocab_size=text_config.vocab_size,
+            ),
+            repetition_penalty=_repetition_penalty(generation),
+            is_prompt_penalized=model_type == NATIVE_MODEL_TYPE,
         )
 
 
@@ -170,13 +190,30 @@ def _text_config(section: Mapping[str, Any], *, has_tied_head: bool) -> TextConf
     return config
 
 
-def _eos_token_ids(*sections: Mapping[str, Any]) -> tuple[int, ...]:
+def _eos_token_ids(*sections: tuple[str, Mapping[str, Any]], vocab_size: int) -> tuple[int, ...]:
     """The first section that has them: generation_config.json knows more than config.json."""
-    for section in sections:
-        eos = section.get("eos_token_id")
-        if eos is not None:
-            return tuple(eos) if isinstance(eos, list) else (eos,)
-    raise CheckpointError("generation_config.json, config.json: eos_token_id is missing")
+    for file, section in sections:
+        got = section.get("eos_token_id")
+        if got is None:
+            continue
+        ids = got if isinstance(got, list) else [got]
+        if not ids or not all(type(one) is int and 0 <= one < vocab_size for one in ids):
+            raise CheckpointError(
+                f"{file}: eos_token_id: expected ids of a vocabulary of {vocab_size}, got {got!r}"
+            )
+        return tuple(ids)
+    raise CheckpointError(f"{GENERATION_CONFIG}, {CONFIG}: eos_token_id is missing")
+
+
+def _repetition_penalty(generation: Mapping[str, Any]) -> float:
+    got = generation.get("repetition_penalty")
+    if got is None:
+        return 1.0
+    if type(got) not in (int, float) or not 0 < got <= sys.float_info.max:
+        raise CheckpointError(
+            f"{GENERATION_CONFIG}: repetition_penalty: expected a number above 0, got {got!r}"
+        )
+    return float(got)
 
 
 def _rope_theta(section: Mapping[str, Any], *, rope_type: str, default: float | None) -> float:
@@ -214,13 +251,15 @@ def _only(section: Mapping[str, Any], key: str, expected: Any, *, default: Any =
         raise CheckpointError(f"config.json: {key}: expected {expected}, got {got}")
 
 
-def _preset(text: TextConfig) -> ModelConfig:
+def _preset(text: TextConfig, *, repetition_penalty: float) -> ModelConfig:
     return ModelConfig(
         vision=VisionConfig(hidden_size=1152, intermediate_size=4304, num_layers=27, num_heads=16),
         text=text,
         image_token_id=151_665,
         video_token_id=151_665,
         eos_token_ids=(151_645, 151_643),
+        repetition_penalty=repetition_penalty,
+        is_prompt_penalized=False,
     )
 
 
@@ -235,7 +274,8 @@ PRESETS: dict[str, ModelConfig] = {
             head_dim=128,
             vocab_size=151_936,
             has_tied_head=True,
-        )
+        ),
+        repetition_penalty=1.1,
     ),
     "7b": _preset(
         TextConfig(
@@ -246,6 +286,7 @@ PRESETS: dict[str, ModelConfig] = {
             num_kv_heads=4,
             head_dim=128,
             vocab_size=152_064,
-        )
+        ),
+        repetition_penalty=1.05,
     ),
 }

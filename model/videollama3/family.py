@@ -1,12 +1,14 @@
 """VideoLLaMA3 as one `Family` value, which the engine is given."""
 
+from dataclasses import replace
+
 import torch
 
 from model.family import Family, Prompt
 from model.layers.backends import prove
 from model.videollama3.checkpoint import load_model, locate
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import VIDEOLLAMA3, prompt_of
+from model.videollama3.prompt import VIDEOLLAMA3, is_demo, prompt_of
 from model.videollama3.tokenizer import Tokenizer
 
 
@@ -33,4 +35,5 @@ def load(path: str, *, device: torch.device, dtype: torch.dtype) -> Family:
     tokenizer = Tokenizer.load(folder)
     network = load_model(folder, device=device, dtype=dtype)
     prove(network.language.backend, device=device, dtype=dtype)
-    return family_of(network, tokenizer, prompt=prompt_of(folder))
+    family = family_of(network, tokenizer, prompt=prompt_of(folder))
+    return replace(family, is_demo=is_demo(folder))

@@ -84,3 +84,21 @@ def prompt_of(folder: Path) -> Prompt:
         raise CheckpointError(
             f'{file}: expected {{"prompt": VERSION}} with one of {", ".join(PROMPTS)}'
         ) from None
+
+
+def is_demo(folder: Path) -> bool:
+    """Say whether a checkpoint's folder calls it a demonstration: `"demo": true` in vigil.json.
+
+    Raises:
+        CheckpointError: the file is not readable, or says neither true nor false.
+    """
+    file = folder / VERSION_FILE
+    if not file.exists():
+        return False
+    try:
+        said = json.loads(file.read_text(encoding="utf-8")).get("demo", False)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        said = None
+    if not isinstance(said, bool):
+        raise CheckpointError(f'{file}: expected "demo" to be true or false')
+    return said

@@ -4,6 +4,7 @@ All have Qwen2.5's tokenizer, so the class is named here rather than looked up: 
 bring code of its own.
 """
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -14,6 +15,24 @@ from model.errors import CheckpointError
 
 VISUAL_PLACEHOLDERS = ("<image>", "<|video_pad|>")
 """The remote-code layout's, then the native one's: Qwen's own `<|video_pad|>` is in both."""
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_MAX_CHARACTER_BYTES = 4
+
+
+def _bytes_of_letters() -> dict[str, int]:
+    """Give the byte that each letter of a byte-level vocabulary stands for, as GPT-2 chose them.
+
+    A printable byte is its own letter in Latin-1; the others are letters from U+0100 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + place): byte for place, byte in enumerate(others)
+    }
+
+
+_BYTES = _bytes_of_letters()
 
 
 class Tokenizer:
@@ -61,8 +80,23 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Give the text of `ids` without its control tokens."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        """Give the text of `ids` without its control tokens, in whole characters.
+
+        A last character whose bytes are not all there is left out.
+        """
+        text = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        if text.endswith(_REPLACEMENT) and self._is_unfinished(ids):
+            return text.removesuffix(_REPLACEMENT)
+        return text
+
+    def _is_unfinished(self, ids: Sequence[int]) -> bool:
+        """Tell whether the last bytes are the beginning of a character."""
+        tokens = self._tokenizer.convert_ids_to_tokens(list(ids), skip_special_tokens=True)
+        # None stands for an id that the vocabulary has no token for.
+        letters = "".join(token or "" for token in tokens)[-_MAX_CHARACTER_BYTES:]
+        decoder = getincrementaldecoder("utf-8")("replace")
+        decoder.decode(bytes(_BYTES.get(letter, 0) for letter in letters))
+        return bool(decoder.getstate()[0])
 
     def _control_id(self, *candidates: str) -> int:
         """Give the id of the first candidate in the vocabulary."""

@@ -40,15 +40,15 @@ TRY_AGAIN_S = 0.2
 # A message waits (-1) while the one before it in the batch was refused, or it would pass over it.
 _PUBLISH = """
 local state, stream = KEYS[1], KEYS[2]
-local cursor_field, epoch, position, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local cursor_field, origin, position, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_len, field, id, event, channel = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local cursor = redis.call('HGET', state, cursor_field) or ''
-local reached_epoch, reached = string.match(cursor, '^(%S+) (%d+)$')
-reached = reached_epoch == epoch and tonumber(reached) or 0
+local reached_origin, reached = string.match(cursor, '^(%S+) (%d+)$')
+reached = reached_origin == origin and tonumber(reached) or 0
 if reached >= tonumber(position) then return 0 end
 if reached < tonumber(after) then return -1 end
 redis.call('XADD', stream, 'MAXLEN', '~', max_len, '*', 'event', event, 'id', id)
-redis.call('HSET', state, field, event, cursor_field, epoch .. ' ' .. position)
+redis.call('HSET', state, field, event, cursor_field, origin .. ' ' .. position)
 redis.call('PUBLISH', channel, event)
 return 1
 """
@@ -121,7 +121,7 @@ class RedisPublisher:
 
         Args:
             url: `redis://`, `rediss://` or `unix://`, with user and password where needed.
-            prefix: first part of every key and channel.
+            prefix: first part of every key and channel, and the source in messages.
             worker_id: names this worker in messages and in its heartbeat key.
             clock: stamps `published_at`, times heartbeats.
             stream_max_len: entries each Redis stream keeps, about (whole nodes are trimmed).
@@ -157,13 +157,13 @@ class RedisPublisher:
                 state_key(self._prefix, camera_id),
                 stream_key(self._prefix, camera_id, kind),
                 f"cursor:{kind}",
-                stored.epoch,
+                stored.origin,
                 stored.position,
                 before.get(key, 0),
                 self._stream_max_len,
                 _state_field(stored),
                 stored.message.id,
-                stored.envelope(worker_id=self._worker_id, published_at=at),
+                stored.envelope(prefix=self._prefix, worker_id=self._worker_id, published_at=at),
                 channel(self._prefix, camera_id, kind),
             )
             before[key] = stored.position

@@ -103,7 +103,7 @@ def _context(pool: PagePool, num_tokens: int) -> KVSequence:
 
 def _step_s(network: VideoLlama3, pool: PagePool, contexts: list[KVSequence]) -> float:
     """Decode a caption after each, and time the steps once they are the same: their median."""
-    branch = Branch(SUFFIX, max_new_tokens=NUM_STEPS)
+    branch = Branch(SUFFIX, max_new_tokens=NUM_STEPS, is_text=True)
     forks = Forks(network, pool, [(context, branch) for context in contexts])
     said = [int(logits[-1].argmax()) for logits in forks.prefill()]
     times_s = []

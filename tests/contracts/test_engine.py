@@ -79,6 +79,7 @@ def test_answers_come_in_the_order_of_the_questions(engine: Engine) -> None:
     assert [answer.kind for answer in answers] == ["yes_no", "text", "yes_no"]
     assert engine.ask([]) == []
     assert engine.model_name
+    assert engine.is_demo_model is False
 
 
 def test_a_removed_camera_is_forgotten_and_another_is_not(engine: Engine) -> None:

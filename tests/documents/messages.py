@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from model.kinds.base import Published
 from pipeline.messages import (
     KINDS,
+    Asked,
     Message,
     Provenance,
     Stored,
@@ -34,25 +36,29 @@ PROVENANCE = Provenance(
     tokens_kept=2614,
     tokens_total=17_424,
     model="VideoLLaMA3-2B",
+    demo_model=False,
     degraded=False,
 )
 HEAD = f"""\
 # Messages
 
-Vigil publishes four kinds of messages in Redis, each a CloudEvents 1.0 event in JSON. `{PREFIX}` is
-the prefix (`VIGIL_REDIS__PREFIX`), `{CAMERA}` a camera's id and `{WORKER}` a worker's.
+Vigil publishes four kinds of messages in Redis, each a CloudEvents 1.0 event in JSON. In the
+tables, `{PREFIX}` is the prefix (`VIGIL_REDIS__PREFIX`), `{CAMERA}` is a camera's id and `{WORKER}`
+is a worker's id (`VIGIL_WORKER_ID`). A channel is for those who are connected; the stream beside it
+keeps the last `VIGIL_REDIS__STREAM_MAX_LEN` messages for those who were not.
 
-| kind | channel (pub/sub) | stream (the last messages, for whoever was away) |
+| kind | channel (pub/sub) | stream |
 |---|---|---|
 """
 KEYS = """
 | key | what it holds |
 |---|---|
-| `{state}` | a hash of the last message of each sort, for whoever comes late: {held} |
-| `{heartbeat}` | JSON about a worker that is alive; the key expires when it is gone |
+| `{state}` | a hash with the last message of each field, for a reader that starts later: {held} |
+| `{heartbeat}` | JSON about a worker that runs; when the worker is gone, the key expires |
 
-A stream has each message once, told by its `id`, in the order of `seq`. A channel reaches those who
-listen at that moment. In the state hash, the fields `cursor:...` are for workers alone.
+A message is published once. It stands in its stream once, in the order of `seq`, and its channel
+reaches the subscribers that are connected at that moment. In the state hash, ignore the fields
+`cursor:...`: workers use them.
 
 ## Every message
 
@@ -60,8 +66,9 @@ listen at that moment. In the state hash, the fields `cursor:...` are for worker
 |---|---|---|
 """
 SHARED = """
-Every caption, answer and event has these fields in `data`; a status has `camera_id`, `published_at`
-and `seq` of them.
+Every caption, answer and event has all these fields in `data`. A status has five of them:
+`camera_id`, `worker_id`, `term`, `seq` and `published_at`. All fields of a kind are always there.
+Later versions may add fields, and the schemas allow fields that they do not know.
 
 """
 TABLE = "| field of `data` | type | meaning |\n|---|---|---|\n"
@@ -84,7 +91,9 @@ def messages_document() -> str:
     body = envelope(shown[0])
     for name, described in schema(shown[0].message.kind)["properties"].items():
         example = "see below" if name == "data" else f"`{body[name]}`"
-        meaning = described.get("description", "What is said; its fields depend on the kind.")
+        meaning = described.get(
+            "description", "The content of the message. Its fields depend on the kind of message."
+        )
         lines.append(f"| `{name}` | {example} | {meaning} |\n")
     rows = {kind: list(fields(schema(kind))) for kind in KINDS}
     shared = [row for row in rows["caption"] if row in rows["answer"] and row in rows["event"]]
@@ -100,23 +109,22 @@ def messages_document() -> str:
 
 def examples() -> list[Stored]:
     """Return a message of each kind, always the same."""
-    asked: dict[str, Any] = {
-        "question_id": "fire",
-        "question": "Is there fire or smoke?",
-        "kind": "yes_no",
-        "answer": "yes",
-        "p": 0.94,
-    }
+    asked = Asked("fire", "Is there fire or smoke?", "yes_no")
     made = (
         caption_message(PROVENANCE, text="A person in white puts a parcel down at the gate."),
-        answer_message(PROVENANCE, **asked, reused=False),
+        answer_message(
+            PROVENANCE, asked, published=Published("yes", 0.94), mass=0.987, reused=False
+        ),
         event_message(
             PROVENANCE,
-            **asked,
+            asked,
+            answer="yes",
+            p=0.94,
             phase="start",
             event_id="5f0c6a52-6f7e-4f0e-9d0b-0f6f3c1d2e4a",
             started_at=CAPTURED_AT - timedelta(seconds=5),
             ended_at=None,
+            reason=None,
         ),
         status_message(
             CAMERA,
@@ -132,7 +140,7 @@ def examples() -> list[Stored]:
 def envelope(example: Stored) -> dict[str, Any]:
     """Return a message as it is published."""
     published: dict[str, Any] = json.loads(
-        example.envelope(worker_id=WORKER, published_at=PUBLISHED_AT)
+        example.envelope(prefix=PREFIX, worker_id=WORKER, published_at=PUBLISHED_AT)
     )
     return published
 
@@ -142,13 +150,15 @@ def fields(described: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     times = described["$defs"]["time"]
     for name, field in described["properties"]["data"]["properties"].items():
         yield name, _type(field), field.get("description", "")
-        for inner, part in field.get("properties", {}).items():
-            yield f"{name}.{inner}", _type(part), part.get("description", times["description"])
+        held, mark = (field["items"], "[]") if "items" in field else (field, "")
+        for inner, part in held.get("properties", {}).items():
+            meaning = part.get("description", times["description"])
+            yield f"{name}{mark}.{inner}", _type(part), meaning
 
 
 def _type(field: Mapping[str, Any]) -> str:
     if "enum" in field:
-        return " or ".join(f"`{value}`" for value in field["enum"])
+        return " or ".join("null" if value is None else f"`{value}`" for value in field["enum"])
     if "$ref" in field:
         return "time"
     if "anyOf" in field:
@@ -165,4 +175,4 @@ def _row(row: tuple[str, str, str]) -> str:
 def _stored(message: Message, *, row: int) -> Stored:
     message_id = f"00000000-0000-4000-8000-{row:012d}"
     fixed = replace(message, id=message_id, body={**message.body, "id": message_id})
-    return Stored(row=row, epoch="e", generation=1, seq=1200 + row, message=fixed)
+    return Stored(row=row, origin="o", generation=1, seq=1200 + row, message=fixed)

@@ -1,4 +1,4 @@
-"""deploy/METRICS.md: every metric, and what to alert on."""
+"""deploy/METRICS.md lists every metric, and what to alert on."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,25 +7,31 @@ from pipeline.observer import METRICS
 HEAD = """\
 # Metrics
 
-The worker serves them at `/metrics` on its health port, in Prometheus' text format. Those without
-labels are there from the start, at 0; those with labels come with their first camera, topic or
-reason. Counters begin at 0 with every start of the worker: alert on their growth. This page is
-written from the code.
+The worker serves its metrics at `/metrics` on `VIGIL_HEALTH__PORT`, in Prometheus' text format. A
+metric without labels exists from the start, at 0. So do `vigil_outbox_dropped` and
+`vigil_outbox_set_aside_total` for every `kind`, and, where Kafka is used,
+`vigil_dead_letters_total` for every `reason`. `vigil_engine_incidents_total` exists for every
+`kind` from the first frames. Any other metric with labels appears with its first camera, topic,
+stage or reason. Counters begin at 0 with every start of the worker, so alert on their growth. This
+page is generated from the code: do not edit it.
 
 ## What to alert on
+
+`increase()` and `delta()` are 0 over a series that first appears at 1: where a series appears with
+its first count, as `vigil_camera_failures_total` does, an alert on its growth misses that count.
 
 """
 ALERTS = (
     (
         "vigil_camera_up == 0",
         "5 min",
-        "No frames come from a camera. `/status` says why, and "
-        "[Symptoms and cures](README.md#symptoms-and-cures) what helps.",
+        "No frames come from a camera. The page `/status` on the same port says why. "
+        "[Symptoms and cures](README.md#symptoms-and-cures) says what helps.",
     ),
     (
         "vigil_outbox_oldest_seconds > 60",
         "5 min",
-        "Redis is away, full or read-only, and messages wait on the disk. None is lost while "
+        "Redis is away, full or read-only, and messages wait on the disk. No message is lost while "
         "`vigil_outbox_bytes` is below `VIGIL_OUTBOX__MAX_BYTES`.",
     ),
     (
@@ -37,32 +43,42 @@ ALERTS = (
     (
         "increase(vigil_outbox_set_aside_total[10m]) > 0",
         "",
-        "Redis refuses single messages, mostly because a key under the prefix belongs to something "
-        "else. The log line `replies_set_aside` says of which camera and kind.",
+        "Redis refuses some messages and takes the others. The usual cause: another program uses a "
+        "key under `VIGIL_REDIS__PREFIX`. The refused messages are never delivered. The log line "
+        "`replies_set_aside` names their camera and kind.",
+    ),
+    (
+        'increase(vigil_answers_unknown_total{reason="no_answer"}[10m]) > 0',
+        "10 min",
+        "The model does not answer a question in the form that it is asked for: `mass` in its "
+        "answers says how far it is from doing so. Word the question otherwise, or choose another "
+        "model.",
     ),
     (
         "vigil_load_level > 0",
         "15 min",
-        "The machine is too slow for what is asked. Take away cameras or questions, or ask less "
-        "often.",
+        "The machine is too slow for its cameras and questions. Remove cameras or questions, or "
+        "raise `VIGIL_QUESTIONS__<ID>__EVERY`.",
     ),
     (
         'increase(vigil_engine_incidents_total{kind="out_of_memory"}[1h]) > 0',
         "",
-        "The device ran out of memory, and frames were refused or contexts given up. Set "
-        "`VIGIL_MODEL__MEMORY_BUDGET`.",
+        "The device ran out of memory. Standby contexts of cameras were given up, and if that was "
+        "not enough, frames were refused. Set `VIGIL_MODEL__MEMORY_BUDGET` below the device's "
+        "memory.",
     ),
     (
         "increase(vigil_dead_letters_total[10m]) > 0",
         "",
-        "A producer writes records that are no frames. The log line `record_dead_lettered` says "
-        "what is wrong with them.",
+        "A producer writes records to the topic that are not readable pictures. The log line "
+        "`record_dead_lettered` says what is wrong with them.",
     ),
     (
         "deriv(vigil_kafka_lag_records[15m]) > 0",
         "15 min",
-        "Records come in faster than the worker is done with them. Let fewer cameras write to the "
-        "topic, or start another worker of the group.",
+        "Records come in faster than the worker handles them. Let fewer cameras write to the "
+        "topic, or start another worker with the same `VIGIL_KAFKA__GROUP_ID` and another "
+        "`VIGIL_WORKER_ID`.",
     ),
 )
 """(expression, for how long it must hold, what it means and what to do)"""
@@ -82,9 +98,10 @@ def metrics_document() -> str:
     ]
     return (
         HEAD
-        + _table(("alert", "for", "what it means, and what to do"), alerts)
+        + _table(("alert when", "for this long", "what it means, and what to do"), alerts)
         + "\n## All metrics\n\n"
-        + "A histogram is exposed with `_bucket`, `_sum` and `_count` behind its name.\n\n"
+        + "A histogram has three metrics: its name with `_bucket`, `_sum` and `_count` "
+        + "appended.\n\n"
         + _table(("metric", "kind", "labels", "meaning"), metrics)
     )
 

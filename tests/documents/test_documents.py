@@ -2,11 +2,11 @@ import re
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
 
 from pipeline.messages import KINDS, MessageKind, schema
 from tests.documents import DOCUMENTS
 from tests.documents.messages import envelope, examples, fields
+from tests.wire import validate
 from worker.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ def test_a_document_says_what_the_code_says(name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_example_is_a_message_of_its_kind(kind: MessageKind) -> None:
     shown = {example.message.kind: envelope(example) for example in examples()}
-    Draft202012Validator(schema(kind), format_checker=FormatChecker()).validate(shown[kind])
+    validate(shown[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.messages import KINDS, schema
 from pipeline.publishers.subscriber import Subscriber
+from tests.wire import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,13 +95,7 @@ class Inbox:
     """What a subscriber has received, every message checked against its schema."""
 
     def __init__(self, subscriber: Subscriber) -> None:
-        from jsonschema import Draft202012Validator, FormatChecker
-
         self._subscriber = subscriber
-        self._validators = {
-            f"vigil.{kind}.v1": Draft202012Validator(schema(kind), format_checker=FormatChecker())
-            for kind in KINDS
-        }
         self.received: list[tuple[str, dict[str, Any]]] = []
 
     def until(self, holds: Callable[["Inbox"], object], *, limit_s: float) -> None:
@@ -111,7 +105,7 @@ class Inbox:
             seen = [(channel, said.get("state")) for channel, said in self.said()]
             assert time.monotonic() < end_s, f"not within {limit_s} s, received {seen}"
             for channel, message in self._subscriber.receive(timeout_s=0.2):
-                self._validators[message["type"]].validate(message)
+                validate(message)
                 self.received.append((channel, message))
                 if holds(self):
                     return

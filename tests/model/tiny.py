@@ -46,9 +46,9 @@ def oracle_config(*, is_tied: bool = False) -> VideoLlama3Config:
     )
 
 
-def oracle(*, is_tied: bool = False, seed: int = 0) -> Any:
+def oracle(*, is_tied: bool = False, seed: int = 0, config: VideoLlama3Config | None = None) -> Any:
     """Transformers' model with weights large enough that no attention is close to uniform."""
-    model: Any = VideoLlama3ForConditionalGeneration(oracle_config(is_tied=is_tied))
+    model: Any = VideoLlama3ForConditionalGeneration(config or oracle_config(is_tied=is_tied))
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
         noise = torch.randn(weight.shape, generator=generator)

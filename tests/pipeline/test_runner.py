@@ -19,7 +19,9 @@ from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.observer import (
     ANSWER_AGE,
+    ANSWER_MASS,
     ANSWERS_LATE,
+    ANSWERS_UNKNOWN,
     ENGINE_INCIDENTS,
     EVENTS,
     FRAME_AGE,
@@ -206,6 +208,64 @@ def test_a_doubtful_yes_or_no_is_published_as_unknown(p: float, answer: str) -> 
     bench = Bench(FIRE, answers=scripted(p))
     bench.show(changing(0.0))
     assert [(one["answer"], one["p"]) for one in bench.data("answer")] == [(answer, p)]
+
+
+def test_an_answer_that_the_model_hardly_gives_is_unknown_counted_and_moves_no_event() -> None:
+    def answers(_camera_id: str, _question: Question) -> Answer:
+        return replace(said("yes_no", "yes", 0.99), mass=0.01)
+
+    bench = Bench(FIRE, answers=answers)
+    bench.show(changing(0.0), frame_at(5.0, changing(0.0).pixels), changing(11.0))
+    assert [
+        (one["answer"], one["p"], one["mass"], one["reason"], one["reused"])
+        for one in bench.data("answer")
+    ] == [
+        ("unknown", None, 0.01, "no_answer", False),
+        ("unknown", None, 0.01, "no_answer", True),
+        ("unknown", None, 0.01, "no_answer", False),
+    ]
+    assert bench.data("event") == []
+    assert bench.observer.numbers(ANSWER_MASS, kind="yes_no") == [0.01, 0.01], "given, not repeated"
+    assert bench.observer.totals(ANSWERS_UNKNOWN, by="reason") == {"no_answer": 3}
+    assert bench.observer.totals(ANSWERS_UNKNOWN, by="camera") == {"yard": 3}
+
+
+def test_an_answer_is_told_with_its_mass_and_no_reason() -> None:
+    bench = Bench(FIRE, answers=lambda _c, _q: replace(said("yes_no", "no", 0.1), mass=0.9))
+    bench.show(changing(0.0))
+    assert [(one["mass"], one["reason"]) for one in bench.data("answer")] == [(0.9, None)]
+    assert bench.observer.numbers(ANSWERS_UNKNOWN) == []
+
+
+def test_text_that_was_cut_says_so() -> None:
+    what = StandingQuestion("what", Question("text", "What is there?"), every_s=5.0)
+    bench = Bench(
+        CAPTION, what, answers=lambda _c, q: replace(said(q.kind, "a yard"), is_truncated=True)
+    )
+    bench.show(changing(0.0))
+    assert [one["truncated"] for one in bench.data("caption") + bench.data("answer")] == [True] * 2
+    assert bench.observer.numbers(ANSWER_MASS) == []
+
+
+def test_every_message_of_an_answer_says_whether_the_model_is_a_demonstration() -> None:
+    for is_demo in (True, False):
+        bench = Bench(CAPTION, FIRE, answers=scripted(0.9))
+        bench.engine.is_demo_model = is_demo
+        bench.show(changing(0.0))
+        told = {kind: bench.data(kind) for kind in ("caption", "answer", "event")}
+        assert {kind: [one["demo_model"] for one in said] for kind, said in told.items()} == {
+            kind: [is_demo] for kind in told
+        }
+
+
+def test_an_event_that_ends_says_that_it_was_for_the_answer() -> None:
+    numbers = iter([0.9, 0.1])
+    bench = Bench(FIRE, answers=lambda _c, _q: said("yes_no", "yes", next(numbers)))
+    bench.show(changing(0.0), changing(6.0))
+    assert [(one["phase"], one["reason"]) for one in bench.data("event")] == [
+        ("start", None),
+        ("end", "answer"),
+    ]
 
 
 def test_an_event_starts_with_its_state_in_one_put() -> None:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from model.errors import InputError
@@ -24,10 +23,10 @@ from model.kinds.base import (
 from model.types import Answer
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
-from pipeline.messages import schema
 from pipeline.outbox import Outbox
 from pipeline.types import Overflow
 from tests.fakes import frame_at
+from tests.wire import validate
 from worker.environment import load
 from worker.wiring import build
 
@@ -80,7 +79,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
 
 def replies(outbox: Outbox, kind: str) -> list[dict[str, Any]]:
     return [
-        json.loads(stored.envelope(worker_id="w", published_at=SystemClock().now()))
+        json.loads(stored.envelope(prefix="vigil", worker_id="w", published_at=SystemClock().now()))
         for stored in outbox.pending(100)
         if stored.message.kind == kind
     ]
@@ -93,7 +92,7 @@ def test_a_new_kind_is_asked_answered_published_and_raises_events(
     first = replies_of_one_frame(asked)
     [answer] = replies(first, "answer")
     first.close()
-    jsonschema.validate(answer, schema("answer"))
+    validate(answer)
     assert answer["data"]["kind"] == "level"
     assert answer["data"]["answer"] in LEVELS
     about = {
@@ -105,7 +104,7 @@ def test_a_new_kind_is_asked_answered_published_and_raises_events(
     second = replies_of_one_frame({**variables, **about})
     [event] = replies(second, "event")
     second.close()
-    jsonschema.validate(event, schema("event"))
+    validate(event)
     assert (event["data"]["phase"], event["data"]["answer"]) == ("start", answer["data"]["answer"])
 
 

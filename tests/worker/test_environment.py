@@ -49,6 +49,19 @@ def test_sizes_have_units(written: str, num_bytes: int) -> None:
     assert settings.model.memory_budget == num_bytes
 
 
+def test_a_size_may_have_a_lower_bound() -> None:
+    name = "VIGIL_OUTBOX__MAX_BYTES"
+    assert load(GATE | {name: "64KiB"}).outbox.max_bytes == 64 * 1024
+    with pytest.raises(ConfigError, match=f"{name}: .*greater than or equal to 65536"):
+        load(GATE | {name: "1KiB"})
+
+
+@pytest.mark.parametrize("written", ["0", "0s"])
+def test_a_duration_that_may_be_zero_needs_no_unit_for_it(written: str) -> None:
+    settings = load(GATE | FIRE | {"VIGIL_KAFKA__MAX_LAG": written})
+    assert settings.kafka.max_lag == 0.0
+
+
 def test_a_size_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="VIGIL_MODEL__MEMORY_BUDGET: expected a size such as"):
         load(GATE | {"VIGIL_MODEL__MEMORY_BUDGET": "20 apples"})
@@ -75,6 +88,7 @@ def test_other_programs_variables_do_not_matter() -> None:
         ({"VIGIL_CAMERAS__0": "x"}, r"VIGIL_CAMERAS__0: no such setting"),
         ({"VIGIL_CAPTION_EVERY": "10"}, r"VIGIL_CAPTION_EVERY: expected a duration such as 30s"),
         ({"VIGIL_CAPTION_EVERY": "0s"}, r"VIGIL_CAPTION_EVERY: .*greater than 0"),
+        ({"VIGIL_CAPTION_EVERY": "0"}, r"VIGIL_CAPTION_EVERY: .*greater than 0"),
         ({"VIGIL_QUESTIONS__A__KIND": "count"}, r"VIGIL_QUESTIONS__A__ASK: field required"),
         (FIRE | {"VIGIL_QUESTIONS__FIRE__KIND": "maybe"}, r"VIGIL_QUESTIONS__FIRE__KIND: .*yes_no"),
         (FIRE | {"VIGIL_QUESTIONS__FIRE__CAMERAS": "yard"}, r"FIRE__CAMERAS: .*cameras \(gate\)"),

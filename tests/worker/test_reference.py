@@ -29,6 +29,10 @@ def test_every_setting_is_in_the_table_once_and_said_in_a_sentence() -> None:
     assert [row for row in rows if not row[-1].removesuffix(" |").endswith(".")] == []
 
 
+def test_a_size_is_written_with_its_unit() -> None:
+    assert "| `VIGIL_OUTBOX__MAX_BYTES` | `256MiB` |" in settings_document()
+
+
 def test_the_choices_of_a_setting_are_named_once() -> None:
     lines = {
         line.split("`")[1]: line for line in settings_document().splitlines() if line[:3] == "| `"

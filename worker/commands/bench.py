@@ -1,32 +1,37 @@
-"""`vigil bench`: what an operator measures to size a machine."""
+"""`vigil bench` measures what an operator needs to size a machine."""
 
 import argparse
 
-SUMMARY = "measure how many cameras this machine can serve, or what reading one costs"
+SUMMARY = "measure how many cameras this machine can serve, or what it costs to read one camera"
+CAMERAS = "find how many cameras one worker can serve on this machine"
+INGEST = "measure the processor time and memory that reading one camera takes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be measured, each with its options."""
     what = parser.add_subparsers(required=True, dest="what")
-    cameras = what.add_parser("cameras", help="how many cameras one worker serves here")
+    cameras = what.add_parser("cameras", help=CAMERAS, description=CAMERAS)
     cameras.add_argument(
         "--subject",
         choices=["bundled", "2b", "7b"],
         default=None,
-        help="measure this model alone: the bundled one, or the shape of VideoLLaMA3-2B or -7B",
+        help="measure only this model (default: all three): the bundled one, or one of the size of "
+        "VideoLLaMA3-2B or -7B with random weights, which needs CUDA",
     )
     cameras.add_argument(
         "--cameras",
         type=int,
         default=None,
-        help="try this number of cameras and do not search for the largest",
+        help="try only this number of cameras (default: search for the largest that works)",
     )
     cameras.add_argument(
         "--seconds", type=float, default=60.0, help="length of each trial (default 60)"
     )
-    ingest = what.add_parser("ingest", help="processor time and memory of reading one camera")
+    ingest = what.add_parser("ingest", help=INGEST, description=INGEST)
     for each in (cameras, ingest):
-        each.add_argument("--json", action="store_true", help="print one JSON document, no table")
+        each.add_argument(
+            "--json", action="store_true", help="print one JSON document instead of a table"
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`vigil check`: the effective settings, redacted."""
+"""`vigil check` prints the effective settings, redacted."""
 
 import argparse
 
@@ -9,7 +9,10 @@ from pipeline.redact import MASK, redact
 from worker import environment
 from worker.reference import example_env, written
 
-SUMMARY = "print the settings in effect, passwords hidden, and say whether they work"
+SUMMARY = (
+    "print the settings in effect with passwords hidden, and say whether they are valid; "
+    "connects to no camera, Redis or Kafka"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--example",
         action="store_true",
-        help="print a settings file with every setting at its default, whatever is set",
+        help="print a settings file to copy: every setting at its default, whatever is set now",
     )
 
 
@@ -44,7 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
         engine = load_engine(settings)
         _say(f"# model {engine.model_name}, attention: {engine.stats.attention_backend}")
     cameras, questions = len(settings.cameras), len(settings.questions)
-    _say(f"# {cameras} camera(s), {questions} question(s): the settings are fine")
+    _say(
+        f"# {cameras} camera(s), {questions} question(s): the settings are valid; "
+        "nothing was connected to"
+    )
     return 0
 
 

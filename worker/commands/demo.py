@@ -1,8 +1,11 @@
-"""`vigil demo`: the main job on this machine, nothing configured."""
+"""`vigil demo` shows the worker at its main job on this machine, with nothing configured."""
 
 import argparse
 
-SUMMARY = "play a camera scene to a worker on this machine and print its replies; needs no settings"
+SUMMARY = (
+    "play a rendered camera scene to a worker on this machine and print the worker's messages; "
+    "needs no settings"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         default=None,
-        help="stop this many seconds after the first message; by default at Ctrl-C",
+        help="stop this many seconds after the first message (default: run until Ctrl-C)",
     )
     parser.add_argument(
         "--video", default=None, metavar="FILE", help="play this file instead of the bundled scene"

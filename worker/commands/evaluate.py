@@ -1,16 +1,20 @@
-"""`vigil eval`: how true a model's answers are, as a table for people or as one JSON document."""
+"""`vigil eval` measures how often a model's answers are right: as a table, or as JSON."""
 
 import argparse
 
-SUMMARY = "measure how true a model's answers are, on rendered scenes it was not trained on"
+SUMMARY = (
+    "measure how often a model's answers are right, on rendered scenes that it was not trained on"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "folder", metavar="DIR", help="the model's folder; nano for the bundled one"
+        "folder", metavar="DIR", help="the model's folder, or nano for the bundled model"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document, not a table")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document instead of a table"
+    )
     parser.add_argument(
         "--clips", type=int, default=500, help="number of clips shown to the model (default 500)"
     )
@@ -18,14 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--first-seed",
         type=int,
         default=10_000_000,
-        help="seed of the first scene (default 10000000); scenes of smaller seeds may have been "
-        "trained on",
+        help="seed of the first scene (default 10000000); do not go lower: the model may have been "
+        "trained on scenes with smaller seeds",
     )
     parser.add_argument(
         "--through",
         choices=["model", "worker", "all"],
         default="all",
-        help="measure the model alone, the whole worker (H.264, pruning, Redis), or both (default)",
+        help="model: measure the model alone; worker: the whole worker (H.264, pruning, Redis); "
+        "all: both (default)",
     )
     parser.add_argument(
         "--minutes",

@@ -1,4 +1,4 @@
-"""`vigil healthcheck`: for a container's HEALTHCHECK, without curl in the image."""
+"""`vigil healthcheck` serves a container's HEALTHCHECK, without curl in the image."""
 
 import argparse
 import urllib.error
@@ -6,7 +6,10 @@ import urllib.request
 
 from worker import environment
 
-SUMMARY = "ask the worker on this machine whether it is alive (for containers)"
+SUMMARY = (
+    "ask the worker on this machine whether it is alive: exit status 0 if it is, 1 if not "
+    "(for container health checks)"
+)
 TIMEOUT_S = 4.0
 
 

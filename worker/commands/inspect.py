@@ -1,4 +1,4 @@
-"""`vigil inspect`: what the pruner sends of a video, as a video to look at."""
+"""`vigil inspect` shows what the pruner sends of a video, as a video to look at."""
 
 import argparse
 from functools import partial
@@ -25,10 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=get_args(PrunerMode),
         default=None,
-        help="how the pruner compares frames; by default as VIGIL_PRUNER__MODE says",
+        help="how the pruner compares frames (default: the value of VIGIL_PRUNER__MODE)",
     )
     parser.add_argument(
-        "--fps", type=float, default=1.0, help="frames taken per second of the video (default 1)"
+        "--fps",
+        type=float,
+        default=1.0,
+        help="how many frames are taken from each second of the video (default 1)",
     )
 
 

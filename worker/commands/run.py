@@ -9,7 +9,7 @@ from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from worker import environment, log
 
-SUMMARY = "watch the configured cameras until told to stop"
+SUMMARY = "watch the configured cameras until stopped (Ctrl-C or SIGTERM)"
 FAILED = 1
 
 

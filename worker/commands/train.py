@@ -1,6 +1,6 @@
-"""`vigil train`: one stage of the recipe, on rendered scenes or on conversation files.
+"""`vigil train` runs one training stage, on rendered scenes or on conversation files.
 
-Imports no driver but what it needs, so that it also runs on a bare machine with a GPU.
+It imports no driver but what it needs, so that it also runs on a bare machine with a GPU.
 """
 
 import argparse
@@ -18,29 +18,32 @@ if TYPE_CHECKING:
     from model.training.rendered import Rendered
     from model.training.stages import Stage
 
-SUMMARY = "train one stage of the recipe, on rendered scenes or on conversation files"
+SUMMARY = "run one training stage, on rendered scenes or conversations (model/training/README.md)"
+DATA = "file of conversations to train on, instead of rendered scenes; may be given several times"
+TABLE = "learning rates and data mix to use: nano's (default), or those of the VideoLLaMA3 paper"
+LARGEST = "most tokens (28x28 pixels) per picture of --data; larger is scaled down (default 144)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("--stage", type=int, required=True, help="1 to 4; 0 makes the model that nano starts from")
-    add("--out", type=Path, required=True, help="folder to make; an unfinished run there goes on")
+    add("--stage", type=int, required=True, help="1 to 4; 0 trains the first model, from nothing")
+    add("--out", type=Path, required=True, help="folder for the result; an unfinished run goes on")
     add("--from", type=Path, dest="start", help="model folder or Hugging Face name to start from")
-    add("--data", type=Path, action="append", default=[], help="conversation file; may be repeated")
-    add("--skip-bad", action="store_true", help="skip and list samples of --data that do not fit")
-    add("--table", choices=["nano", "paper"], default="nano", help="learning rates and data mix")
+    add("--data", type=Path, action="append", default=[], help=DATA)
+    add("--skip-bad", action="store_true", help="skip bad samples of --data and list them")
+    add("--table", choices=["nano", "paper"], default="nano", help=TABLE)
     add("--steps", type=int, default=1000, help="number of training steps (default 1000)")
-    add("--rate", type=float, default=1.0, help="factor on the learning rates of stages 1 to 4")
+    add("--rate", type=float, default=1.0, help="multiplies the rates of stages 1 to 4 (default 1)")
     add("--batch", type=int, default=8, help="samples per step (default 8)")
     add("--seed", type=int, default=0, help="seed of everything random (default 0)")
     add("--scenes", type=int, default=4000, help="number of rendered scenes (default 4000)")
-    add("--memo", type=Path, help="folder that keeps rendered clips (default clips/ in --out)")
+    add("--memo", type=Path, help="folder to keep rendered clips in (default: clips/ in --out)")
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
-    add("--bfloat16", action="store_true", help="multiply matrices in bfloat16")
-    add("--workers", type=int, default=1, help="processes that prepare samples (default 1)")
+    add("--bfloat16", action="store_true", help="compute matrix products in bfloat16 (less exact)")
+    add("--workers", type=int, default=1, help="how many processes prepare samples (default 1)")
     add("--threads", type=int, default=1, help="CPU threads of the training (default 1)")
-    add("--max-tokens-per-frame", type=int, default=144, help="upper limit for pictures of --data")
+    add("--max-tokens-per-frame", type=int, default=144, help=LARGEST)
 
 
 def run(arguments: argparse.Namespace) -> int:

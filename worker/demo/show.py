@@ -216,10 +216,12 @@ def _in_words(kind: str, said: dict[str, Any]) -> str:
     if kind == "caption":
         return json.dumps(said["text"], ensure_ascii=False)
     if kind == "status":
-        return f"{said['state']} ({said['reason']})" if said.get("reason") else str(said["state"])
-    p = f" (p {said['p']:.2f})" if said.get("p") is not None else ""
+        return f"{said['state']} ({said['reason']})" if said["reason"] else str(said["state"])
+    why = [said["reason"]] if kind == "answer" and said["reason"] else []
+    p = [f"p {said['p']:.2f}"] if said["p"] is not None else []
+    beside = f" ({', '.join(why + p)})" if why or p else ""
     phase = f"{said['phase']}: " if kind == "event" else ""
-    return f"{phase}{said['question']} -> {said['answer']}{p}"
+    return f"{phase}{said['question']} -> {said['answer']}{beside}"
 
 
 def _introduce(clip: Path, *, redis_url: str, port: int) -> None:

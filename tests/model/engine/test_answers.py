@@ -16,7 +16,6 @@ from model.errors import CheckpointError, InputError
 from model.kinds import KINDS, wording
 from model.kinds.base import Limits, Reading
 from model.kinds.count import digit_ids
-from model.kinds.text import TextReader, looped_tail
 from model.kinds.yes_no import yes_no_ids
 from model.types import Answer, Question
 from model.videollama3.prompt import NANO_1, question_suffix
@@ -133,7 +132,13 @@ def test_free_text_is_greedy_up_to_its_own_limit(
             break
         said.append(token_id)
     answer = respondent.one(question, context)
-    assert answer == Answer(question.kind, tokenizer.decode(said).strip(), None, len(said))
+    assert answer == Answer(
+        question.kind,
+        tokenizer.decode(said).strip(),
+        None,
+        len(said),
+        is_truncated=len(said) == max_new_tokens,
+    )
 
 
 def test_free_text_stops_at_an_end_token() -> None:
@@ -238,42 +243,6 @@ def test_digits_of_several_tokens_are_refused() -> None:
 
     with pytest.raises(CheckpointError, match="a token for each digit"):
         digit_ids(Paired([]))
-
-
-@pytest.mark.parametrize(
-    ("ids", "num_repeated"),
-    [
-        pytest.param([], 0, id="nothing said"),
-        pytest.param([5, 1, 0, 0, 0], 0, id="a number's zeros are no loop"),
-        pytest.param([1, 2, 3, 1, 2, 3], 0, id="twice is no loop"),
-        pytest.param([9, 1, 2, 3, 1, 2, 3, 1, 2, 3], 6, id="three turns of three"),
-        pytest.param([9, *[7] * 8], 7, id="eight times one token"),
-        pytest.param([*[4, 5] * 4], 6, id="four turns of two"),
-        pytest.param([1, 2, 3, 1, 2, 3, 1, 2, 3, 4], 0, id="moved on"),
-    ],
-)
-def test_loops_are_told_from_what_only_sounds_alike(ids: list[int], num_repeated: int) -> None:
-    assert looped_tail(ids) == num_repeated
-
-
-@given(
-    head=st.lists(st.integers(100, 200), max_size=10),
-    turn=st.lists(st.integers(0, 50), min_size=3, max_size=16, unique=True),
-)
-def test_a_loop_is_cut_to_one_turn(head: list[int], turn: list[int]) -> None:
-    said = [*head, *turn * 3]
-    assert said[: len(said) - looped_tail(said)] == [*head, *turn]
-
-
-def test_a_looping_answer_is_cut_short() -> None:
-    car = nano_tokenizer().encode(" car")[0]
-    stuck = TextReader(
-        "caption", [1], max_new_tokens=12, end_ids=frozenset(), vocabulary=nano_tokenizer()
-    )
-    token = stuck.begin([[float(car)]])
-    while token is not None:
-        token = stuck.go_on([float(car)])
-    assert stuck.answer() == Answer("caption", "car", None, 8)
 
 
 def test_nothing_asked_is_nothing_answered(respondent: Answerer) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -32,19 +33,33 @@ def prefixes(network: VideoLlama3, pool: PagePool) -> list[KVSequence]:
     return [sequence for sequence in grown if sequence.length]
 
 
+@cache
+def repeating(penalty: float) -> VideoLlama3:
+    """The bundled model under a repetition penalty."""
+    config = replace(nano().config, repetition_penalty=penalty)
+    network = VideoLlama3(config, backend=nano().language.backend)
+    network.load_state_dict(nano().state_dict())
+    return network.eval().requires_grad_(requires_grad=False)
+
+
 def said(network: VideoLlama3, capture: Capture | None) -> list[list[int]]:
     """Decode branches that end one after the other, greedily; give what each says."""
     pool = new_pool(network)
     one, other = prefixes(network, pool)
     branches = [
-        (other if n % 2 else one, Branch((7 + n, 11, 13)[: 1 + n % 3], max_new_tokens=limit))
+        (
+            other if n % 2 else one,
+            Branch((7 + n, 11, 13)[: 1 + n % 3], max_new_tokens=limit, is_text=True),
+        )
         for n, limit in enumerate(LIMITS)
     ]
-    forks = Forks(network, pool, branches, capture=capture)
+    held = [(5, 300) if n % 2 else (17,) for n in range(len(LIMITS))]
+    forks = Forks(network, pool, branches, held=held, capture=capture)
     found = [[int(row[-1].argmax())] for row in forks.prefill()]
     while going := {n: ids[-1] for n, ids in enumerate(found) if len(ids) < LIMITS[n]}:
         for n, (likeliest, logits) in forks.step(going).items():
-            assert likeliest == int(logits.argmax())
+            if network.config.repetition_penalty == 1.0:
+                assert likeliest == int(logits.argmax())
             found[n].append(likeliest)
     return found
 
@@ -65,9 +80,11 @@ class Recorded:
         return replay
 
 
-def test_idle_rows_change_no_answer_and_the_batch_shrinks_by_halves() -> None:
-    capture = Recorded()
-    assert said(nano(), capture) == said(nano(), None)
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+def test_idle_rows_change_no_answer_and_the_batch_shrinks_by_halves(penalty: float) -> None:
+    capture, network = Recorded(), repeating(penalty)
+    assert said(network, capture) == said(network, None)
+    assert (said(network, None) == said(nano(), None)) == (penalty == 1.0)
     # Six rows until three are going, then three until one is, then one: a graph for each that
     # lives for more than a step.
     assert len(capture.num_rows) in (2, 3)
@@ -80,18 +97,20 @@ def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
     def capture(work: Work) -> Work:
         decoding = work.__self__  # type: ignore[attr-defined]
         slabs = [slab for layer in decoding._suffixes._layers for slab in layer]
-        held = (decoding._ids, decoding._suffixes.lengths, *slabs)
+        noted = (decoding._repetition._held, decoding._repetition._end)
+        held = (decoding._ids, decoding._suffixes.lengths, *noted, *slabs)
         at = [tensor.data_ptr() for tensor in held]
 
         def replay() -> None:
-            now = (decoding._ids, decoding._suffixes.lengths, *slabs)
+            noted = (decoding._repetition._held, decoding._repetition._end)
+            now = (decoding._ids, decoding._suffixes.lengths, *noted, *slabs)
             places.append(at)
             assert [tensor.data_ptr() for tensor in now] == at
             work()
 
         return replay
 
-    said(nano(), capture)
+    said(repeating(1.5), capture)
     assert places
 
 
@@ -157,10 +176,12 @@ def test_a_batch_whose_capture_fails_goes_on_by_hand(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.gpu
-def test_a_graph_says_what_single_launches_say() -> None:
+@pytest.mark.parametrize("penalty", [1.0, 1.5])
+def test_a_graph_says_what_single_launches_say(penalty: float) -> None:
     device = torch.device("cuda")
     for backend in (SDPA, choose_backend(device, torch.bfloat16)):
-        network = VideoLlama3(nano().config, backend=backend).to(device, torch.bfloat16).eval()
+        config = replace(nano().config, repetition_penalty=penalty)
+        network = VideoLlama3(config, backend=backend).to(device, torch.bfloat16).eval()
         network.load_state_dict(nano().state_dict())
         by_hand = said(network, Recorded())
         for _ in range(3):  # the pool outlives a batch's graphs

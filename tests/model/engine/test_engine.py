@@ -12,7 +12,7 @@ from model.engine import append
 from model.engine.config import EngineConfig
 from model.engine.engine import Engine
 from model.errors import AdmissionError, CheckpointError, DeviceMemoryError, InputError
-from model.kinds.text import looped_tail
+from model.kinds.loops import looped_tail
 from model.layers.attention import Attend
 from model.types import PatchGrid, PrunedFrame, Question, Window
 from model.videollama3.patches import patchify
@@ -415,6 +415,7 @@ def test_loads_the_bundled_model() -> None:
     engine = load()
     assert_answers(engine)
     assert engine.model_name == "nano"
+    assert engine.is_demo_model
     assert engine.stats.attention_backend.startswith("sdpa")
 
 

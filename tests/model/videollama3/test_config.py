@@ -48,7 +48,7 @@ def native(**text: Any) -> dict[str, Any]:
 
 
 def test_the_remote_code_familys_config_is_read() -> None:
-    generation = {"eos_token_id": [151645, 151643]}
+    generation = {"eos_token_id": [151645, 151643], "repetition_penalty": 1.1}
     assert ModelConfig.from_json(REMOTE_2B, generation) == PRESETS["2b"]
 
 
@@ -81,6 +81,35 @@ def test_a_flat_rope_theta_and_a_tie_in_the_text_section_are_read() -> None:
 def test_the_generation_config_knows_more_ends_than_the_config() -> None:
     assert ModelConfig.from_json(native(), {"eos_token_id": [5, 6]}).eos_token_ids == (5, 6)
     assert ModelConfig.from_json(native(), {}).eos_token_ids == (3,)
+
+
+def test_the_repetition_penalty_is_read_and_whether_the_prompt_is_under_it() -> None:
+    generation = {"repetition_penalty": 1.05, "eos_token_id": None}
+    config = ModelConfig.from_json(native(), generation)
+    assert (config.repetition_penalty, config.is_prompt_penalized) == (1.05, True)
+    assert ModelConfig.from_json(native(), {"repetition_penalty": None}).repetition_penalty == 1.0
+    assert not ModelConfig.from_json(REMOTE_2B, generation).is_prompt_penalized
+
+
+@pytest.mark.parametrize(
+    ("generation", "message"),
+    [
+        *(
+            ({"repetition_penalty": got}, "repetition_penalty: expected a number above 0, got")
+            for got in (0, -1.1, "1.1", True, [1.1], float("nan"), float("inf"), 10**400)
+        ),
+        *(
+            ({"eos_token_id": got}, "eos_token_id: expected ids of a vocabulary of 96, got")
+            for got in ([], "3", True, [3, "4"], -1, 96, [[3]], 3.0, {"id": 3})
+        ),
+    ],
+)
+def test_a_generation_config_that_says_no_such_thing_is_refused(
+    generation: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=f"^generation_config.json: {message}") as refused:
+        ModelConfig.from_json(native(), generation)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

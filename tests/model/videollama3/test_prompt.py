@@ -1,13 +1,24 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.video_utils import VideoMetadata
 
+from model.bundled import NANO
+from model.errors import CheckpointError
 from model.kinds import wording
 from model.kinds.text import CAPTION_TEXT
 from model.types import Question
-from model.videollama3.prompt import HEAD, NANO_1, frame_stamp, question_suffix
+from model.videollama3.prompt import (
+    HEAD,
+    NANO_1,
+    VERSION_FILE,
+    frame_stamp,
+    is_demo,
+    question_suffix,
+)
 from tests.model.nano_model import nano_tokenizer, picture, reference_processor
 
 VISUAL = "<|video_pad|>"
@@ -93,3 +104,17 @@ def test_a_stamp_has_one_decimal() -> None:
 )
 def test_wording_asks_for_the_form_of_the_answer(question: Question, words: str) -> None:
     assert wording(question, NANO_1.forms) == words
+
+
+def test_a_checkpoint_is_a_demonstration_where_its_folder_says_so(tmp_path: Path) -> None:
+    assert is_demo(NANO)
+    assert not is_demo(tmp_path)
+    (tmp_path / VERSION_FILE).write_text('{"prompt": "videollama3"}')
+    assert not is_demo(tmp_path)
+
+
+@pytest.mark.parametrize("said", ['{"demo": "yes"}', "[]", "{", "\xff"])
+def test_a_folder_that_does_not_say_whether_is_refused(said: str, tmp_path: Path) -> None:
+    (tmp_path / VERSION_FILE).write_text(said, encoding="latin-1")
+    with pytest.raises(CheckpointError, match='expected "demo" to be true or false'):
+        is_demo(tmp_path)

@@ -1,5 +1,6 @@
 """The true models, on no memory: names, shapes and sizes against transformers' own modules."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,9 +60,14 @@ def weightless(size: str) -> VideoLlama3:
 
 @pytest.mark.parametrize("size", ["2b", "7b"])
 def test_both_familys_configs_give_the_preset(size: str) -> None:
-    generation = {"eos_token_id": [151645, 151643]}
-    assert ModelConfig.from_json(REMOTE[size], generation) == PRESETS[size]
-    assert ModelConfig.from_json(transformers_config(size).to_dict()) == PRESETS[size]
+    preset = PRESETS[size]
+    generation = {
+        "eos_token_id": [151645, 151643],
+        "repetition_penalty": preset.repetition_penalty,
+    }
+    assert ModelConfig.from_json(REMOTE[size], generation) == preset
+    native = ModelConfig.from_json(transformers_config(size).to_dict(), generation)
+    assert native == replace(preset, is_prompt_penalized=True)
 
 
 @pytest.mark.parametrize("size", ["2b", "7b"])

@@ -13,13 +13,13 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator, FormatChecker
 from structlog.testing import capture_logs
 
+from model.kinds.base import Published
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, PublishError
 from pipeline.messages import (
-    KINDS,
+    Asked,
     Message,
     MessageKind,
     Provenance,
@@ -27,7 +27,6 @@ from pipeline.messages import (
     answer_message,
     caption_message,
     event_message,
-    schema,
     status_message,
 )
 from pipeline.observer import OUTBOX_SET_ASIDE
@@ -40,16 +39,13 @@ from pipeline.publishers.redis import (
 )
 from tests.fakes import Recorder
 from tests.servers.redis import RedisServer, StartRedis
+from tests.wire import validate
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SOON_S = 10.0
 CANARY = "c@n:a/r%y#1"
 PLAIN_CANARY = CANARY.replace("/", "")  # where a URL's password ends at a / cannot be told
 WRITTEN = {"encoded": (CANARY, quote(CANARY, safe="")), "as-it-is": (PLAIN_CANARY, PLAIN_CANARY)}
-
-VALIDATORS = {
-    kind: Draft202012Validator(schema(kind), format_checker=FormatChecker()) for kind in KINDS
-}
 
 
 def message(kind: MessageKind, text: str = "?", *, camera_id: str = "gate") -> Message:
@@ -63,23 +59,27 @@ def message(kind: MessageKind, text: str = "?", *, camera_id: str = "gate") -> M
         tokens_kept=10,
         tokens_total=100,
         model="vigil-nano",
+        demo_model=True,
         degraded=False,
     )
-    asked: Any = {"question_id": "fire", "question": "Fire?", "kind": "yes_no", "p": 0.9}
+    asked = Asked("fire", "Fire?", "yes_no")
     match kind:
         case "caption":
             return caption_message(told, text=text)
         case "answer":
-            return answer_message(told, **asked, answer="yes", reused=False)
+            published = Published("yes", 0.9)
+            return answer_message(told, asked, published=published, mass=0.9, reused=False)
         case "event":
             return event_message(
                 told,
-                **asked,
+                asked,
                 answer="yes",
+                p=0.9,
                 phase="start",
                 event_id="e",
                 started_at=AT,
                 ended_at=None,
+                reason=None,
             )
         case _:
             return status_message(camera_id, at=AT, state="online")
@@ -187,11 +187,12 @@ def test_a_subscriber_gets_valid_messages_in_order(lane: Lane, client: redis.Red
         got = received(subscription, 4)
     assert ids(got) == sent
     for one in got:
-        VALIDATORS[one["type"].split(".")[1]].validate(one)
+        validate(one)
         published_at = datetime.fromisoformat(one["data"]["published_at"])
         assert before - timedelta(seconds=1) <= published_at <= datetime.now(UTC)
     assert [one["data"]["seq"] for one in got] == [1, 1, 2, 1]
-    assert {one["source"] for one in got} == {"/vigil/worker-a"}
+    assert {one["source"] for one in got} == {"/vigil/vigil"}
+    assert {(one["data"]["worker_id"], one["data"]["term"]) for one in got} == {("worker-a", 0)}
 
 
 def test_a_subscriber_finds_in_the_stream_what_it_was_told(lane: Lane, client: redis.Redis) -> None:
@@ -578,5 +579,5 @@ def test_run_beats_while_there_is_nothing_to_deliver(
 
 
 def test_positions_are_numbers_that_lua_compares_exactly() -> None:
-    late = Stored(row=1, epoch="e", generation=2**20, seq=2**32 - 1, message=message("caption"))
+    late = Stored(row=1, origin="o", generation=2**20, seq=2**32 - 1, message=message("caption"))
     assert late.position < 2**53
