@@ -362,7 +362,8 @@ def test_a_stretch_that_is_none_is_unknown() -> None:
     truck = StandingQuestion("truck", Question("when", "When did it come?"), every_s=5.0)
     bench = Bench(truck, answers=lambda _c, question: said(question.kind, "At noon."))
     bench.show(frame_at(0.0))
-    assert [(one["answer"], one["p"]) for one in bench.data("answer")] == [("unknown", None)]
+    [told] = bench.data("answer")
+    assert (told["answer"], told["p"], told["reason"]) == ("unknown", None, "no_answer")
 
 
 def offer(bench: Bench, *frames: Frame) -> None:
