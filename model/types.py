@@ -73,6 +73,12 @@ class PrunedFrame:
         """Tokens sent."""
         return int(np.count_nonzero(self.keep_mask))
 
+    @property
+    def has_news(self) -> bool:
+        """Whether it holds anything for the context, or for the vision cache alone."""
+        is_stale = self.stale_mask is not None and bool(self.stale_mask.any())
+        return self.is_refresh or self.num_kept > 0 or is_stale
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -104,6 +110,9 @@ class Answer:
             at all; None for text and captions.
         shares: for `choice` the probability of each option, for `count` of each number from 0.
         is_truncated: text that was cut at its limit.
+        span_s: for `when` the start and the end of the stretch answered. A reader gives seconds
+            since the context's first frame, an engine stream time; None where the text is no
+            stretch, or one that the window does not hold.
     """
 
     kind: str
@@ -113,6 +122,7 @@ class Answer:
     mass: float | None = None
     shares: tuple[float, ...] = ()
     is_truncated: bool = False
+    span_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +130,9 @@ class Window:
     """The stretch of a stream that the model's context covers.
 
     Attributes:
-        start_pts_s: stream time of its first (full) frame.
-        end_pts_s: stream time of its newest frame.
-        num_frames: frames in it.
+        start_pts_s: stream time of its first (full) frame. Another one is another context.
+        end_pts_s: stream time of the stream's newest frame, whether or not anything changed in it.
+        num_frames: frames in it that brought tokens.
         num_tokens: visual tokens in it.
     """
 

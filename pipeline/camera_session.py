@@ -19,7 +19,8 @@ class Ask:
     Attributes:
         sent: that frame.
         standing: the question.
-        cached: the answer it had, where no token was added since; None where it must be asked.
+        cached: the answer it had, where it was given about the context as it is; None where it must
+            be asked.
         is_deferred: it was due on an earlier frame and could not be asked then.
     """
 
@@ -44,7 +45,8 @@ class CameraSession:
         self.grid: PatchGrid | None = None
         self.seen_s = 0.0
         self._schedule = schedule
-        self._version = 0  # grows with every frame that added a token to the context
+        self._version = 0  # grows with every token the asked context gets, and every other context
+        self._context_s: float | None = None  # when the asked context begins
         self._answered: dict[str, tuple[int, Answer]] = {}  # by question, with the version
         self._deferred: dict[str, StandingQuestion] = {}
         self._kept: deque[tuple[float, int, int]] = deque()  # (pts_s, kept, total)
@@ -56,9 +58,13 @@ class CameraSession:
 
     def note(self, sent: PrunedSample, window: Window | None) -> None:
         """Note a frame that the model has seen, and what its window is now."""
-        self._version += sent.pruned.num_kept > 0
         pts_s, total = sent.frame.pts_s, sent.frame.grid.num_tokens
-        if self._kept and pts_s < self._kept[-1][0]:
+        context_s = window.start_pts_s if window else None
+        is_back = bool(self._kept) and pts_s < self._kept[-1][0]
+        if sent.pruned.num_kept or context_s != self._context_s or is_back:
+            self._version += 1
+        self._context_s = context_s
+        if is_back:
             self._kept.clear()
         self._kept.append((pts_s, sent.pruned.num_kept, total))
         while window and self._kept[0][0] < window.start_pts_s and len(self._kept) > 1:

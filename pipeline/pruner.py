@@ -61,7 +61,8 @@ class Pruner:
                 ago; 0 for never.
             ignore: where changes do not count. The comparison sees black there, the model what is
                 there whenever the token is sent for another reason.
-            max_staleness_s: after so long a token is sent again, to the vision cache alone.
+            max_staleness_s: after so long a token is sent again, to the vision cache alone; `inf`
+                where whole frames come often enough by themselves.
         """
         self._mode = mode
         self._threshold_levels = threshold_levels

@@ -1,6 +1,6 @@
 """From an answer to the messages it makes, and to the state of its event."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from model.kinds import CAPTION, kind_of
@@ -13,8 +13,10 @@ from pipeline.messages import (
     answer_message,
     caption_message,
     event_message,
+    rfc3339,
 )
 from pipeline.questions import StandingQuestion
+from pipeline.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class TickReplies:
         kind = kind_of(answer.kind)
         asked = Asked(standing.id, standing.question.text, answer.kind)
         published = kind.published(answer, standing.doubt)
+        if answer.span_s is not None and published.reason is None:
+            interval = _interval(answer.span_s, ask.sent.frame)
+            published = replace(published, answer=interval)
         self.messages.append(
             answer_message(
                 provenance,
@@ -108,6 +113,11 @@ def provenance_of(
 def state_name(camera_id: str, standing: StandingQuestion) -> str:
     """Return the name an event machine's snapshot has in the outbox."""
     return f"{camera_id}/{standing.id}"
+
+
+def _interval(span_s: tuple[float, float], frame: Frame) -> str:
+    """Return a stretch of stream time as START/END, by when the frame was captured."""
+    return "/".join(rfc3339(_earlier(frame.captured_at, frame.pts_s - at_s)) for at_s in span_s)
 
 
 def _earlier(at: datetime, seconds: float) -> datetime:

@@ -63,7 +63,8 @@ class Engine(Protocol):
     def append(self, frames: Sequence[PrunedFrame]) -> None:
         """Encode frames of several cameras and grow their contexts.
 
-        After a DeviceMemoryError every camera is as it was.
+        A frame in which nothing changed brings the time, by which contexts begin and end. After a
+        DeviceMemoryError every camera is as it was.
         """
         ...
 
@@ -163,7 +164,7 @@ class Runner:
         sent = self._lanes.take(self._ticks.max_frames(begun_s))
         # 2. grow the contexts by what changed, where there is room
         seen = self._append([one for one in sent if self._has_room(one)])
-        # 3. answer what is due; where no token was added since, the answer stands
+        # 3. answer what is due; where its context is the same, to the token, the answer stands
         answers = self._answer([ask for one in seen for ask in self._due(one)])
         # 4. replies and event states into the outbox, together
         self._reply(answers)
@@ -195,15 +196,16 @@ class Runner:
 
     def _append(self, sent: Sequence[PrunedSample]) -> Sequence[PrunedSample]:
         """Show frames to the model; return those it has seen: without memory, none with news."""
-        new = [one for one in sent if _has_news(one.pruned)]
         try:
-            if new:
-                self._timed("append", lambda: self._engine.append([one.pruned for one in new]))
+            if sent:
+                self._timed("append", lambda: self._engine.append([one.pruned for one in sent]))
         except (AdmissionError, DeviceMemoryError):
-            self._ticks.narrow(len(new), self._now_s())
+            new = [one for one in sent if one.pruned.has_news]
+            self._ticks.narrow(len(new) or len(sent), self._now_s())
             for one in new:
                 self._not_seen(one, "out_of_memory")
-            sent = [one for one in sent if not _has_news(one.pruned)]
+            # The others cost nothing, unless a context of theirs was what there was no room for.
+            return self._append([one for one in sent if not one.pruned.has_news]) if new else []
         for one in sent:
             camera_id = one.frame.camera_id
             self._camera(camera_id).note(one, self._engine.window(camera_id))
@@ -326,8 +328,3 @@ class Runner:
 
     def _now_s(self) -> float:
         return self._clock.monotonic_s()
-
-
-def _has_news(pruned: PrunedFrame) -> bool:
-    """Say whether a frame holds anything for the context, or for the vision cache alone."""
-    return pruned.num_kept > 0 or (pruned.stale_mask is not None and bool(pruned.stale_mask.any()))

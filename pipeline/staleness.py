@@ -1,5 +1,7 @@
 """How long ago each token of a camera last went through the vision encoder."""
 
+from math import isfinite
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,8 +18,9 @@ class Staleness:
     """
 
     def __init__(self, max_staleness_s: float) -> None:
-        """Begin without a frame; ages are in stream time."""
+        """Begin without a frame; ages are in stream time, and infinity is never reached."""
         self._max_staleness_s = max_staleness_s
+        self._spread_s = max_staleness_s / 2 if isfinite(max_staleness_s) else 0.0
         self._encoded_s: NDArray[np.float64] | None = None
         self._last_s = 0.0
 
@@ -34,7 +37,7 @@ class Staleness:
         encoded_s = self._encoded_s
         is_known = encoded_s is not None and encoded_s.shape == mask.shape
         if encoded_s is None or not is_known or mask.all() or pts_s < self._last_s:
-            spread_s = np.linspace(0.0, self._max_staleness_s / 2, mask.size, endpoint=False)
+            spread_s = np.linspace(0.0, self._spread_s, mask.size, endpoint=False)
             self._encoded_s = (pts_s - spread_s).reshape(mask.shape)
         else:
             encoded_s[mask] = pts_s

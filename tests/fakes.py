@@ -65,12 +65,14 @@ class FakeClock:
 class ScriptedEngine:
     """Answers from a script instead of a network; keeps what it was shown.
 
-    Each append and ask moves `clock`, if there is one, by `cost_s` for a frame or question. More
-    than `max_streams` cameras do not fit; more than `max_batch` frames or questions at once are out
-    of memory.
+    Contexts begin and end by the time of all frames, as in the real one; `shown` has those frames
+    that cost something, because they have news or a context begins with them. Each of them, and
+    each question asked, moves `clock`, if there is one, by `cost_s`. More than `max_streams`
+    cameras do not fit; more than `max_batch` such frames or questions at once are out of memory.
     """
 
     answers: Callable[[str, Question], Answer]
+    window_s: float = 180.0
     shown: list[PrunedFrame] = field(default_factory=list)
     asked: list[tuple[str, Question]] = field(default_factory=list)
     model_name: str = "scripted"
@@ -81,7 +83,7 @@ class ScriptedEngine:
     max_batch: int | None = None
     num_out_of_memory: int = 0
     held: dict[str, PatchGrid] = field(default_factory=dict)
-    windows: dict[str, Window] = field(default_factory=dict)
+    windows: dict[str, tuple[Window, ...]] = field(default_factory=dict)  # the asked one first
 
     @property
     def stats(self) -> EngineStats:
@@ -109,17 +111,17 @@ class ScriptedEngine:
     def append(self, frames: Sequence[PrunedFrame]) -> None:
         for frame in frames:
             self.admit(frame.stream_id, frame.grid)
-        self._work(len(frames))
-        self.shown += frames
+        windows, shown = dict(self.windows), list[PrunedFrame]()
         for one in frames:
-            new = Window(one.pts_s, one.pts_s, 0, 0)
-            seen = self.windows.get(one.stream_id, new)
-            self.windows[one.stream_id] = replace(
-                seen,
-                end_pts_s=one.pts_s,
-                num_frames=seen.num_frames + 1,
-                num_tokens=seen.num_tokens + one.num_kept,
-            )
+            held = self._later(windows.get(one.stream_id, ()), one)
+            is_begun = not held or (len(held) == 1 and _span_s(held[0]) >= self.window_s / 2)
+            if is_begun:
+                held = (*held, Window(one.pts_s, one.pts_s, 1, one.grid.num_tokens))
+            windows[one.stream_id] = held
+            shown += [one] * (is_begun or one.has_news)
+        self._work(len(shown))
+        self.shown += shown
+        self.windows = windows
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         self._work(len(asks))
@@ -127,12 +129,25 @@ class ScriptedEngine:
         return [self.answers(stream_id, question) for stream_id, question in asks]
 
     def window(self, stream_id: str) -> Window | None:
-        return self.windows.get(stream_id)
+        return self.windows[stream_id][0] if stream_id in self.windows else None
 
     def remove(self, stream_id: str) -> None:
         self.held.pop(stream_id, None)
         self.windows.pop(stream_id, None)
         self.shown = [frame for frame in self.shown if frame.stream_id != stream_id]
+
+    def _later(self, held: tuple[Window, ...], one: PrunedFrame) -> tuple[Window, ...]:
+        """The windows that a frame falls into, with it."""
+        return tuple(
+            replace(
+                window,
+                end_pts_s=one.pts_s,
+                num_frames=window.num_frames + (one.num_kept > 0),
+                num_tokens=window.num_tokens + one.num_kept,
+            )
+            for window in held
+            if window.end_pts_s <= one.pts_s < window.start_pts_s + self.window_s
+        )
 
     def _work(self, number: int) -> None:
         if self.clock is not None:
@@ -140,6 +155,10 @@ class ScriptedEngine:
         if self.max_batch is not None and number > self.max_batch:
             self.num_out_of_memory += 1
             raise DeviceMemoryError(f"no memory for {number} at once")
+
+
+def _span_s(window: Window) -> float:
+    return window.end_pts_s - window.start_pts_s
 
 
 @dataclass

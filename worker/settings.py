@@ -138,7 +138,7 @@ class PrunerSettings(Part):
     it has changed."""
     max_staleness: Duration = 120.0
     """With VIGIL_MODEL__VISION=delta: an unchanged part of the picture is computed again after this
-    time."""
+    time. Of no effect from half of VIGIL_WINDOW on: all of the picture is computed that often."""
     frozen_after: Duration = 60.0
     """A camera is reported as frozen when its pictures have been identical for this long."""
 

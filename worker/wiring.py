@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import structlog
@@ -257,6 +258,7 @@ def engine_config(settings: Settings) -> EngineConfig:
     chosen = settings.model
     return EngineConfig(
         window_s=settings.window,
+        sample_period_s=1.0 / settings.sample_fps,
         max_context_tokens=chosen.max_context_tokens,
         max_caption_tokens=chosen.max_caption_tokens,
         max_answer_tokens=chosen.max_answer_tokens,
@@ -270,13 +272,15 @@ def engine_config(settings: Settings) -> EngineConfig:
 def new_pruner(settings: Settings, camera_id: str = "") -> Pruner:
     """Make a camera's pruner; one that is not in the settings gets the defaults."""
     camera = settings.cameras.get(camera_id)
+    # A context begins with a whole frame every half window: until then nothing gets too old.
+    is_ever_stale = settings.pruner.max_staleness < settings.window / 2
     return Pruner(
         mode=settings.pruner.mode,
         threshold_levels=settings.pruner.threshold_levels,
         refresh_ratio=settings.pruner.refresh_ratio,
         ignore=camera.ignore if camera else (),
         refresh_every_s=settings.pruner.refresh_every,
-        max_staleness_s=settings.pruner.max_staleness,
+        max_staleness_s=settings.pruner.max_staleness if is_ever_stale else inf,
     )
 
 

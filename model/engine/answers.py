@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from model.engine.forks import Forks
-from model.engine.kv_cache import PagePool
+from model.engine.kv_cache import KVSequence, PagePool
+from model.engine.now import Now
 from model.engine.readers import read
 from model.engine.rolling_context import Context
 from model.errors import InputError
@@ -50,7 +51,13 @@ class Respondent:
         kind_of(question.kind).check(question)
 
     @torch.inference_mode()
-    def answer(self, pool: PagePool, asks: Sequence[tuple[Question, Context]]) -> list[Answer]:
+    def answer(
+        self,
+        pool: PagePool,
+        asks: Sequence[tuple[Question, Context]],
+        *,
+        nows: Mapping[KVSequence, Now] | None = None,
+    ) -> list[Answer]:
         """Put questions after their contexts' last frames and read the answers.
 
         Neither the order of the questions nor their company changes an answer.
@@ -58,6 +65,7 @@ class Respondent:
         Args:
             pool: where the contexts lie.
             asks: each question with the context it is about; a context may have several.
+            nows: by context, what its questions begin with, where that is anything.
 
         Returns:
             One answer for each, in order.
@@ -67,7 +75,8 @@ class Respondent:
         """
         for question, _ in asks:
             self.check(question)
-        readers = [self._reader(question) for question, _ in asks]
+        nows = nows or {}
+        readers = [self._reader(question, nows.get(one.sequence)) for question, one in asks]
         if not readers:
             return []
         put = [
@@ -79,6 +88,7 @@ class Respondent:
             self._family.network,
             pool,
             [(context.sequence, branch) for context, branch in put],
+            nows=nows,
             held=[context.held_ids for context, _ in put],
         )
         logits = forks.prefill()
@@ -106,10 +116,10 @@ class Respondent:
             }
         return [reader.answer() for reader in readers]
 
-    def _reader(self, question: Question) -> Reader:
+    def _reader(self, question: Question, now: Now | None) -> Reader:
         words = wording(question, self._family.prompt.forms)
         suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
-        return self._new_reader[question.kind](question, suffix)
+        return self._new_reader[question.kind](question, [*(now.ids if now else ()), *suffix])
 
 
 def _read_on(

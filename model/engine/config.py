@@ -18,6 +18,7 @@ class EngineConfig:
 
     Attributes:
         window_s: a question sees between half of this and all of it.
+        sample_period_s: between two sampled frames of a stream.
         max_context_tokens: text and visual tokens a window may hold; a busy one is cut short.
         max_caption_tokens: a caption ends here at the latest.
         max_answer_tokens: a free text ends here at the latest.
@@ -36,6 +37,7 @@ class EngineConfig:
     audit_share: float = 0.01
     max_drift: float = 0.05
     memory_budget_bytes: int | None = None
+    sample_period_s: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing fits in.
@@ -45,14 +47,15 @@ class EngineConfig:
         """
         limits = (
             self.window_s,
+            self.sample_period_s,
             self.max_context_tokens,
             self.max_caption_tokens,
             self.max_answer_tokens,
         )
         if min(limits) <= 0:
             raise InputError(
-                "engine: expected positive window_s, max_context_tokens, max_caption_tokens and "
-                f"max_answer_tokens, got {', '.join(map(str, limits))}"
+                "engine: expected positive window_s, sample_period_s, max_context_tokens, "
+                f"max_caption_tokens and max_answer_tokens, got {', '.join(map(str, limits))}"
             )
 
 

@@ -5,8 +5,9 @@ contexts, and `ask`, in which questions are put after them. Each is a packed pas
 that are due. Not safe for use by two threads.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -17,9 +18,10 @@ from model.engine.answers import Respondent
 from model.engine.append import FrameFeatures, append
 from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
 from model.engine.frame_part import check_frame
-from model.engine.kv_cache import PagePool
+from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.loading import load_family
 from model.engine.memory import Budget, bytes_per_stream
+from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
 from model.engine.stream_encoder import FrameTokens, StreamEncoder
 from model.errors import DeviceMemoryError, InputError
@@ -69,6 +71,7 @@ class Engine:
             mode=config.vision,
             audit_share=config.audit_share,
             max_drift=config.max_drift,
+            keeps_first=family.prompt.shows_now,
         )
         self._pool = PagePool(network.config.text, dtype=network.dtype, device=network.device)
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
@@ -179,8 +182,9 @@ class Engine:
     def append(self, frames: Sequence[PrunedFrame]) -> None:
         """Show frames, of any number of streams, in the order given.
 
-        A stream's first frame, a refresh, and the first after a jump back in time are seen whole,
-        whatever their mask. When this raises, every stream is as it was before.
+        A stream's first frame, a refresh, the first after a jump back in time and one with which a
+        context begins are seen whole, whatever their mask. Any other that keeps nothing brings the
+        time alone, without a pass. When this raises, every stream is as it was before.
 
         Raises:
             InputError: a frame is malformed, or changes its stream's grid without being a refresh.
@@ -197,6 +201,8 @@ class Engine:
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about the window of its stream; none changes another's answer.
 
+        The stretch that a `when` answer tells of is given in stream time.
+
         Args:
             asks: stream id and question.
 
@@ -208,7 +214,12 @@ class Engine:
             DeviceMemoryError: the device has no room for the pass.
         """
         put = [(question, self._context(stream_id)) for stream_id, question in asks]
-        return self._sparing(lambda: self._respondent.answer(self._pool, put))
+        nows = self._nows({stream_id for stream_id, _ in asks})
+        answers = self._sparing(lambda: self._respondent.answer(self._pool, put, nows=nows))
+        return [
+            self._placed(answer, context.window)
+            for answer, (_, context) in zip(answers, put, strict=True)
+        ]
 
     def check(self, question: Question) -> None:
         """Refuse a question that cannot be put to this model.
@@ -254,9 +265,12 @@ class Engine:
             shown: list[PrunedFrame] = []
             whole: list[bool] = []
             for frame in frames:
-                if self._is_shown(frame):
-                    whole.append(self._show(frame, index=len(shown)))
+                is_whole = self._show(frame, index=len(shown))
+                if is_whole or frame.has_news:
+                    whole.append(is_whole)
                     shown.append(frame)
+            if not shown:
+                return
             encoded = self._encoder.encode(shown, whole)
             seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
             streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in shown)]
@@ -294,6 +308,7 @@ class Engine:
                 self._family,
                 window_s=self._config.window_s,
                 max_context_tokens=self._config.max_context_tokens,
+                sample_period_s=self._config.sample_period_s,
             )
         try:
             with ExitStack() as undo:
@@ -343,16 +358,27 @@ class Engine:
             raise InputError(f"stream {stream_id}: expected a frame before a question, got none")
         return context
 
-    def _is_shown(self, frame: PrunedFrame) -> bool:
-        """Tell whether a frame has anything to show: one that keeps nothing costs nothing."""
-        window = self.window(frame.stream_id)
-        return (
-            window is None
-            or frame.is_refresh
-            or frame.num_kept > 0
-            or (frame.stale_mask is not None and bool(frame.stale_mask.any()))
-            or frame.pts_s < window.end_pts_s
-        )
+    def _nows(self, stream_ids: Iterable[str]) -> dict[KVSequence, Now]:
+        """Give what the forks of these streams' contexts begin with, for those that need it."""
+        nows = {}
+        for stream_id in stream_ids:
+            context, first = self._context(stream_id), self._encoder.first_token(stream_id)
+            stamp_ids = context.now_ids
+            if stamp_ids and first is not None:
+                ids = (*stamp_ids, self._family.tokenizer.visual_id)
+                nows[context.sequence] = Now(ids, first)
+        return nows
+
+    def _placed(self, answer: Answer, window: Window) -> Answer:
+        """Give an answer's stretch in stream time; none where the window does not hold it."""
+        if answer.span_s is None:
+            return answer
+        start_s, end_s = (window.start_pts_s + at_s for at_s in answer.span_s)
+        # A frame stands for a period, and stamps may be rounded to periods.
+        if not start_s <= end_s <= window.end_pts_s + self._config.sample_period_s:
+            return replace(answer, span_s=None)
+        last_s = window.end_pts_s
+        return replace(answer, span_s=(min(start_s, last_s), min(end_s, last_s)))
 
     def _check(self, frames: Sequence[PrunedFrame]) -> None:
         """Refuse a batch with a frame that cannot be shown."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
 from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
+from model.engine.now import Now
 from model.engine.repetition import Repetition
 from model.errors import InputError
 from model.family import Network
@@ -29,6 +30,7 @@ class Forks:
         pool: PagePool,
         branches: Sequence[tuple[KVSequence, Branch]],
         *,
+        nows: Mapping[KVSequence, Now] | None = None,
         held: Sequence[Collection[int]] = (),
         capture: Capture | None = None,
     ) -> None:
@@ -38,6 +40,7 @@ class Forks:
             model: the decoder is run.
             pool: where the contexts lie.
             branches: each with its context.
+            nows: by context, what a visual token among its branches' ids is.
             held: for each branch the ids of its context's prompt, which the repetition penalty of
                 text counts; empty where there are none.
             capture: how steps are captured; by default as the device allows.
@@ -55,6 +58,7 @@ class Forks:
         self._model = model
         self._pool = pool
         self._branches = [branch for _, branch in branches]
+        self._nows = [(nows or {}).get(sequence) for sequence, _ in branches]
         # The branches of one context lie side by side, in the order they came.
         sequences = {id(sequence): sequence for sequence, _ in branches}
         family_of = {key: family for family, key in enumerate(sequences)}
@@ -95,12 +99,9 @@ class Forks:
             store=self._suffixes.store if self._suffixes else _forget,
             num_wanted=[[branch.num_scored for branch in members] for members in families],
         )
-        ids = to_device([token for branch in laid_out for token in branch.ids], device)
         scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
         wanted = to_device(scored, device)
-        hidden = language.forward(
-            language.embed(ids), attend.positions, attend=attend, wanted=wanted
-        )
+        hidden = language.forward(self._embed(rows), attend.positions, attend=attend, wanted=wanted)
         logits = torch.split(language.logits(hidden), [branch.num_scored for branch in laid_out])
         in_order = dict(zip(self._order, logits, strict=True))
         if any(self._branches[n].is_text for n in self._going):
@@ -132,6 +133,22 @@ class Forks:
         places = {n: place for place, n in enumerate(self._going)}
         follows = self._decoding.step({places[n]: token for n, token in tokens.items()})
         return {n: follows[places[n]] for n in tokens}
+
+    def _embed(self, rows: Mapping[int, range]) -> Tensor:
+        """Look the branches' tokens up, as they lie; the visual ones are features already."""
+        ids = [token for n in self._order for token in self._branches[n].ids]
+        embeds = self._model.language.embed(to_device(ids, self._model.device))
+        visual = [
+            (row, now.features)
+            for n, now in enumerate(self._nows)
+            if now is not None
+            for row in rows[n]
+            if ids[row] == now.ids[-1]
+        ]
+        if visual:
+            places = to_device([row for row, _ in visual], embeds.device)
+            embeds.index_copy_(0, places, torch.cat([features for _, features in visual]))
+        return embeds
 
     def _penalized(self, logits: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Begin to note what the branches hold; give the logits of texts under the penalty."""

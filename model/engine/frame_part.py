@@ -1,7 +1,7 @@
 """The part of a frame that goes through the encoder: its tokens, pixels and positions."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -50,6 +50,17 @@ class FramePart:
             return cls.kept(frame)
         run = np.flatnonzero(frame.keep_mask | frame.stale_mask)
         return cls(frame, run, np.searchsorted(run, np.flatnonzero(frame.keep_mask)))
+
+    @property
+    def has_first(self) -> bool:
+        """Whether the frame's first token goes through."""
+        return len(self.run) > 0 and self.run[0] == 0
+
+    def with_first(self) -> Self:
+        """Let the first token come out too, if it goes through."""
+        if not self.has_first or (len(self.sent) and self.sent[0] == 0):
+            return self
+        return replace(self, sent=np.concatenate([[0], self.sent]))
 
     def num_patches(self, merge_size: int) -> int:
         """Count the patches that go through."""

@@ -6,7 +6,8 @@ evicted: a standby context takes over instead, so a question sees between half a
 one, with positions and time stamps as in training.
 
 Frames are shown first and read later, those of all streams in one pass (`append.append`): what is
-shown decides which frames are to be encoded whole.
+shown decides which frames are to be encoded whole. Time retires a context, so a frame in which
+nothing changed is shown too: it brings the time, and no token.
 """
 
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ class Mark(NamedTuple):
 
     length: int
     window: Window
+    num_periods: int
+    is_end_in: bool
     held_ids: frozenset[int]
 
 
@@ -56,17 +59,32 @@ class Context:
         held_ids: the ids that the written-out prompt has so far, each once.
     """
 
-    def __init__(self, pool: PagePool, family: Family, *, start_pts_s: float) -> None:
+    def __init__(
+        self, pool: PagePool, family: Family, *, start_pts_s: float, sample_period_s: float = 1.0
+    ) -> None:
         self.sequence = KVSequence(pool)
         self.unread: list[PendingFrame] = []
         self.held_ids: frozenset[int] = frozenset()
         self._family = family
+        self._sample_period_s = sample_period_s
         self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)
+        self._num_periods = -1  # that the last stamp counts
+        self._is_end_in = False
 
     @property
     def window(self) -> Window:
         """The stretch of stream shown."""
         return self._window
+
+    @property
+    def now_ids(self) -> tuple[int, ...]:
+        """The newest frame's stamp, where a fork is to begin with it.
+
+        None where that frame brought tokens and so is here, or where the prompt shows no now.
+        """
+        if self._is_end_in or not self._family.prompt.shows_now:
+            return ()
+        return tuple(self._stamp_ids(self._window.end_pts_s))
 
     @property
     def length(self) -> int:
@@ -96,16 +114,31 @@ class Context:
             num_frames=self._window.num_frames + 1,
             num_tokens=self._window.num_tokens + num_tokens,
         )
+        self._num_periods = self._periods_at(pts_s)
+        self._is_end_in = True
+
+    def pass_time(self, pts_s: float) -> None:
+        """Note a frame that brings no token, at `pts_s`, not before the last one's."""
+        self._window = replace(self._window, end_pts_s=pts_s)
+        self._is_end_in = False
 
     def mark(self) -> Mark:
         """Remember this moment; nothing may be unread."""
-        return Mark(self.sequence.length, self._window, self.held_ids)
+        return Mark(
+            self.sequence.length,
+            self._window,
+            self._num_periods,
+            is_end_in=self._is_end_in,
+            held_ids=self.held_ids,
+        )
 
     def rewind(self, mark: Mark) -> None:
         """Forget everything after `mark`."""
         self.unread.clear()
         self.sequence.truncate(mark.length)
         self._window = mark.window
+        self._num_periods = mark.num_periods
+        self._is_end_in = mark.is_end_in
         self.held_ids = mark.held_ids
 
     def release(self) -> None:
@@ -117,15 +150,24 @@ class Context:
         """Encode what stands before the next frame's tokens."""
         is_first = self._window.num_frames == 0
         prompt = self._family.prompt
-        stamp = prompt.frame_stamp(pts_s - self._window.start_pts_s, is_first=is_first)
+        time_s = pts_s - self._window.start_pts_s
+        if prompt.has_whole_stamps:
+            time_s = self._periods_at(pts_s) * self._sample_period_s
+        stamp = prompt.frame_stamp(time_s, is_first=is_first)
         return self._family.tokenizer.encode(prompt.head + stamp if is_first else stamp)
+
+    def _periods_at(self, pts_s: float) -> int:
+        """Count the sampling periods to the next frame, more of them than to the last one."""
+        periods = (pts_s - self._window.start_pts_s) / self._sample_period_s
+        return max(round(periods), self._num_periods + 1)
 
 
 class RollingContext:
     """A stream's contexts: the active one, which is asked, and a standby that will take over.
 
     The standby starts when the active one has lived half a window or used half its tokens; both see
-    every frame from there. The active one retires after a whole window, or when it is full.
+    every frame from there. The active one retires after a whole window, or when it is full. Time is
+    that of the stream's frames, those in which nothing changed among them.
     """
 
     def __init__(
@@ -135,11 +177,13 @@ class RollingContext:
         *,
         window_s: float,
         max_context_tokens: int,
+        sample_period_s: float = 1.0,
     ) -> None:
         self._pool = pool
         self._family = family
         self._window_s = window_s
         self._max_context_tokens = max_context_tokens
+        self._sample_period_s = sample_period_s
         self._active: Context | None = None
         self._standby: Context | None = None
         self._standby_from_s = float("-inf")
@@ -182,9 +226,9 @@ class RollingContext:
     def show(self, frame: int, *, num_kept: int, num_tokens: int, pts_s: float) -> bool:
         """Show a frame: every token to a context it opens, the kept ones to the others.
 
-        A frame that keeps nothing is not shown, unless it is the first: the next frame's stamp
-        tells of the gap. A jump back in time starts anew, and so does a gap of a window's length,
-        because no context is left that is young enough. Only within `all_or_nothing`.
+        A frame that keeps nothing brings the time alone, unless a context is due: the next frame's
+        stamp tells of the gap. A jump back in time starts anew, and so does a gap of a window's
+        length, because no context is left that is young enough. Only within `all_or_nothing`.
 
         Args:
             frame: which frame of the batch.
@@ -200,14 +244,15 @@ class RollingContext:
         """
         if self._active and pts_s < self._active.window.end_pts_s:
             self._begin_anew()
-        if self._active and not num_kept:
-            return False
         self._retire(num_kept=num_kept, pts_s=pts_s)
         if self._active is None:
             self._active = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
             return True
         for context in self.contexts:
-            context.show(frame, num_tokens=num_kept, is_whole=False, pts_s=pts_s)
+            if num_kept:
+                context.show(frame, num_tokens=num_kept, is_whole=False, pts_s=pts_s)
+            else:
+                context.pass_time(pts_s)
         if self._standby or not self._is_half_spent(self._active) or pts_s < self._standby_from_s:
             return False
         self._standby = self._start(frame, num_tokens=num_tokens, pts_s=pts_s)
@@ -219,14 +264,14 @@ class RollingContext:
 
         What the block retires gives its memory back at the end of the block and no sooner.
         """
-        active, standby = self._active, self._standby
+        active, standby, standby_from_s = self._active, self._standby, self._standby_from_s
         before = self.contexts
         marks = [context.mark() for context in before]
         try:
             yield
         except BaseException:
             opened = [context for context in self.contexts if context not in before]
-            self._active, self._standby = active, standby
+            self._active, self._standby, self._standby_from_s = active, standby, standby_from_s
             for context, mark in zip(before, marks, strict=True):
                 context.rewind(mark)
             for context in opened:
@@ -244,9 +289,12 @@ class RollingContext:
         """Let go of what the next frame would make too old or too long."""
         while self._active and (
             pts_s - self._active.window.start_pts_s >= self._window_s
-            or self._active.length_with(num_kept, pts_s=pts_s) > self._max_context_tokens
+            or (num_kept and self._is_filled_by(num_kept, self._active, pts_s=pts_s))
         ):
             self._active, self._standby = self._standby, None
+
+    def _is_filled_by(self, num_kept: int, context: Context, *, pts_s: float) -> bool:
+        return context.length_with(num_kept, pts_s=pts_s) > self._max_context_tokens
 
     def _is_half_spent(self, context: Context) -> bool:
         window = context.window
@@ -256,7 +304,12 @@ class RollingContext:
         )
 
     def _start(self, frame: int, *, num_tokens: int, pts_s: float) -> Context:
-        context = Context(self._pool, self._family, start_pts_s=pts_s)
+        context = Context(
+            self._pool,
+            self._family,
+            start_pts_s=pts_s,
+            sample_period_s=self._sample_period_s,
+        )
         length = context.length_with(num_tokens, pts_s=pts_s)
         if length > self._max_context_tokens:
             raise InputError(

@@ -50,13 +50,15 @@ class _Stream:
     """What is held of one stream.
 
     `span` is its place in the cache (delta alone), `is_filled` says that a whole frame is in it,
-    `num_partial` counts the frames encoded in part, for the audits.
+    `num_partial` counts the frames encoded in part, for the audits. `first` is the feature of the
+    frame's first token, (1, text width), from when that was encoded last.
     """
 
     grid: PatchGrid
     span: Span | None
     is_filled: bool = True
     num_partial: int = 0
+    first: Tensor | None = None
 
 
 class StreamEncoder:
@@ -69,6 +71,7 @@ class StreamEncoder:
         mode: VisionMode = "delta",
         audit_share: float = 0.0,
         max_drift: float = inf,
+        keeps_first: bool = False,
     ) -> None:
         """Start with no stream.
 
@@ -78,6 +81,7 @@ class StreamEncoder:
             audit_share: share of a stream's partly encoded frames that are encoded whole too.
             max_drift: mean cosine distance of an audited frame beyond which its stream's cache is
                 replaced.
+            keeps_first: every stream keeps the feature of its first token.
 
         Raises:
             InputError: another mode, a share outside 0..1, a negative drift.
@@ -94,6 +98,7 @@ class StreamEncoder:
         self._patches = model.patches
         self._audit_period = round(1 / audit_share) if audit_share else 0
         self._max_drift = max_drift
+        self._keeps_first = keeps_first
         self._cache = VisionCache(model.config.vision, dtype=model.dtype, device=model.device)
         self._streams: dict[str, _Stream] = {}
         self._audits = Audits()
@@ -130,6 +135,14 @@ class StreamEncoder:
     def num_forced_refreshes(self) -> int:
         """Audits that found too much drift."""
         return self._audits.num_forced
+
+    def first_token(self, stream_id: str) -> Tensor | None:
+        """Give the feature of a stream's first token, (1, text width), as it was encoded last.
+
+        None where none was, or where none is kept.
+        """
+        stream = self._streams.get(stream_id)
+        return stream.first if stream else None
 
     def reset(self, stream_id: str) -> None:
         """Forget what a stream has shown; its next frame is encoded whole."""
@@ -199,9 +212,7 @@ class StreamEncoder:
         ]
         shown = [
             FrameTokens(features, part.run[part.sent], is_whole)
-            for part, features, is_whole in zip(
-                parts, self._run(parts, is_cached=self.mode == "delta"), whole, strict=True
-            )
+            for part, features, is_whole in zip(parts, self._run_anew(parts), whole, strict=True)
         ]
         for frame, is_whole in zip(frames, whole, strict=True):
             stream = self._streams[frame.stream_id]
@@ -233,8 +244,18 @@ class StreamEncoder:
             if is_forced:
                 result[index] = replace(shown[index], features=exact)
                 drifted.append(FramePart.whole(frames[index]))
-        self._run(drifted, is_cached=True)
+        self._run_anew(drifted)
         return result
+
+    def _run_anew(self, parts: Sequence[FramePart]) -> list[Tensor]:
+        """Encode parts in this encoder's way, and keep the first tokens that are among them."""
+        asked = [part.with_first() for part in parts] if self._keeps_first else parts
+        found = self._run(asked, is_cached=self.mode == "delta")
+        for part, rows in zip(asked, found, strict=True):
+            if self._keeps_first and part.has_first:  # a copy: the rows are the whole pass's
+                stream = self._streams[part.frame.stream_id]
+                self._streams[part.frame.stream_id] = replace(stream, first=rows[:1].clone())
+        return [rows[len(rows) - len(one.sent) :] for one, rows in zip(parts, found, strict=True)]
 
     def _run(self, parts: Sequence[FramePart], *, is_cached: bool) -> list[Tensor]:
         """Encode parts of frames in one packed pass; give what each sends, (n, D).

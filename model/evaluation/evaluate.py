@@ -114,5 +114,7 @@ def served(quiz: Quiz) -> Question:
             return Question(kind, quiz.question, quiz.options)
         case "caption":
             return Question("caption", "")
+        case "grounding":
+            return Question("when", quiz.question)
         case _:
             return Question("text", quiz.question)

@@ -5,13 +5,14 @@ from model.kinds.base import Forms, Kind
 from model.kinds.choice import Choice
 from model.kinds.count import Count
 from model.kinds.text import Caption, Text
+from model.kinds.when import When
 from model.kinds.yes_no import YesNo
 from model.types import Question
 
 CAPTION = Caption.name
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (Caption(), YesNo(), Choice(), Count(), Text())
+    kind.name: kind for kind in (Caption(), YesNo(), Choice(), Count(), When(), Text())
 }
 """By name; a new kind is a file of this folder and an entry here."""
 

@@ -41,8 +41,8 @@ VIDEOLLAMA3 = Prompt(
     frame_stamp=frame_stamp,
     question_suffix=question_suffix,
     forms=Forms(),
-    has_whole_stamps=False,
-    shows_now=False,
+    has_whole_stamps=True,
+    shows_now=True,
 )
 """What the released checkpoints were trained and evaluated on."""
 
@@ -56,6 +56,7 @@ NANO_1 = Prompt(
             "yes_no": "Answer yes or no.",
             "choice": "Answer with one of the options.",
             "count": "Answer with a number.",
+            "when": "",
         },
         has_letters=False,
     ),

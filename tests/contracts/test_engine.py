@@ -18,15 +18,17 @@ def shown(stream_id: str, pts_s: float, *, num_kept: int) -> PrunedFrame:
     return PrunedFrame(stream_id, picture(), keep_mask, pts_s, is_refresh=pts_s == 0.0)
 
 
-def scripted(*, max_streams: int | None = None) -> Engine:
+def scripted(*, max_streams: int | None = None, window_s: float = 180.0) -> Engine:
     return ScriptedEngine(
-        lambda _stream, question: Answer(question.kind, "no", 0.2, 0), max_streams=max_streams
+        lambda _stream, question: Answer(question.kind, "no", 0.2, 0),
+        window_s,
+        max_streams=max_streams,
     )
 
 
-def real(*, max_streams: int | None = None) -> Engine:
+def real(*, max_streams: int | None = None, window_s: float = 180.0) -> Engine:
     if max_streams is None:
-        return nano_engine()
+        return nano_engine(window_s=window_s)
     with pytest.raises(AdmissionError) as refused:
         nano_engine(memory_budget_bytes=1).admit("yard", SMALL)
     budget_bytes = nano_engine().stats.weight_bytes + max_streams * refused.value.needed_bytes
@@ -52,6 +54,18 @@ def test_the_window_is_what_was_appended(engine: Engine) -> None:
     assert window is not None
     assert (window.start_pts_s, window.end_pts_s) == (0.0, 1.0)
     assert (window.num_frames, window.num_tokens) == (2, 15)
+
+
+def test_time_alone_begins_and_ends_windows(make: Callable[..., Engine]) -> None:
+    engine = make(window_s=10.0)
+    starts = []
+    for second in range(26):
+        engine.append([shown("yard", float(second), num_kept=12 if second == 0 else 0)])
+        window = engine.window("yard")
+        assert window is not None
+        assert (window.end_pts_s, window.num_frames, window.num_tokens) == (second, 1, 12)
+        starts.append(window.start_pts_s)
+    assert starts == [0.0] * 10 + [5.0] * 5 + [10.0] * 5 + [15.0] * 5 + [20.0]
 
 
 def test_answers_come_in_the_order_of_the_questions(engine: Engine) -> None:

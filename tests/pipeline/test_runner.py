@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count, pairwise
+from math import inf
 from threading import Event
 
 import numpy as np
@@ -61,13 +62,16 @@ class Bench:
         *questions: StandingQuestion,
         answers: Callable[[str, Question], Answer],
         restored: EventMachine | None = None,
+        window_s: float = 180.0,
     ) -> None:
         self.clock = FakeClock()
-        self.lanes = Lanes(lambda _camera_id: Pruner(mode="last_seen"), clock=self.clock)
+        self.lanes = Lanes(
+            lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf), clock=self.clock
+        )
         self.ticks = Ticks(period_s=1.0, per_period=4)
         self.load = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
         self.admission_backlog = AdmissionBacklog()
-        self.engine = ScriptedEngine(answers)
+        self.engine = ScriptedEngine(answers, window_s)
         self.replies = ListReplies()
         self.observer = Recorder()
         self.settled: list[Frame] = []
@@ -133,6 +137,55 @@ def test_an_answer_stands_without_asking_while_nothing_changes() -> None:
     assert len(bench.engine.asked) == 2
     assert [answer["reused"] for answer in bench.data("answer")] == [False, True, True, True, True]
     assert len(bench.data("caption")) == 1
+
+
+def test_an_answer_does_not_outlive_the_context_it_was_given_about() -> None:
+    bench = Bench(CAPTION, FIRE, answers=scripted(0.1), window_s=60.0)
+    bench.show(*(frame_at(float(second)) for second in range(151)))
+    assert [frame.pts_s for frame in bench.engine.shown] == [0.0, 30.0, 60.0, 90.0, 120.0, 150.0]
+    # Contexts take over at 60 s, and then every half window; each is asked about once.
+    at_s = [n * 5 for n, answer in enumerate(bench.data("answer")) if not answer["reused"]]
+    assert at_s == [0, 60, 90, 120, 150]
+    assert len(bench.data("caption")) == 5
+    assert len(bench.engine.asked) == 10
+
+
+def test_a_standby_context_that_begins_leaves_answers_as_they_are() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1), window_s=60.0)
+    bench.show(*(frame_at(float(second)) for second in range(0, 60, 5)))
+    assert len(bench.engine.shown) == 2
+    assert len(bench.engine.asked) == 1
+
+
+def test_a_stream_that_starts_again_is_asked_again_though_nothing_changed() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1))
+    bench.show(frame_at(0.0), frame_at(10.0), frame_at(0.0), frame_at(5.0))
+    assert [answer["reused"] for answer in bench.data("answer")] == [False, True, False, True]
+
+
+def test_cameras_without_news_do_not_feel_that_others_find_no_memory() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1), window_s=60.0)
+    still, moving = frame_at(0.0, camera_id="still"), changing(0.0)
+    offer(bench, still, moving)
+    bench.engine.max_batch = 0
+    bench.clock.seconds = 5.0
+    offer(bench, replace(still, pts_s=5.0), replace(changing(6.0), pts_s=5.0))
+    assert [answer["camera_id"] for answer in bench.data("answer")] == ["still", "yard", "still"]
+    window = bench.engine.window("still")
+    assert window is not None
+    assert window.end_pts_s == 5.0
+
+
+def test_a_context_that_there_is_no_memory_for_begins_later() -> None:
+    bench = Bench(FIRE, answers=scripted(0.1), window_s=60.0)
+    bench.show(frame_at(0.0))
+    bench.engine.max_batch = 0
+    bench.show(frame_at(30.0))
+    assert len(bench.data("answer")) == 1
+    bench.engine.max_batch = None
+    bench.show(frame_at(31.0))
+    assert [frame.pts_s for frame in bench.engine.shown] == [0.0, 31.0]
+    assert [answer["reused"] for answer in bench.data("answer")] == [False, True]
 
 
 def test_a_reply_tells_what_it_was_made_of() -> None:
@@ -291,12 +344,41 @@ def test_stream_time_that_jumps_back_keeps_the_ratio_sane() -> None:
     assert np.isfinite(tokens["kept_ratio"])
 
 
+def test_a_stretch_is_published_as_wall_clock_and_stands_there() -> None:
+    truck = StandingQuestion("truck", Question("when", "When did it come?"), every_s=5.0)
+
+    def answers(_camera_id: str, question: Question) -> Answer:
+        return replace(said(question.kind, "1.0-4.0 s"), span_s=(97.0, 99.5))
+
+    bench = Bench(truck, answers=answers)
+    bench.show(*(frame_at(100.0 + second) for second in (0.0, 5.0, 10.0)))
+    interval = "2026-01-02T03:05:42.000Z/2026-01-02T03:05:44.500Z"
+    told = [(one["answer"], one["p"], one["reused"]) for one in bench.data("answer")]
+    assert told == [(interval, None, False), (interval, None, True), (interval, None, True)]
+    assert bench.data("event") == []
+
+
+def test_a_stretch_that_is_none_is_unknown() -> None:
+    truck = StandingQuestion("truck", Question("when", "When did it come?"), every_s=5.0)
+    bench = Bench(truck, answers=lambda _c, question: said(question.kind, "At noon."))
+    bench.show(frame_at(0.0))
+    [told] = bench.data("answer")
+    assert (told["answer"], told["p"], told["reason"]) == ("unknown", None, "no_answer")
+
+
+def offer(bench: Bench, *frames: Frame) -> None:
+    """Offer frames, live, and step once."""
+    for frame in frames:
+        bench.lanes.lane(frame.camera_id, overflow=Overflow.LATEST).offer(frame)
+    bench.runner.step()
+
+
 # ---------------------------------------------------------------- load, memory, cameras that go
 
 
-def crowd(bench: Bench, pts_s: float, number: int) -> None:
+def crowd(bench: Bench, pts_s: float, number: int, *, first: int = 0) -> None:
     """Offer a frame of each of so many cameras, live, and step."""
-    for n in range(number):
+    for n in range(first, number):
         lane = bench.lanes.lane(f"c{n}", overflow=Overflow.LATEST)
         lane.offer(replace(changing(pts_s), camera_id=f"c{n}"))
     bench.runner.step()
@@ -357,7 +439,7 @@ def test_a_camera_that_does_not_fit_waits_and_the_others_do_not_feel_it() -> Non
     assert len(bench.settled) == 18  # a broker need not keep what is not looked at
     bench.engine.remove("c0")
     bench.clock.seconds += 31.0
-    crowd(bench, 40.0, 3)
+    crowd(bench, 40.0, 3, first=1)
     assert bench.admission_backlog.why("c2") is None
     refresh = [frame for frame in bench.engine.shown if frame.stream_id == "c2"]
     assert [frame.is_refresh for frame in refresh] == [True]

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 
 from pipeline.pruner import Pruner
@@ -32,6 +34,12 @@ def test_time_that_jumps_back_begins_anew() -> None:
     assert not staleness.stale(NOTHING, pts_s=5.0).any()
     staleness.sent(NOTHING, pts_s=5.0)
     assert not staleness.stale(NOTHING, pts_s=6.0).any()
+
+
+def test_what_whole_frames_keep_young_is_never_stale() -> None:
+    staleness = Staleness(max_staleness_s=math.inf)
+    staleness.sent(~NOTHING, pts_s=0.0)
+    assert not staleness.stale(NOTHING, pts_s=1e9).any()
 
 
 def test_stale_tokens_are_no_tokens_for_the_language_model() -> None:

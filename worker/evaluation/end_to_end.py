@@ -254,8 +254,7 @@ def judged_directly(settings: Settings, filmed: Filmed) -> list[Judged]:
     judged: list[Judged] = []
     seconds = ((pixels, float(index)) for index, pixels in enumerate(filmed.pictures))
     for frame in prune_clip(seconds):
-        if frame.num_kept:
-            engine.append([frame])
+        engine.append([frame])
         window = engine.window(frame.stream_id)
         if frame.pts_s % TICK_S or window is None:
             continue

@@ -128,7 +128,29 @@ def test_a_frame_that_keeps_nothing_is_not_encoded(monkeypatch: pytest.MonkeyPat
     window = engine.window("gate")
     monkeypatch.setattr(nano().vision, "run", None)
     engine.append([pruned(picture(9), pts_s=50.0, keep=NOTHING)])
-    assert engine.window("gate") == window
+    assert window is not None
+    assert engine.window("gate") == replace(window, end_pts_s=50.0)
+
+
+def test_a_still_tick_of_many_cameras_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = nano_engine()
+    first = [pruned(picture(n), pts_s=0.0, stream_id=f"c{n}", is_refresh=True) for n in range(16)]
+    engine.append(first)
+
+    def at(pts_s: float) -> list[PrunedFrame]:
+        return [replace(one, keep_mask=NOTHING, pts_s=pts_s, is_refresh=False) for one in first]
+
+    monkeypatch.setattr(nano().vision, "run", None)
+    for way in ("embed", "forward", "fill"):
+        monkeypatch.setattr(nano().language, way, None)
+    for second in range(1, 90):
+        engine.append(at(second))
+    with pytest.raises(TypeError):  # half a window is over: contexts begin
+        engine.append(at(90.0))
+    monkeypatch.undo()
+    engine.append(at(90.0))
+    assert all(len(stream.contexts) == 2 for stream in engine._streams.values())
+    assert engine.window("c7") == Window(0.0, 90.0, num_frames=1, num_tokens=GRID.num_tokens)
 
 
 def test_what_did_not_change_is_not_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +287,8 @@ def test_what_is_stale_goes_to_the_vision_cache_and_not_to_the_context() -> None
     window, before = engine.window("gate"), engine._encoder.num_bytes
     stale = np.ones_like(NOTHING)
     engine.append([replace(pruned(picture(8), pts_s=50.0, keep=NOTHING), stale_mask=stale)])
-    assert engine.window("gate") == window
+    assert window is not None
+    assert engine.window("gate") == replace(window, end_pts_s=50.0)
     assert engine._encoder.num_bytes == before
 
 

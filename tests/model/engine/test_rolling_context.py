@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from model.engine.append import FrameFeatures, append
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context, RollingContext
 from model.errors import InputError
+from model.family import Family
 from model.types import Window
 from model.videollama3.prompt import question_suffix
 from tests.model.growing import logits_after, logits_of_prompt, new_pool, used_bytes
@@ -158,14 +160,14 @@ def test_the_first_frame_is_seen_whole_whatever_was_kept() -> None:
     assert stream.window == Window(0.0, 0.0, num_frames=1, num_tokens=NUM_TOKENS)
 
 
-def test_a_frame_that_keeps_nothing_is_not_shown() -> None:
+def test_a_frame_that_keeps_nothing_brings_the_time_alone() -> None:
     stream = rolling()
     stream.append(features(0), EVERY, pts_s=0.0)
     length = stream.active.length if stream.active else None
     stream.append(features(1), NONE, pts_s=1.0)
     assert stream.active is not None
     assert stream.active.length == length
-    assert stream.window == Window(0.0, 0.0, num_frames=1, num_tokens=NUM_TOKENS)
+    assert stream.window == Window(0.0, 1.0, num_frames=1, num_tokens=NUM_TOKENS)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +200,9 @@ def test_a_whole_frame_must_fit() -> None:
         stream.append(features(0), EVERY, pts_s=0.0)
 
 
+@pytest.mark.parametrize("num_kept", [6, 0])
 @pytest.mark.parametrize("pts_s", [7.0, 12.0, 2.0, 40.0])
-def test_what_failed_is_taken_back(pts_s: float) -> None:
+def test_what_failed_is_taken_back(pts_s: float, num_kept: int) -> None:
     stream = rolling()
     for second in range(7):
         stream.append(features(second), EVERY, pts_s=float(second))
@@ -209,10 +212,9 @@ def test_what_failed_is_taken_back(pts_s: float) -> None:
     def show() -> None:
         with stream.all_or_nothing():
             for frame in range(2):
-                stream.show(frame, num_kept=6, num_tokens=6, pts_s=pts_s + frame)
-            append(
-                nano(), stream.pool, stream.contexts, [FrameFeatures(features(7), features(7))] * 2
-            )
+                stream.show(frame, num_kept=num_kept, num_tokens=6, pts_s=pts_s + frame)
+            shown = FrameFeatures(features(7), features(7)[:num_kept])
+            append(nano(), stream.pool, stream.contexts, [shown] * 2)
             raise MemoryError
 
     with pytest.raises(MemoryError):
@@ -240,17 +242,79 @@ def test_the_younger_given_up_comes_back_after_a_rest() -> None:
 
 
 @settings(max_examples=25)
-@given(gaps_s=st.lists(st.floats(0.1, 3.0), min_size=1, max_size=25))
-def test_a_question_sees_between_half_a_window_and_a_whole_one(gaps_s: list[float]) -> None:
+@given(
+    frames=st.lists(st.tuples(st.floats(0.1, 3.0), st.booleans()), min_size=1, max_size=25),
+)
+def test_a_question_sees_between_half_a_window_and_a_whole_one(
+    frames: list[tuple[float, bool]],
+) -> None:
     stream = rolling()
+    gaps_s = [gap_s for gap_s, _ in frames]
     times_s = np.cumsum(gaps_s).tolist()
-    for pts_s in times_s:
-        stream.append(features(0), EVERY[:1], pts_s=pts_s)
+    for pts_s, (_, is_still) in zip(times_s, frames, strict=True):
+        stream.append(features(0), NONE if is_still else EVERY[:1], pts_s=pts_s)
         assert stream.window is not None
         seen_s = pts_s - stream.window.start_pts_s
         since_start_s = pts_s - times_s[0]
         assert stream.window.end_pts_s == pts_s
         assert min(since_start_s, WINDOW_S / 2 - max(gaps_s)) <= seen_s < WINDOW_S
+
+
+@settings(max_examples=25)
+@given(jitters_s=st.lists(st.floats(-0.4, 0.4), min_size=60, max_size=90))
+def test_each_half_window_of_a_still_stream_begins_with_one_whole_frame(
+    jitters_s: list[float],
+) -> None:
+    stream = rolling()
+    times_s = [second + jitter_s for second, jitter_s in enumerate(jitters_s, 1)]
+    whole_s = [t_s for t_s in times_s if stream.append(features(0), NONE, pts_s=t_s)]
+    assert whole_s[0] == times_s[0]
+    for earlier_s, later_s in pairwise(whole_s):
+        assert WINDOW_S / 2 <= later_s - earlier_s < WINDOW_S / 2 + 1.8
+    assert times_s[-1] - whole_s[-1] < WINDOW_S / 2
+
+
+def whole_stamps(*, shows_now: bool = False) -> Family:
+    prompt = replace(nano_family().prompt, has_whole_stamps=True, shows_now=shows_now)
+    return replace(nano_family(), prompt=prompt)
+
+
+@settings(max_examples=50)
+@given(
+    gaps_s=st.lists(st.floats(0.05, 3.0), min_size=1, max_size=12),
+    sample_period_s=st.sampled_from([0.5, 1.0, 2.0]),
+)
+def test_stamps_count_whole_periods_and_grow(gaps_s: list[float], sample_period_s: float) -> None:
+    context = Context(
+        new_pool(nano()), whole_stamps(), start_pts_s=7.3, sample_period_s=sample_period_s
+    )
+    for pts_s in 7.3 + np.cumsum([0.0, *gaps_s]):
+        context.show(0, num_tokens=1, is_whole=False, pts_s=float(pts_s))
+    words = [nano_tokenizer().decode(piece.stamp_ids) for piece in context.unread]
+    stamps = [float(word.split("Time ")[1].removesuffix("s:")) for word in words]
+    assert stamps[0] == 0.0
+    assert all(stamp % sample_period_s == 0 for stamp in stamps)
+    assert all(later > earlier for earlier, later in pairwise(stamps))
+
+
+def test_stamps_of_a_sampled_stream_are_the_references() -> None:
+    context = Context(new_pool(nano()), whole_stamps(), start_pts_s=100.1)
+    for pts_s in (100.1, 101.0, 102.05, 103.97, 104.2):
+        context.show(0, num_tokens=1, is_whole=False, pts_s=pts_s)
+    words = "".join(nano_tokenizer().decode(piece.stamp_ids) for piece in context.unread)
+    assert words == "user\nTime 0.0s:,Time 1.0s:,Time 2.0s:,Time 4.0s:,Time 5.0s:"
+
+
+def test_now_is_the_newest_frame_that_is_not_there() -> None:
+    context = Context(new_pool(nano()), whole_stamps(shows_now=True), start_pts_s=0.0)
+    said = []
+    for pts_s, is_still in ((0.0, False), (1.1, True), (1.9, True), (3.0, False), (3.4, True)):
+        if is_still:
+            context.pass_time(pts_s)
+        else:
+            context.show(0, num_tokens=1, is_whole=False, pts_s=pts_s)
+        said.append(nano_tokenizer().decode(context.now_ids))
+    assert said == ["", ",Time 1.0s:", ",Time 2.0s:", "", ",Time 4.0s:"]
 
 
 @settings(max_examples=25)

@@ -86,7 +86,7 @@ def test_captions_are_asked_for_in_the_words_of_service() -> None:
     _, moments = asked(3)
     questions = [served(quiz) for moment in moments for quiz in moment.quizzes]
     assert {q.text for q in questions if q.kind == "caption"} == {""}
-    assert {q.kind for q in questions} <= {"yes_no", "choice", "count", "text", "caption"}
+    assert {q.kind for q in questions} <= {"yes_no", "choice", "count", "when", "text", "caption"}
 
 
 def test_the_same_seed_asks_the_same() -> None:

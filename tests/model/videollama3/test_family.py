@@ -91,8 +91,8 @@ def test_rows_that_pad_an_embedding_are_none_of_the_tokenizers_business(folder: 
 
 
 def test_a_tokenizer_larger_than_the_embedding_is_refused(folder: Path) -> None:
-    edit(folder / "config.json", lambda config: config["text_config"].update(vocab_size=1000))
-    with pytest.raises(CheckpointError, match=r"vocabulary of 1000 .*got one of 1024"):
+    edit(folder / "config.json", lambda config: config["text_config"].update(vocab_size=1020))
+    with pytest.raises(CheckpointError, match=r"vocabulary of 1020 .*got one of 1024"):
         loaded(folder)
 
 
