@@ -47,7 +47,7 @@ def remote_config(config: Any) -> dict[str, Any]:
     return text | {
         "model_type": "videollama3_qwen2",
         "rope_theta": theta,
-        "image_token_index": config.image_token_id,
+        "image_token_index": config.video_token_id,  # what the tokenizer has for a visual token
         "mm_projector_type": "mlp2x_gelu",
         "vision_encoder_config": {key: getattr(config.vision_config, key) for key in vision_keys},
     }
