@@ -67,44 +67,55 @@ class Respondent:
         """
         for question, _ in asks:
             self.check(question)
-        readers = [self._reader(question) for question, _ in asks]
-        if not readers:
+        return self._read(pool, [(self._reader(question), context) for question, context in asks])
+
+    def _read(self, pool: PagePool, put: Sequence[tuple[Reader, Context]]) -> list[Answer]:
+        """Let readers find their answers, in one pass; those that ask for another have one more."""
+        if not put:
             return []
-        branches = [
-            (context.sequence, branch)
-            for reader, (_, context) in zip(readers, asks, strict=True)
-            for branch in reader.branches
-        ]
+        readers = [reader for reader, _ in put]
+        branches = [(context.sequence, branch) for one, context in put for branch in one.branches]
         forks = Forks(self._family.network, pool, branches)
         logits = forks.prefill()
         found = iter(
             read(torch.cat(logits), [one for reader in readers for one in reader.readings])
         )
         going: dict[int, tuple[Reader, int]] = {}  # by branch: its reader and its next token
+        in_place: dict[int, Reader] = {}  # by the reader's number: who answers for it
         start = 0
-        for reader in readers:
-            token = reader.begin([next(found) for _ in reader.readings])
-            if token is not None:
-                going[start] = (reader, token)
+        for number, reader in enumerate(readers):
+            told = reader.begin([next(found) for _ in reader.readings])
+            if isinstance(told, int):
+                going[start] = (reader, told)
+            elif told is not None:
+                in_place[number] = told
             start += len(reader.branches)
-        while going:
-            follows = forks.step({branch: token for branch, (_, token) in going.items()})
-            found_of = _read_on({branch: reader for branch, (reader, _) in going.items()}, follows)
-            told = {
-                branch: (reader, reader.go_on(found_of[branch]))
-                for branch, (reader, _) in going.items()
-            }
-            going = {
-                branch: (reader, token)
-                for branch, (reader, token) in told.items()
-                if token is not None
-            }
-        return [reader.answer() for reader in readers]
+        _decode(forks, going)
+        again = self._read(pool, [(reader, put[number][1]) for number, reader in in_place.items()])
+        answered = dict(zip(in_place, again, strict=True))
+        return [
+            answered[number] if number in answered else reader.answer()
+            for number, reader in enumerate(readers)
+        ]
 
     def _reader(self, question: Question) -> Reader:
         words = wording(question, self._family.prompt.forms)
         suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
         return self._new_reader[question.kind](question, suffix)
+
+
+def _decode(forks: Forks, going: dict[int, tuple[Reader, int]]) -> None:
+    """Decode side by side, each branch as far as its reader goes on."""
+    while going:
+        follows = forks.step({branch: token for branch, (_, token) in going.items()})
+        found_of = _read_on({branch: reader for branch, (reader, _) in going.items()}, follows)
+        told = {
+            branch: (reader, reader.go_on(found_of[branch]))
+            for branch, (reader, _) in going.items()
+        }
+        going = {
+            branch: (reader, token) for branch, (reader, token) in told.items() if token is not None
+        }
 
 
 def _read_on(

@@ -42,7 +42,8 @@ class Forks:
             InputError: a branch would pass the model's positions.
         """
         for sequence, branch in branches:
-            length = sequence.length + len(branch.ids) + branch.max_new_tokens
+            num_more = max(branch.max_new_tokens, bool(branch.children))
+            length = sequence.length + len(branch.ids) + num_more
             if length > pool.max_positions:
                 raise InputError(
                     f"fork: expected at most {pool.max_positions} tokens with its context, "
@@ -64,20 +65,20 @@ class Forks:
 
     @torch.inference_mode()
     def prefill(self) -> list[Tensor]:
-        """Run every branch's words through the decoder, in one pass.
+        """Run every branch's words and children through the decoder, in one pass.
 
         Returns:
-            For each branch, in the order given, (num_scored, V) float32 logits of what follows its
-            last tokens.
+            For each branch, in the order given, (num_readings, V) float32 logits of what follows
+            its last tokens, then of what follows each child.
         """
         language, device = self._model.language, self._model.device
         laid_out = [self._branches[n] for n in self._order]
-        ends = accumulate(len(branch.ids) for branch in laid_out)
-        rows = {
-            n: range(end - len(self._branches[n].ids), end)
-            for n, end in zip(self._order, ends, strict=True)
-        }
-        self._suffixes = self._new_suffixes(rows)
+        ends = accumulate(len(branch.ids) + len(branch.children) for branch in laid_out)
+        rows = {}  # of each branch its own, then its children's
+        for branch, n, end in zip(laid_out, self._order, ends, strict=True):
+            start = end - len(branch.children) - len(branch.ids)
+            rows[n] = range(start, end - len(branch.children)), end
+        self._suffixes = self._new_suffixes({n: own for n, (own, _) in rows.items()})
         families = [
             [self._branches[n] for n in members]
             for _, members in groupby(self._order, key=self._families.__getitem__)
@@ -88,14 +89,19 @@ class Forks:
             backend=language.backend,
             store=self._suffixes.store if self._suffixes else _forget,
             num_wanted=[[branch.num_scored for branch in members] for members in families],
+            num_children=[[len(branch.children) for branch in members] for members in families],
         )
-        ids = to_device([token for branch in laid_out for token in branch.ids], device)
-        scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
+        ids = [token for branch in laid_out for token in (*branch.ids, *branch.children)]
+        scored = [
+            row
+            for branch, n in zip(laid_out, self._order, strict=True)
+            for row in range(rows[n][0].stop - branch.num_scored, rows[n][1])
+        ]
         wanted = to_device(scored, device)
         hidden = language.forward(
-            language.embed(ids), attend.positions, attend=attend, wanted=wanted
+            language.embed(to_device(ids, device)), attend.positions, attend=attend, wanted=wanted
         )
-        logits = torch.split(language.logits(hidden), [branch.num_scored for branch in laid_out])
+        logits = torch.split(language.logits(hidden), [branch.num_readings for branch in laid_out])
         in_order = dict(zip(self._order, logits, strict=True))
         return [in_order[n] for n in range(len(in_order))]
 
