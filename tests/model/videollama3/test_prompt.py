@@ -1,13 +1,27 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.video_utils import VideoMetadata
 
+from model.bundled import NANO
+from model.errors import CheckpointError
 from model.kinds import wording
 from model.kinds.text import CAPTION_TEXT
 from model.types import Question
-from model.videollama3.prompt import HEAD, NANO_1, frame_stamp, question_suffix
+from model.videollama3.prompt import (
+    HEAD,
+    NANO_1,
+    PROMPTS,
+    VERSION_FILE,
+    VIDEOLLAMA3,
+    frame_stamp,
+    prompt_of,
+    question_suffix,
+)
 from tests.model.nano_model import nano_tokenizer, picture, reference_processor
 
 VISUAL = "<|video_pad|>"
@@ -93,3 +107,54 @@ def test_a_stamp_has_one_decimal() -> None:
 )
 def test_wording_asks_for_the_form_of_the_answer(question: Question, words: str) -> None:
     assert wording(question, NANO_1.forms) == words
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        pytest.param(Question("caption", ""), CAPTION_TEXT, id="caption"),
+        pytest.param(
+            Question("yes_no", "Fire?"), "Fire?\nPlease answer yes or no.", id="as in mme.py"
+        ),
+        pytest.param(
+            Question("count", "How many?"),
+            "How many?\nAnswer the question using a single word or phrase.",
+            id="as in chartqa.py",
+        ),
+        pytest.param(
+            Question("choice", "Colour?", ("red", "blue")),
+            "Question: Colour?\nOptions:\n(A) red\n(B) blue\nAnswer with the option's letter from "
+            "the given choices directly and only give the best option.",
+            id="as in mvbench.py",
+        ),
+        pytest.param(
+            Question("text", "What now?"),
+            "Question: What now?\nPlease watch the video and answer the question clearly and "
+            "concisely.",
+            id="as in activitynet_qa.py",
+        ),
+    ],
+)
+def test_released_checkpoints_are_asked_as_their_authors_ask(
+    question: Question, words: str
+) -> None:
+    assert wording(question, VIDEOLLAMA3.forms) == words
+
+
+def test_a_folder_names_its_prompt(tmp_path: Path) -> None:
+    assert prompt_of(NANO) is NANO_1
+    assert prompt_of(tmp_path) is VIDEOLLAMA3
+    for prompt in PROMPTS.values():
+        (tmp_path / VERSION_FILE).write_text(json.dumps({"prompt": prompt.version}))
+        assert prompt_of(tmp_path) is prompt
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"prompt": "nano-999"}', "{}", "[]", '{"prompt": ["nano-1"]}', "nano-1", "[" * 100_000],
+    ids=["unknown", "empty", "list", "no text", "no JSON", "deep"],
+)
+def test_a_prompt_there_is_none_of_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / VERSION_FILE).write_text(text)
+    with pytest.raises(CheckpointError, match=r"vigil\.json: expected .* videollama3, nano-1"):
+        prompt_of(tmp_path)
