@@ -76,50 +76,72 @@ class Respondent:
         for question, _ in asks:
             self.check(question)
         nows = nows or {}
-        readers = [self._reader(question, nows.get(one.sequence)) for question, one in asks]
-        if not readers:
-            return []
         put = [
-            (context, branch)
-            for reader, (_, context) in zip(readers, asks, strict=True)
-            for branch in reader.branches
+            (self._reader(question, nows.get(context.sequence)), context)
+            for question, context in asks
         ]
+        return self._read(pool, put, nows=nows)
+
+    def _read(
+        self,
+        pool: PagePool,
+        put: Sequence[tuple[Reader, Context]],
+        *,
+        nows: Mapping[KVSequence, Now],
+    ) -> list[Answer]:
+        """Let readers find their answers, in one pass; those that ask for another have one more."""
+        if not put:
+            return []
+        readers = [reader for reader, _ in put]
+        branches = [(context, branch) for reader, context in put for branch in reader.branches]
         forks = Forks(
             self._family.network,
             pool,
-            [(context.sequence, branch) for context, branch in put],
+            [(context.sequence, branch) for context, branch in branches],
             nows=nows,
-            held=[context.held_ids for context, _ in put],
+            held=[context.held_ids for context, _ in branches],
         )
         logits = forks.prefill()
         found = iter(
             read(torch.cat(logits), [one for reader in readers for one in reader.readings])
         )
         going: dict[int, tuple[Reader, int]] = {}  # by branch: its reader and its next token
+        in_place: dict[int, Reader] = {}  # by the reader's number: who answers for it
         start = 0
-        for reader in readers:
-            token = reader.begin([next(found) for _ in reader.readings])
-            if token is not None:
-                going[start] = (reader, token)
+        for number, reader in enumerate(readers):
+            told = reader.begin([next(found) for _ in reader.readings])
+            if isinstance(told, int):
+                going[start] = (reader, told)
+            elif told is not None:
+                in_place[number] = told
             start += len(reader.branches)
-        while going:
-            follows = forks.step({branch: token for branch, (_, token) in going.items()})
-            found_of = _read_on({branch: reader for branch, (reader, _) in going.items()}, follows)
-            told = {
-                branch: (reader, reader.go_on(found_of[branch]))
-                for branch, (reader, _) in going.items()
-            }
-            going = {
-                branch: (reader, token)
-                for branch, (reader, token) in told.items()
-                if token is not None
-            }
-        return [reader.answer() for reader in readers]
+        _decode(forks, going)
+        more = [(reader, put[number][1]) for number, reader in in_place.items()]
+        again = self._read(pool, more, nows=nows)
+        answered = dict(zip(in_place, again, strict=True))
+        return [
+            answered[number] if number in answered else reader.answer()
+            for number, reader in enumerate(readers)
+        ]
 
     def _reader(self, question: Question, now: Now | None) -> Reader:
         words = wording(question, self._family.prompt.forms)
         suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
         return self._new_reader[question.kind](question, [*(now.ids if now else ()), *suffix])
+
+
+def _decode(forks: Forks, going: dict[int, tuple[Reader, int]]) -> None:
+    """Decode side by side, each branch as far as its reader goes on."""
+    while going:
+        follows = forks.step({branch: token for branch, (_, token) in going.items()})
+        found_of = _read_on({branch: reader for branch, (reader, _) in going.items()}, follows)
+        told = {
+            branch: (reader, reader.go_on(found_of[branch]))
+            for branch, (reader, _) in going.items()
+        }
+        going = {
+            branch: (reader, token) for branch, (reader, token) in told.items() if token is not None
+        }
 
 
 def _read_on(

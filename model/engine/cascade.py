@@ -7,7 +7,7 @@ parts are merged by log-sum-exp, which is exact.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import inf
 from typing import NamedTuple, Self
 
@@ -92,6 +92,10 @@ def _by_head(rows: Tensor) -> Tensor:
     return rows.transpose(0, 1).contiguous().transpose(0, 1)
 
 
+_PerBranch = Sequence[Sequence[int]]
+"""A number for every branch of every prefix."""
+
+
 class _Asking(NamedTuple):
     """The queries of a pass, laid out over their own branches and over the prefixes."""
 
@@ -100,23 +104,30 @@ class _Asking(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        prefixes: SharedPrefixes,
-        num_rows: Sequence[Sequence[int]],
-        branch_lengths: Sequence[int],
+        cls, prefixes: SharedPrefixes, rows: _PerBranch, lengths: _PerBranch, children: _PerBranch
     ) -> Self:
-        """Take so many of the last rows of each branch as queries."""
-        own = [number for numbers in num_rows for number in numbers]
+        """Take so many of the last rows of each branch, and all its children, as queries."""
+        own = [chain(*one) for one in (rows, lengths, children)]
+        runs = [
+            run
+            for asked, length, count in zip(*own, strict=True)
+            for run in ((asked, length), *[(1, length + 1)] * count)
+        ]
         return cls(
-            Segments.of(own, branch_lengths, device=prefixes.device),
-            prefixes.segments([sum(numbers) for numbers in num_rows]),
+            Segments.of(*zip(*runs, strict=True), device=prefixes.device),
+            prefixes.segments([sum(map(sum, both)) for both in zip(rows, children, strict=True)]),
         )
 
 
 class CascadePrefill:
     """The attention of a pass over new branches: an `Attend` for one pass of the decoder.
 
-    Where the caller wants only a branch's last rows, only those are queries in the last layer.
+    A branch may have children: single rows behind it, each of which sees the branch and itself.
+    For them the branch's keys are repeated, never its rows: one of 25 rows with nine children is
+    34 rows through the decoder, where nine branches would be 234.
+
+    Where the caller wants only a branch's last rows, only those, and all children, are queries in
+    the last layer.
 
     Attributes:
         positions: (N,) int64, each row's place in its own sequence.
@@ -130,22 +141,27 @@ class CascadePrefill:
         backend: Backend,
         store: Store,
         num_wanted: Sequence[Sequence[int]] | None = None,
+        num_children: Sequence[Sequence[int]] | None = None,
     ) -> None:
         """Lay out the rows.
 
         Args:
             prefixes: the sequences that are gone on with.
-            branch_lengths: for each, the rows of its branches, which lie end to end in this order.
+            branch_lengths: for each, the rows of its branches, which lie end to end in this order,
+                each followed by its children.
             backend: attention kernels.
             store: told of each layer's keys and values.
             num_wanted: for each branch, of how many of its last rows the last layer asks; None
                 where it asks of all.
+            num_children: for each branch; None where none has any.
         """
         device = prefixes.device
-        own = [length for lengths in branch_lengths for length in lengths]
+        children = num_children or [[0] * len(lengths) for lengths in branch_lengths]
         self._prefixes = prefixes
-        self._all = _Asking.of(prefixes, branch_lengths, own)
-        self._wanted = _Asking.of(prefixes, num_wanted, own) if num_wanted else self._all
+        self._all = _Asking.of(prefixes, branch_lengths, branch_lengths, children)
+        self._wanted = (
+            _Asking.of(prefixes, num_wanted, branch_lengths, children) if num_wanted else self._all
+        )
         self._backend = backend
         self._store = store
         starts = [
@@ -153,15 +169,21 @@ class CascadePrefill:
             for start, lengths in zip(prefixes.lengths, branch_lengths, strict=True)
             for _ in lengths
         ]
+        branches = list(zip(chain(*branch_lengths), chain(*children), strict=True))
         positions = [
-            torch.arange(start, start + length) for start, length in zip(starts, own, strict=True)
+            torch.arange(start, start + length + count).clamp_(max=start + length)
+            for start, (length, count) in zip(starts, branches, strict=True)
         ]
         self.positions = to_device(torch.cat(positions), device)
+        has_children = any(map(sum, children))
+        self._key_rows = to_device(_key_rows(branches), device) if has_children else None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attend each row to its prefix and its branch."""
         self._store(layer, k, v)
         asking = self._all if len(q) == len(k) else self._wanted
+        if self._key_rows is not None:
+            k, v = k.index_select(0, self._key_rows), v.index_select(0, self._key_rows)
         out, lse = attention_with_lse(
             q, k, v, segments=asking.own, backend=self._backend, is_causal=True
         )
@@ -175,6 +197,23 @@ class CascadePrefill:
         )
         merged = merge(found, (out[seeing], lse[seeing]))
         return merged if len(merged) == len(q) else torch.cat([merged, out[num_seeing:]])
+
+
+def _key_rows(branches: Sequence[tuple[int, int]]) -> list[int]:
+    """List the rows that each run sees: a branch itself; a child the branch and itself.
+
+    Args:
+        branches: of each its rows and its children, which follow them.
+    """
+    rows: list[int] = []
+    begin = 0
+    for length, count in branches:
+        branch = range(begin, begin + length)
+        begin = branch.stop + count
+        rows += branch
+        for child in range(branch.stop, begin):
+            rows += [*branch, child]
+    return rows
 
 
 class Suffixes:

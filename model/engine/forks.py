@@ -49,7 +49,8 @@ class Forks:
             InputError: a branch would pass the model's positions.
         """
         for sequence, branch in branches:
-            length = sequence.length + len(branch.ids) + branch.max_new_tokens
+            num_more = max(branch.max_new_tokens, bool(branch.children))
+            length = sequence.length + len(branch.ids) + num_more
             if length > pool.max_positions:
                 raise InputError(
                     f"fork: expected at most {pool.max_positions} tokens with its context, "
@@ -74,20 +75,21 @@ class Forks:
 
     @torch.inference_mode()
     def prefill(self) -> list[Tensor]:
-        """Run every branch's words through the decoder, in one pass.
+        """Run every branch's words and children through the decoder, in one pass.
 
         Returns:
-            For each branch, in the order given, (num_scored, V) float32 logits of what follows its
-            last tokens; the last of a text's are under the repetition penalty.
+            For each branch, in the order given, (num_readings, V) float32 logits of what follows
+            its last tokens, then of what follows each child. The last of a text's are under the
+            repetition penalty.
         """
         language, device = self._model.language, self._model.device
         laid_out = [self._branches[n] for n in self._order]
-        ends = accumulate(len(branch.ids) for branch in laid_out)
-        rows = {
-            n: range(end - len(self._branches[n].ids), end)
-            for n, end in zip(self._order, ends, strict=True)
-        }
-        self._suffixes = self._new_suffixes(rows)
+        ends = accumulate(len(branch.ids) + len(branch.children) for branch in laid_out)
+        rows = {}  # of each branch its own, then its children's
+        for branch, n, end in zip(laid_out, self._order, ends, strict=True):
+            start = end - len(branch.children) - len(branch.ids)
+            rows[n] = range(start, end - len(branch.children)), end
+        self._suffixes = self._new_suffixes({n: own for n, (own, _) in rows.items()})
         families = [
             [self._branches[n] for n in members]
             for _, members in groupby(self._order, key=self._families.__getitem__)
@@ -98,11 +100,17 @@ class Forks:
             backend=language.backend,
             store=self._suffixes.store if self._suffixes else _forget,
             num_wanted=[[branch.num_scored for branch in members] for members in families],
+            num_children=[[len(branch.children) for branch in members] for members in families],
         )
-        scored = [row for n in self._order for row in rows[n][-self._branches[n].num_scored :]]
+        scored = [
+            row
+            for branch, n in zip(laid_out, self._order, strict=True)
+            for row in range(rows[n][0].stop - branch.num_scored, rows[n][1])
+        ]
         wanted = to_device(scored, device)
-        hidden = language.forward(self._embed(rows), attend.positions, attend=attend, wanted=wanted)
-        logits = torch.split(language.logits(hidden), [branch.num_scored for branch in laid_out])
+        embeds = self._embed({n: own for n, (own, _) in rows.items()})
+        hidden = language.forward(embeds, attend.positions, attend=attend, wanted=wanted)
+        logits = torch.split(language.logits(hidden), [branch.num_readings for branch in laid_out])
         in_order = dict(zip(self._order, logits, strict=True))
         if any(self._branches[n].is_text for n in self._going):
             in_order |= self._penalized(in_order)
@@ -135,8 +143,9 @@ class Forks:
         return {n: follows[places[n]] for n in tokens}
 
     def _embed(self, rows: Mapping[int, range]) -> Tensor:
-        """Look the branches' tokens up, as they lie; the visual ones are features already."""
-        ids = [token for n in self._order for token in self._branches[n].ids]
+        """Look the branches' and children's tokens up; the visual ones are features already."""
+        laid_out = [self._branches[n] for n in self._order]
+        ids = [token for branch in laid_out for token in (*branch.ids, *branch.children)]
         embeds = self._model.language.embed(to_device(ids, self._model.device))
         visual = [
             (row, now.features)

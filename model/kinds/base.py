@@ -26,12 +26,20 @@ class Branch:
         num_scored: how many of the last tokens have the logits after them looked at.
         max_new_tokens: the branch may be decoded so far; 0 where nothing is.
         is_text: it is decoded as free text, and so under the checkpoint's repetition penalty.
+        children: tokens that might come next, each on its own: a child sees the context, the
+            branch and itself, and none of the others. The logits after each are looked at.
     """
 
     ids: tuple[int, ...]
     num_scored: int = 1
     max_new_tokens: int = 0
     is_text: bool = False
+    children: tuple[int, ...] = ()
+
+    @property
+    def num_readings(self) -> int:
+        """Rows of logits that are looked at: the last tokens', then the children's."""
+        return self.num_scored + len(self.children)
 
 
 class Reading(NamedTuple):
@@ -56,7 +64,10 @@ class Reader(Protocol):
 
     @property
     def readings(self) -> Sequence[Reading]:
-        """What the reader is to know of each scored row, branch after branch."""
+        """What the reader is to know of each row, branch after branch.
+
+        A branch has `num_readings` rows: its scored tokens, then its children.
+        """
         ...
 
     @property
@@ -64,8 +75,13 @@ class Reader(Protocol):
         """What the reader is to know of a decoded row; None for the likeliest token alone."""
         ...
 
-    def begin(self, found: Sequence[Sequence[float]]) -> int | None:
-        """Take what `readings` found; give the token to go on with, if any."""
+    def begin(self, found: Sequence[Sequence[float]]) -> "int | Reader | None":
+        """Take what `readings` found.
+
+        Returns:
+            The token to go on with; or the reader that answers in this one's place, after another
+            pass; None where the answer is known.
+        """
         ...
 
     def go_on(self, found: Sequence[float]) -> int | None:
@@ -130,10 +146,12 @@ class Forms:
         closings: by kind, the line that says what form the answer should take; a kind that is
             missing has its own.
         has_letters: the options of a choice are lettered, and a letter is the answer.
+        openings: by kind, what stands before the question on its line; nothing where it is missing.
     """
 
     closings: Mapping[str, str] = field(default_factory=dict)
     has_letters: bool = True
+    openings: Mapping[str, str] = field(default_factory=dict)
 
 
 Reason = Literal["no_answer", "in_doubt", "frozen", "stalled", "damaged", "no_memory"]
@@ -201,8 +219,13 @@ class Kind(ABC):
 
     def wording(self, question: Question, forms: Forms) -> str:
         """Give the words put to the model: the question, and the form its answer should take."""
+        asked = forms.openings.get(self.name, "") + question.text
         closing = forms.closings.get(self.name, self.closing)
-        return f"{question.text}\n{closing}" if closing else question.text
+        return f"{asked}\n{closing}" if closing else asked
+
+    def taught(self, question: Question, answer: str, forms: Forms) -> str:  # noqa: ARG002
+        """Give what a model that is asked in these forms is to learn to say for an answer."""
+        return answer
 
     @abstractmethod
     def readers(self, vocabulary: Vocabulary, *, limits: Limits, forms: Forms) -> NewReader:

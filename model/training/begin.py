@@ -22,6 +22,7 @@ from model.training.samples import Asked, script_sample
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
 from model.videollama3.config import MERGE_SIZE
+from model.videollama3.prompt import NANO_1
 from model.videollama3.tokenizer import Tokenizer
 
 VOCAB_SIZE = 1024
@@ -79,7 +80,14 @@ def begin(
         start=None,
         out=out,
     )
-    write_folder(model, out, tokenizer_source=words, card=CARD, image_merge_size=MERGE_SIZE)
+    write_folder(
+        model,
+        out,
+        tokenizer_source=words,
+        card=CARD,
+        image_merge_size=MERGE_SIZE,
+        prompt=NANO_1,
+    )
 
 
 def _read(num_scenes: int) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ from safetensors.torch import save_file
 from transformers import VideoLlama3Config
 
 from model.errors import CheckpointError
+from model.family import Prompt
 from model.types import TOKEN_PX
 from model.videollama3.checkpoint import LAYOUTS
 from model.videollama3.config import MERGE_SIZE, NATIVE_MODEL_TYPE, PATCH_PX, ModelConfig
 from model.videollama3.files import WEIGHTS
 from model.videollama3.network import VideoLlama3
+from model.videollama3.prompt import VERSION_FILE, VIDEOLLAMA3
 from model.videollama3.tokenizer import Tokenizer
 
 IMAGE_PAD = "<|image_pad|>"
@@ -62,6 +64,7 @@ def write_folder(
     card: str,
     dtype: torch.dtype = torch.bfloat16,
     image_merge_size: int = 1,
+    prompt: Prompt = VIDEOLLAMA3,
 ) -> None:
     """Write a model, its tokenizer and all that `transformers` needs to load both unchanged.
 
@@ -76,6 +79,7 @@ def write_folder(
         card: README.md.
         dtype: what the weights are rounded to.
         image_merge_size: patches per token side of single images: 1, or 2 after stage 4.
+        prompt: what the model was trained on; its version is written to vigil.json.
 
     Raises:
         CheckpointError: the tokenizer is missing or lacks a control token.
@@ -89,6 +93,7 @@ def write_folder(
     tokenizer = Tokenizer.load(out)
     _write_configs(out, model.config, tokenizer=tokenizer, dtype=dtype)
     _write_processors(out, image_merge_size=image_merge_size)
+    (out / VERSION_FILE).write_text(f'{{"prompt": "{prompt.version}"}}\n', encoding="utf-8")
     tensors = {
         native_key(name): weight.detach().to("cpu", dtype).contiguous()
         for name, weight in model.named_parameters()

@@ -21,6 +21,7 @@ from model.training.teaching import Pupil
 from model.videollama3.checkpoint import load_model
 from model.videollama3.hub import locate
 from model.videollama3.network import VideoLlama3
+from model.videollama3.prompt import prompt_of
 from model.videollama3.tokenizer import Tokenizer
 
 MAX_TOKENS = 65_536
@@ -167,4 +168,11 @@ def train_folder(
         start=start.name,
         seed=seed,
     )
-    write_folder(model, out, tokenizer_source=folder, card=card, image_merge_size=stage.image_merge)
+    write_folder(
+        model,
+        out,
+        tokenizer_source=folder,
+        card=card,
+        image_merge_size=stage.image_merge,
+        prompt=prompt_of(folder),
+    )

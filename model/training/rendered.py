@@ -6,12 +6,14 @@ from types import MappingProxyType
 
 import numpy as np
 
+from model.kinds.base import Forms
 from model.scenes import KINDS, Scene
 from model.training.memo import ClipMemo
 from model.training.sample import Sample
 from model.training.samples import Asked, Prune, asked_of, image_sample, script_sample, watch
 from model.training.stages import Kind
 from model.types import PrunedFrame
+from model.videollama3.prompt import NANO_1
 
 FIRST_HELD_OUT_SEED = 10_000_000
 """Scenes from here on are never trained on."""
@@ -58,6 +60,7 @@ class Rendered:
         num_scenes: how many there are; sample n is of scene n modulo this, asked anew.
         first_scene: the seed of the first scene.
         image_merge: patches per token side of single images.
+        forms: how each kind of question is put.
     """
 
     mix: Mapping[Kind, float]
@@ -67,13 +70,14 @@ class Rendered:
     num_scenes: int
     first_scene: int = 0
     image_merge: int = 2
+    forms: Forms = NANO_1.forms
 
     def sample(self, index: int) -> Sample:
         """Give sample `index`."""
         rng = np.random.default_rng((self.seed, index))
         kinds, shares = list(self.mix), np.array(list(self.mix.values()), dtype=np.float64)
         kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
-        asked = ASKED[kind]
+        asked = replace(ASKED[kind], forms=self.forms)
         if kind == "text":
             # Words and single pictures are soon made: each is of a scene of its own.
             scene = Scene.from_seed(self.first_scene + self.num_scenes + index, duration_s=SCENE_S)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kinds import KINDS, wording
+from model.kinds import KINDS, kind_of, wording
+from model.kinds.base import Forms
 from model.scenes import Scene, downscaled
 from model.scenes.quiz import TASKS, Quiz, quizzes
 from model.training.sample import Exchange, Sample
@@ -33,26 +34,29 @@ class Asked:
         tasks: which kinds.
         shares: of the questions of a topic, how many of those drawn are put, where that
             leaves one; all where unnamed.
+        forms: how each kind of question is put.
     """
 
     num_moments: int
     num_each: int
     tasks: tuple[str, ...] = TASKS
     shares: Mapping[str, float] = field(default_factory=dict)
+    forms: Forms = NANO_1.forms
 
 
-def put(quiz: Quiz, *, rng: np.random.Generator) -> str:
-    """Give the words put to the model for a question, as the engine would.
+def put(quiz: Quiz, *, forms: Forms, rng: np.random.Generator) -> tuple[str, str]:
+    """Give the words put to the model for a question, as the engine would, and the right answer.
 
     Half of the captions are asked for in the words that a camera's caption is asked for in.
     """
     match quiz.task:
         case "caption" if rng.random() < DEFAULT_CAPTION_SHARE:
-            return wording(Question("caption", ""), NANO_1.forms)
+            return wording(Question("caption", ""), forms), quiz.answer
         case kind if kind in KINDS:
-            return wording(Question(kind, quiz.question, quiz.options), NANO_1.forms)
+            question = Question(kind, quiz.question, quiz.options)
+            return wording(question, forms), kind_of(kind).taught(question, quiz.answer, forms)
         case _:
-            return quiz.question
+            return quiz.question, quiz.answer
 
 
 def watch(
@@ -163,6 +167,7 @@ def _exchanges(
         )
         chosen = [quiz for quiz in drawn if rng.random() < asked.shares.get(quiz.topic, 1.0)]
         exchanges += [
-            Exchange(num_seen, ((put(quiz, rng=rng), quiz.answer),)) for quiz in chosen or drawn[:1]
+            Exchange(num_seen, (put(quiz, forms=asked.forms, rng=rng),))
+            for quiz in chosen or drawn[:1]
         ]
     return tuple(exchanges)

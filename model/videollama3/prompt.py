@@ -40,7 +40,21 @@ VIDEOLLAMA3 = Prompt(
     head=HEAD,
     frame_stamp=frame_stamp,
     question_suffix=question_suffix,
-    forms=Forms(),
+    # The authors' own, from `evaluation/benchmarks` of DAMO-NLP-SG/VideoLLaMA3.
+    forms=Forms(
+        {
+            "yes_no": "Please answer yes or no.",  # mme.py
+            # mvbench.py, mlvu.py, nextqa.py and perception_test.py, with "Question: " before it.
+            "choice": "Answer with the option's letter from the given choices directly and only "
+            "give the best option.",
+            # No benchmark of theirs counts and nothing else; this is chartqa.py's, whose answers
+            # are numbers or single words.
+            "count": "Answer the question using a single word or phrase.",
+            # activitynet_qa.py, with "Question: " before it, and less the line break behind it.
+            "text": "Please watch the video and answer the question clearly and concisely.",
+        },
+        openings={"choice": "Question: ", "text": "Question: "},
+    ),
     has_whole_stamps=True,
     shows_now=True,
 )

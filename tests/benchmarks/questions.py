@@ -1,12 +1,14 @@
 """What a further question costs: `python -m tests.benchmarks questions`.
 
-One question and five take turns at a 60-frame window; processor time of all threads, medians.
+One question, five, and a count take turns at a 60-frame window; processor time of all threads,
+medians.
 """
 
 from statistics import median
 
 import torch
 
+from model.types import Question
 from tests.benchmarks.context import (
     NUM_THREADS,
     QUESTIONS,
@@ -21,6 +23,8 @@ from tests.benchmarks.context import (
 from worker.report import Progress, Row
 
 MAX_FIVE_OVER_ONE = 1.6
+MAX_COUNT_OVER_YES_NO = 1.5
+COUNT = Question("count", "How many people are there?")
 
 
 def measure(progress: Progress) -> list[Row]:
@@ -32,12 +36,27 @@ def measure(progress: Progress) -> list[Row]:
         progress(f"showing {WINDOW_FRAMES} frames, {dtype}")
         camera = Camera(random_network(dtype), bundled_tokenizer(), num_frames=WINDOW_FRAMES)
         camera.tick()
-        progress("ticks with one question and with five, in turns")
-        ticks = [(camera.tick(QUESTIONS[:1]), camera.tick()) for _ in range(ROUNDS)]
+        progress("ticks with one question, with five and with a count, in turns")
+        ticks = [
+            (camera.tick(QUESTIONS[:1]), camera.tick(), camera.tick([COUNT])) for _ in range(ROUNDS)
+        ]
     finally:
         torch.set_num_threads(threads)
-    one, five = zip(*ticks, strict=True)
-    return rows_of(one, five)
+    one, five, count = zip(*ticks, strict=True)
+    return [*rows_of(one, five), count_row(one, count)]
+
+
+def count_row(yes_no: tuple[Tick, ...], count: tuple[Tick, ...]) -> Row:
+    """Compare asking a count with asking a yes/no."""
+    yes_no_s, count_s = (median(tick.ask_s for tick in ticks) for ticks in (yes_no, count))
+    return Row(
+        "count_over_yes_no",
+        count_s / yes_no_s,
+        "ratio",
+        MAX_COUNT_OVER_YES_NO,
+        count_s / yes_no_s <= MAX_COUNT_OVER_YES_NO,
+        {"count_cpu_s": count_s, "yes_no_cpu_s": yes_no_s},
+    )
 
 
 def rows_of(one: tuple[Tick, ...], five: tuple[Tick, ...]) -> list[Row]:

@@ -13,20 +13,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
+from model.family import Prompt
 from model.kinds import wording
 from model.types import PrunedFrame, Question
 from model.videollama3.config import MERGE_SIZE, ModelConfig
 from model.videollama3.patches import patchify
-from model.videollama3.prompt import HEAD, NANO_1, frame_stamp, question_suffix
+from model.videollama3.prompt import VIDEOLLAMA3
 from model.videollama3.tokenizer import Tokenizer
 
 
 class Transformers:
     """transformers' VideoLLaMA3: a request at a time, from pixels."""
 
-    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, *, prompt: Prompt = VIDEOLLAMA3) -> None:
+        """Take the model, its tokenizer and the prompt that its requests are written in."""
         self._model = model
         self._tokenizer = tokenizer
+        self._prompt = prompt
 
     @classmethod
     def random(
@@ -95,13 +98,13 @@ class Transformers:
     def _request(self, frames: Sequence[PrunedFrame], question: Question) -> dict[str, Tensor]:
         """Write a request out, from its words and pixels."""
         masks = [np.ones_like(frames[0].keep_mask), *(frame.keep_mask for frame in frames[1:])]
-        prompt = HEAD
+        words = wording(question, self._prompt.forms)
+        prompt = self._prompt.head
         for index, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
-            prompt += frame_stamp(frame.pts_s - frames[0].pts_s, is_first=index == 0)
+            prompt += self._prompt.frame_stamp(frame.pts_s - frames[0].pts_s, is_first=index == 0)
             prompt += "<|video_pad|>" * int(mask.sum())
-        ids = torch.tensor(
-            [self._tokenizer.encode(prompt + question_suffix(wording(question, NANO_1.forms)))]
-        )
+        prompt += self._prompt.question_suffix(words)
+        ids = torch.tensor([self._tokenizer.encode(prompt)])
         rows = torch.cat([patchify(frame.pixels) for frame in frames])
         grid = frames[0].grid
         request = {

@@ -102,7 +102,11 @@ def _recorded(arguments: argparse.Namespace, stage: "Stage") -> "Recorded":
 def _rendered(arguments: argparse.Namespace, stage: "Stage") -> "Rendered":
     from model.training.memo import ClipMemo
     from model.training.rendered import Rendered
+    from model.videollama3.hub import locate
+    from model.videollama3.prompt import NANO_1, prompt_of
 
+    start = arguments.start
+    prompt = NANO_1 if start is None else prompt_of(locate(str(start)))
     return Rendered(
         mix=stage.mix,
         seed=arguments.seed + stage.number,
@@ -110,4 +114,5 @@ def _rendered(arguments: argparse.Namespace, stage: "Stage") -> "Rendered":
         memo=ClipMemo(arguments.memo or arguments.out / "clips"),
         num_scenes=arguments.scenes,
         image_merge=stage.image_merge,
+        forms=prompt.forms,
     )

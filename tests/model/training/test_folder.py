@@ -11,12 +11,14 @@ from transformers import AutoProcessor, VideoLlama3ForConditionalGeneration, Vid
 
 from model.bundled import NANO
 from model.errors import CheckpointError
+from model.family import Prompt
 from model.training.folder import native_key, write_folder, write_tokenizer
 from model.training.nano import fresh
 from model.videollama3.checkpoint import load_model, tensor_shapes
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
 from model.videollama3.network import VideoLlama3
 from model.videollama3.patches import patchify
+from model.videollama3.prompt import NANO_1, VIDEOLLAMA3, prompt_of
 from tests.model.nano_model import nano, picture
 
 
@@ -151,3 +153,10 @@ def test_missing_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     with pytest.raises(CheckpointError, match=r"expected tokenizer\.json"):
         write_folder(tiny(), tmp_path / "out", tokenizer_source=tmp_path / "source", card="")
+
+
+@pytest.mark.parametrize("prompt", [NANO_1, VIDEOLLAMA3], ids=lambda prompt: prompt.version)
+def test_the_folder_says_what_prompt_the_model_was_trained_on(
+    tmp_path: Path, prompt: Prompt
+) -> None:
+    assert prompt_of(written(tmp_path, tiny(), prompt=prompt)) is prompt

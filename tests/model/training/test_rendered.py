@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from model.training.rendered import Rendered, part_of
 from model.training.sample import Sample
 from model.training.samples import Asked, asked_of
 from model.training.stages import NANO, Kind, Stage
+from model.videollama3.prompt import VIDEOLLAMA3
 from pipeline.pruner import prune_clip
 
 
@@ -35,6 +37,24 @@ def test_a_clip_that_comes_again_is_asked_anew(tmp_path: Path) -> None:
     row = rendered(tmp_path, "streaming")
     assert asked(row.sample(0)) != asked(row.sample(3))
     assert len(list(tmp_path.glob("*.npz"))) == 1
+
+
+def test_choices_are_taught_by_letter_where_they_are_asked_by_letter(tmp_path: Path) -> None:
+    bare = rendered(tmp_path, "image")
+    lettered = replace(bare, forms=VIDEOLLAMA3.forms)
+    asks = [
+        (turn, other)
+        for number in range(4)
+        for one, two in zip(
+            bare.sample(number).exchanges, lettered.sample(number).exchanges, strict=True
+        )
+        for turn, other in zip(one.turns, two.turns, strict=True)
+        if "\nOptions:\n" in turn[0]
+    ]
+    assert asks
+    for (question, answer), (other_question, letter) in asks:
+        assert f"\n{answer}\n" in question
+        assert f"\n({letter}) {answer}\n" in other_question
 
 
 def test_what_is_soon_learnt_is_asked_less(tmp_path: Path) -> None:

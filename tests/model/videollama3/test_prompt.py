@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from model.types import Question
 from model.videollama3.prompt import (
     HEAD,
     NANO_1,
+    PROMPTS,
     VERSION_FILE,
+    VIDEOLLAMA3,
     frame_stamp,
     is_demo,
+    prompt_of,
     question_suffix,
 )
 from tests.model.nano_model import nano_tokenizer, picture, reference_processor
@@ -118,3 +122,54 @@ def test_a_folder_that_does_not_say_whether_is_refused(said: str, tmp_path: Path
     (tmp_path / VERSION_FILE).write_text(said, encoding="latin-1")
     with pytest.raises(CheckpointError, match='expected "demo" to be true or false'):
         is_demo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        pytest.param(Question("caption", ""), CAPTION_TEXT, id="caption"),
+        pytest.param(
+            Question("yes_no", "Fire?"), "Fire?\nPlease answer yes or no.", id="as in mme.py"
+        ),
+        pytest.param(
+            Question("count", "How many?"),
+            "How many?\nAnswer the question using a single word or phrase.",
+            id="as in chartqa.py",
+        ),
+        pytest.param(
+            Question("choice", "Colour?", ("red", "blue")),
+            "Question: Colour?\nOptions:\n(A) red\n(B) blue\nAnswer with the option's letter from "
+            "the given choices directly and only give the best option.",
+            id="as in mvbench.py",
+        ),
+        pytest.param(
+            Question("text", "What now?"),
+            "Question: What now?\nPlease watch the video and answer the question clearly and "
+            "concisely.",
+            id="as in activitynet_qa.py",
+        ),
+    ],
+)
+def test_released_checkpoints_are_asked_as_their_authors_ask(
+    question: Question, words: str
+) -> None:
+    assert wording(question, VIDEOLLAMA3.forms) == words
+
+
+def test_a_folder_names_its_prompt(tmp_path: Path) -> None:
+    assert prompt_of(NANO) is NANO_1
+    assert prompt_of(tmp_path) is VIDEOLLAMA3
+    for prompt in PROMPTS.values():
+        (tmp_path / VERSION_FILE).write_text(json.dumps({"prompt": prompt.version}))
+        assert prompt_of(tmp_path) is prompt
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"prompt": "nano-999"}', "{}", "[]", '{"prompt": ["nano-1"]}', "nano-1", "[" * 100_000],
+    ids=["unknown", "empty", "list", "no text", "no JSON", "deep"],
+)
+def test_a_prompt_there_is_none_of_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / VERSION_FILE).write_text(text)
+    with pytest.raises(CheckpointError, match=r"vigil\.json: expected .* videollama3, nano-1"):
+        prompt_of(tmp_path)
