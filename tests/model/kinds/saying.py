@@ -93,11 +93,14 @@ def answer_of(
     words = kind_of(question.kind).wording(question, family.prompt.forms)
     num_asked = len(family.tokenizer.encode(family.prompt.question_suffix(words)))
 
-    def forks(_network: object, _pool: object, branches: Sequence[tuple[object, Branch]]) -> object:
+    def forks(
+        _network: object, _pool: object, branches: Sequence[tuple[object, Branch]], **_: object
+    ) -> object:
         return _Branches(wishes, [branch for _, branch in branches], num_asked=num_asked)
 
     class Shown:
         sequence = None
+        held_ids = ()
 
     with monkeypatch.context() as patch:
         patch.setattr(model.engine.answers, "Forks", forks)
