@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+TELL_EVERY_S = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -34,6 +36,30 @@ Tell = Callable[[Progress], None]
 
 def untold(_progress: Progress) -> None:
     """Tell nobody."""
+
+
+class Telling:
+    """Says how far a model is: where a stage begins, then a line every few seconds at most."""
+
+    def __init__(self, say: Callable[[str], None], *, now_s: Callable[[], float]) -> None:
+        """Begin with nothing said.
+
+        Args:
+            say: takes a line.
+            now_s: a clock that does not jump.
+        """
+        self._say = say
+        self._now_s = now_s
+        self._said_s = now_s()
+        self._begun = {"loaded"}  # its begin is told by `loading`
+
+    def __call__(self, progress: Progress) -> None:
+        now_s = self._now_s()
+        if progress.stage in self._begun and now_s - self._said_s < TELL_EVERY_S:
+            return
+        self._begun.add(progress.stage)
+        self._said_s = now_s
+        self._say(str(progress))
 
 
 def _size(num_bytes: int) -> str:

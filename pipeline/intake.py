@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 
@@ -17,23 +16,10 @@ from pipeline.observer import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED, Observ
 from pipeline.regions import Region, blacked_out
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
+from pipeline.status import StatusBoard
 from pipeline.types import CameraState, Frame, Wanted
 
 log = structlog.get_logger("vigil")
-
-
-class StatusBoard(Protocol):
-    """Where the intake says what state a camera is in."""
-
-    def set(
-        self, camera_id: str, state: CameraState, *, reason: str = "", detail: str = ""
-    ) -> bool:
-        """Note a camera's state; return True when state or reason is new."""
-        ...
-
-    def state(self, camera_id: str) -> CameraState | None:
-        """Return a camera's state, or None before its first."""
-        ...
 
 
 class Settlements:

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from model.errors import CheckpointError, DataError, InputError
 from pipeline.errors import ConfigError, OutboxError
-from worker import report
+from worker.benchmarks import report
 
 REFUSED = 2
 COMMANDS = {

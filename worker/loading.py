@@ -1,44 +1,16 @@
-"""What is said and tried while a worker's model is loaded."""
+"""What is tried when a worker's model is loaded, and refused by the names of settings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from model import Engine, Question
 from model.errors import CheckpointError, InputError
 from model.kinds import CAPTION
-from model.progress import Progress
-from pipeline.clock import Clock
 from pipeline.errors import ConfigError
 from worker.settings import PREFIX, Settings
 from worker.site_settings import QuestionSettings
 
-TELL_EVERY_S = 3.0
-
 _SETTING_OF = {"model path": "MODEL__PATH", "model revision": "MODEL__REVISION"}
-
-
-class Telling:
-    """Says how far a model is: where a stage begins, then a line every few seconds at most."""
-
-    def __init__(self, say: Callable[[str], None], *, clock: Clock) -> None:
-        """Begin with nothing said.
-
-        Args:
-            say: takes a line.
-            clock: the time between lines is measured with it.
-        """
-        self._say = say
-        self._clock = clock
-        self._said_s = clock.monotonic_s()
-        self._begun = {"loaded"}  # its begin is told by `loading`
-
-    def __call__(self, progress: Progress) -> None:
-        now_s = self._clock.monotonic_s()
-        if progress.stage in self._begun and now_s - self._said_s < TELL_EVERY_S:
-            return
-        self._begun.add(progress.stage)
-        self._said_s = now_s
-        self._say(str(progress))
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from pipeline.outbox import Outbox
 from pipeline.publishers.base import Publisher
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
+from pipeline.status import StatusBoard
 from pipeline.types import Overflow, Wanted
 from worker.metrics import Metrics
-from worker.status import StatusBoard
 
 
 @dataclass(frozen=True, slots=True)

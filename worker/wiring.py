@@ -14,7 +14,7 @@ import torch
 from model import Engine, EngineConfig, Question
 from model.kinds import CAPTION, kind_of
 from model.kinds.base import Doubt
-from model.progress import Tell, untold
+from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
@@ -37,15 +37,15 @@ from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.replies import state_name
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
+from pipeline.status import StatusBoard
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.feeds import feeds_of
-from worker.loading import Telling, named_settings, try_questions
+from worker.loading import named_settings, try_questions
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Worker
 from worker.settings import Settings
 from worker.site_settings import QuestionSettings
-from worker.status import StatusBoard
 
 log = structlog.get_logger("vigil")
 
@@ -110,7 +110,7 @@ class _Stages:
 
 def _ready(settings: Settings, *, clock: Clock) -> Engine:
     """Load the model and try the questions on it; log what an operator should know of it."""
-    telling = Telling(lambda line: log.info("model_loading", detail=line), clock=clock)
+    telling = Telling(lambda line: log.info("model_loading", detail=line), now_s=clock.monotonic_s)
     engine = _loaded(settings, tell=telling)
     try_questions(engine, settings)
     if engine.is_demo_model:

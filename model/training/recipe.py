@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from model.engine.config import VisionMode
 from model.errors import InputError
+from model.family import Prompt
 from model.training.clip_encoder import CPU_GROUP_FRAMES
 from model.training.feed import batches
 from model.training.folder import write_folder
@@ -21,7 +22,7 @@ from model.training.teaching import Pupil
 from model.videollama3.checkpoint import load_model
 from model.videollama3.hub import locate
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import prompt_of
+from model.videollama3.prompt import NANO_1, prompt_of
 from model.videollama3.tokenizer import Tokenizer
 
 MAX_TOKENS = 65_536
@@ -125,6 +126,11 @@ def run_stage(
         )
     )
     save_file(pupil.heads.state_dict(), out / HEADS_FILE)
+
+
+def prompt_at(start: Path | None) -> Prompt:
+    """Return the prompt that a stage trains with: its start's, or nano's where it has none."""
+    return NANO_1 if start is None else prompt_of(locate(str(start)))
 
 
 def train_folder(

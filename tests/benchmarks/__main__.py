@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from worker.report import print_rows, say
+from worker.benchmarks.report import print_rows, say
 
 MEASUREMENTS = {
     "context": ("tests.benchmarks.context", "growing a context over prefilling it anew"),

@@ -26,7 +26,7 @@ from model.videollama3.network import VideoLlama3
 from model.videollama3.tokenizer import Tokenizer
 from tests.benchmarks.hopping_window import HoppingWindow
 from worker.benchmarks.baselines import Transformers
-from worker.report import Progress, Row
+from worker.benchmarks.report import Progress, Row
 
 GRID = PatchGrid(rows=9, cols=16)  # 448x252
 CHANGED_SHARE = 0.10

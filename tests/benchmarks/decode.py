@@ -18,7 +18,7 @@ from model.videollama3.config import PRESETS
 from model.videollama3.network import VideoLlama3
 from pipeline.ticks import ASKED_TOGETHER
 from worker.benchmarks.random_weights import untrained
-from worker.report import Progress, Row, at_least
+from worker.benchmarks.report import Progress, Row, at_least
 
 MIN_SHARE = 0.5
 CONTEXT_TOKENS = 5000

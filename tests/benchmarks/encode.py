@@ -20,7 +20,7 @@ from model.types import PatchGrid, PrunedFrame
 from model.videollama3.config import PRESETS, ModelConfig, TextConfig, VisionConfig
 from model.videollama3.network import VideoLlama3
 from tests.benchmarks.vision_drift import drift_rows
-from worker.report import Progress, Row, at_least, at_most
+from worker.benchmarks.report import Progress, Row, at_least, at_most
 
 GRID = PatchGrid(rows=9, cols=16)  # 448x252
 NUM_THREADS = 2

@@ -20,7 +20,7 @@ from tests.benchmarks.context import (
     faster_dtype,
     random_network,
 )
-from worker.report import Progress, Row
+from worker.benchmarks.report import Progress, Row
 
 MAX_FIVE_OVER_ONE = 1.6
 MAX_COUNT_OVER_YES_NO = 1.5

@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks import questions
 from tests.benchmarks.__main__ import MEASUREMENTS, main
 from tests.benchmarks.pruning import measure, plot
-from worker.report import Row
+from worker.benchmarks.report import Row
 
 MISSED = [Row("share", 0.5, "ratio", 0.25, holds=False)]
 

@@ -24,7 +24,7 @@ from model.types import PatchGrid, PrunedFrame, Question
 from model.videollama3.checkpoint import load_model
 from pipeline.pruner import Pruner
 from pipeline.types import Frame
-from worker.report import Progress, Row, at_least
+from worker.benchmarks.report import Progress, Row, at_least
 
 NUM_SCENES = 24
 DURATION_S = 90

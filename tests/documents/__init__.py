@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 
 from tests.documents.messages import messages_document
 from tests.documents.metrics import metrics_document
-from worker.reference import example_env, settings_document
+from tests.documents.settings import settings_document
+from worker.reference import example_env
 
 DOCUMENTS: Mapping[str, Callable[[], str]] = {
     "deploy/MESSAGES.md": messages_document,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from worker.embedded_redis import free_port
+from worker.demo.embedded_redis import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = ROOT / "model" / "nano"

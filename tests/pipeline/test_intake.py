@@ -9,38 +9,18 @@ from pipeline.freeze_watch import FreezeWatch
 from pipeline.intake import Intake, Settlements, condition_of
 from pipeline.lane import Lanes
 from pipeline.load import Load
+from pipeline.messages import Message
 from pipeline.observer import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED
 from pipeline.pruner import Pruner
 from pipeline.regions import Region
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
+from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
-from pipeline.types import CameraState, Overflow, Receipt, Wanted
+from pipeline.types import Overflow, Receipt, Wanted
 from tests.fakes import FakeClock, Recorder, ScriptedSource, frame_at, picture
 
 FIRST, SECOND = Receipt("first"), Receipt("second")
-
-
-class Board:
-    """A status board that is a list of changes."""
-
-    def __init__(self) -> None:
-        self.changes: list[tuple[str, CameraState, str]] = []
-
-    def set(
-        self, camera_id: str, state: CameraState, *, reason: str = "", detail: str = ""
-    ) -> bool:
-        del detail
-        is_new = (state, reason) != next(
-            ((old, why) for one, old, why in reversed(self.changes) if one == camera_id), None
-        )
-        if is_new:
-            self.changes.append((camera_id, state, reason))
-        return is_new
-
-    def state(self, camera_id: str) -> CameraState | None:
-        states = [state for one, state, _reason in self.changes if one == camera_id]
-        return states[-1] if states else None
 
 
 class Bench:
@@ -48,7 +28,7 @@ class Bench:
 
     def __init__(self, private: tuple[Region, ...] = ()) -> None:
         self.clock = FakeClock()
-        self.board = Board()
+        self.said: list[Message] = []
         self.observer = Recorder()
         self.settlements = Settlements()
         self.lanes = Lanes(lambda _camera_id: Pruner(), clock=self.clock)
@@ -56,7 +36,7 @@ class Bench:
         self.backlog = AdmissionBacklog()
         self.intake = Intake(
             partial(self.lanes.lane, overflow=Overflow.LATEST),
-            self.board,
+            StatusBoard(self.said.append, clock=self.clock),
             sampler=Sampler(
                 1.0,
                 is_live=True,
@@ -72,6 +52,12 @@ class Bench:
         )
         self.source = ScriptedSource([])
 
+    @property
+    def changes(self) -> list[tuple[str, str, str]]:
+        """What became of the cameras: (camera_id, state, reason)."""
+        told = [message.body["data"] for message in self.said]
+        return [(one["camera_id"], one["state"], one["reason"] or "") for one in told]
+
     def take(self, at_s: float, *, camera_id: str = "yard", receipt: Receipt | None = None) -> None:
         self.clock.seconds = at_s
         frame = frame_at(at_s, picture(int(at_s)), camera_id=camera_id, receipt=receipt)
@@ -84,7 +70,7 @@ def test_a_frame_goes_to_its_cameras_lane_and_the_camera_is_online() -> None:
     bench.take(0.0)
     bench.take(0.0, camera_id="gate")
     assert {sent.frame.camera_id for sent in bench.lanes.take()} == {"yard", "gate"}
-    assert bench.board.changes == [
+    assert bench.changes == [
         ("yard", "connecting", ""),
         ("yard", "online", ""),
         ("gate", "online", ""),
@@ -148,7 +134,7 @@ def test_identical_frames_are_told_once_as_frozen() -> None:
     for second in range(20):
         bench.clock.seconds = float(second)
         bench.intake.take(frame_at(float(second)), bench.source)
-    assert bench.board.changes == [
+    assert bench.changes == [
         ("yard", "online", ""),
         ("yard", "frozen", "identical_frames"),
     ]
@@ -170,7 +156,7 @@ def test_a_camera_that_gets_less_than_was_asked_is_degraded(
     bench.take(1.0)
     worsen(bench)
     bench.take(2.0)
-    assert bench.board.changes[-1] == ("yard", "degraded", reason)
+    assert bench.changes[-1] == ("yard", "degraded", reason)
 
 
 def test_a_lost_connection_is_told_of_every_camera_and_its_next_frame_is_a_refresh() -> None:
@@ -179,7 +165,7 @@ def test_a_lost_connection_is_told_of_every_camera_and_its_next_frame_is_a_refre
     bench.take(1.0)
     bench.lanes.take()
     bench.intake.lost("stalled", "no packet for 15 s")
-    assert bench.board.changes[-2:] == [
+    assert bench.changes[-2:] == [
         ("dock", "offline", "stalled"),
         ("yard", "offline", "stalled"),
     ]

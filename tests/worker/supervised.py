@@ -25,12 +25,12 @@ from pipeline.regions import Region
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
+from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
 from pipeline.types import Overflow, Wanted
 from tests.fakes import ScriptedEngine
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Retry, Worker
-from worker.status import StatusBoard
 from worker.supervisor import Supervisor
 
 ASK = StandingQuestion("fire", Question("yes_no", "Is there fire?"), every_s=1.0)

@@ -11,12 +11,12 @@ from structlog.testing import capture_logs
 
 from model import Engine
 from model.errors import CheckpointError
-from model.progress import Progress
+from model.progress import TELL_EVERY_S, Progress, Telling
 from pipeline.errors import ConfigError, OutboxError
 from tests.fakes import FakeClock
 from tests.model.nano_model import nano_engine
 from worker.environment import load
-from worker.loading import TELL_EVERY_S, Telling, named_settings, try_questions
+from worker.loading import named_settings, try_questions
 from worker.settings import Settings
 from worker.wiring import build
 
@@ -32,7 +32,7 @@ def threads() -> Iterator[None]:
 
 def test_lines_come_when_a_stage_begins_and_then_every_few_seconds() -> None:
     clock, said = FakeClock(), list[str]()
-    telling = Telling(said.append, clock=clock)
+    telling = Telling(said.append, now_s=clock.monotonic_s)
     for share in range(10):
         telling(Progress("downloaded", "a/b", share * 10**9, 10**10))
         clock.seconds += TELL_EVERY_S / 4

@@ -1,7 +1,8 @@
 from pathlib import Path
 
+from tests.documents.settings import settings_document
 from worker.environment import load, templates
-from worker.reference import example_env, settings_document
+from worker.reference import example_env
 
 ROOT = Path(__file__).resolve().parents[2]
 

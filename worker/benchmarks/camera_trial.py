@@ -31,7 +31,7 @@ from pipeline.runner import Runner
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.benchmarks.rendered_cameras import Clips, Played, play
-from worker.report import Progress, Row
+from worker.benchmarks.report import Progress, Row
 
 MAX_AGE_S = 2.0
 WINDOW_S = 180.0

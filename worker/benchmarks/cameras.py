@@ -36,7 +36,7 @@ from worker.benchmarks.camera_trial import (
 )
 from worker.benchmarks.random_weights import untrained
 from worker.benchmarks.rendered_cameras import Clips, Played, render
-from worker.report import Progress, Row
+from worker.benchmarks.report import Progress, Row
 
 MOST = 1024
 GRID = PatchGrid(rows=9, cols=16)  # 448x252

@@ -24,7 +24,7 @@ from pipeline.clock import SystemClock
 from pipeline.sources.container import open_video
 from pipeline.sources.encoder import encode_clip
 from pipeline.sources.file import FileSource
-from worker.report import Progress, Row
+from worker.benchmarks.report import Progress, Row
 
 WIDTH_PX, HEIGHT_PX, FPS = 1920, 1080, 25
 CLIP_S = 20

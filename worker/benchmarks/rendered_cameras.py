@@ -14,8 +14,8 @@ from pipeline.clock import Clock
 from pipeline.lane import Lanes
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow
+from worker.benchmarks.report import Progress
 from worker.benchmarks.street import Image, Street
-from worker.report import Progress
 
 NUM_STREETS, CLIP_S = 6, 40
 NOISE_LEVELS = 2.0

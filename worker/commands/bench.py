@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; progress goes to standard error. Return 1 when a target is missed."""
     from worker.benchmarks import cameras, ingest
-    from worker.report import print_rows, say
+    from worker.benchmarks.report import print_rows, say
 
     if arguments.what == "ingest":
         rows = ingest.measure(say)

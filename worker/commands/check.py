@@ -8,8 +8,8 @@ from pydantic.fields import FieldInfo
 from pipeline.clock import SystemClock
 from pipeline.redact import MASK, redact
 from worker import environment
+from worker.benchmarks.report import say
 from worker.reference import example_env, written
-from worker.report import say
 
 SUMMARY = (
     "print the settings in effect with passwords hidden, and say whether they are valid; "
@@ -47,10 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
     if note := settings.window_note():
         _say(f"# {note}")
     if arguments.model:
-        from worker.loading import Telling, try_questions
+        from model.progress import Telling
+        from worker.loading import try_questions
         from worker.wiring import load_engine  # torch takes seconds to load
 
-        engine = load_engine(settings, tell=Telling(say, clock=SystemClock()))
+        engine = load_engine(settings, tell=Telling(say, now_s=SystemClock().monotonic_s))
         try_questions(engine, settings)
         demo = ", a demo model: it knows only its rendered world" if engine.is_demo_model else ""
         _say(f"# model {engine.model_name}{demo}, attention: {engine.stats.attention_backend}")

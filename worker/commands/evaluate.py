@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; progress goes to standard error. Return 1 when a target is missed."""
+    from worker.benchmarks.report import print_rows, say
     from worker.evaluation.measure import measure
-    from worker.report import print_rows, say
 
     rows = measure(
         arguments.folder,

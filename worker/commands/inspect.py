@@ -8,7 +8,7 @@ from typing import get_args
 from pipeline.errors import ConfigError, SourceError
 from pipeline.pruner import PrunerMode
 from worker import environment
-from worker.report import say
+from worker.benchmarks.report import say
 
 SUMMARY = "write a video that shows which parts of each frame the pruner sends to the model"
 CONTAINERS = (".mp4", ".mkv", ".mov")

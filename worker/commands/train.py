@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from model.errors import InputError
 from pipeline.clock import SystemClock
 from pipeline.pruner import prune_clip
-from worker.report import say
+from worker.benchmarks.report import say
 
 if TYPE_CHECKING:
     from model.training.recorded import Recorded
@@ -101,12 +101,9 @@ def _recorded(arguments: argparse.Namespace, stage: "Stage") -> "Recorded":
 
 def _rendered(arguments: argparse.Namespace, stage: "Stage") -> "Rendered":
     from model.training.memo import ClipMemo
+    from model.training.recipe import prompt_at
     from model.training.rendered import Rendered
-    from model.videollama3.hub import locate
-    from model.videollama3.prompt import NANO_1, prompt_of
 
-    start = arguments.start
-    prompt = NANO_1 if start is None else prompt_of(locate(str(start)))
     return Rendered(
         mix=stage.mix,
         seed=arguments.seed + stage.number,
@@ -114,5 +111,5 @@ def _rendered(arguments: argparse.Namespace, stage: "Stage") -> "Rendered":
         memo=ClipMemo(arguments.memo or arguments.out / "clips"),
         num_scenes=arguments.scenes,
         image_merge=stage.image_merge,
-        forms=prompt.forms,
+        forms=prompt_at(arguments.start).forms,
     )

@@ -23,9 +23,9 @@ from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from pipeline.publishers.subscriber import Subscriber
 from worker import environment
+from worker.demo.embedded_redis import embedded_redis, free_port
 from worker.demo.timeline import Timeline
 from worker.demo.verdict import Judge, Verdict
-from worker.embedded_redis import embedded_redis, free_port
 from worker.settings import PREFIX
 
 FOLDER = Path(__file__).resolve().parent

@@ -31,7 +31,7 @@ from model.videollama3.hub import locate
 from model.videollama3.tokenizer import Tokenizer
 from pipeline.clock import SystemClock
 from pipeline.pruner import prune_clip
-from worker.report import Progress, Row, at_least
+from worker.benchmarks.report import Progress, Row, at_least
 
 TARGETS = {"yes_no": 0.97, "choice": 0.92, "count": 0.92, "caption": 0.90, "grounding": 0.65}
 NUM_COMPARED = 100

@@ -29,9 +29,9 @@ from pipeline.pruner import prune_clip
 from pipeline.publishers.stream import replies
 from pipeline.sources.encoder import encode_clip
 from worker import environment
-from worker.embedded_redis import embedded_redis
+from worker.benchmarks.report import Progress, Row, at_least, at_most
+from worker.demo.embedded_redis import embedded_redis
 from worker.evaluation.events import Matched, Start, joined, match, total
-from worker.report import Progress, Row, at_least, at_most
 from worker.settings import Settings
 from worker.supervisor import Supervisor
 from worker.wiring import build, load_engine

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pipeline.errors import ConfigError
 from worker import environment, log
+from worker.benchmarks.report import Progress, Row
 from worker.evaluation import clips, end_to_end
-from worker.report import Progress, Row
 from worker.wiring import load_engine
 
 Through = Literal["model", "worker", "all"]

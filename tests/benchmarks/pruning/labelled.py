@@ -22,8 +22,8 @@ from pipeline.recorded import sampled
 from pipeline.sources.decoder import Scaler
 from pipeline.sources.encoder import VideoCodec, as_coded, encode_clip
 from pipeline.types import Frame
+from worker.benchmarks.report import Progress
 from worker.benchmarks.street import HEIGHT_PX, WIDTH_PX, Image, Street
-from worker.report import Progress
 
 Light = Literal["noise0", "noise2", "noise5", "low"]
 

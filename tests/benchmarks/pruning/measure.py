@@ -36,7 +36,7 @@ from tests.benchmarks.pruning.fidelity import (
 )
 from tests.benchmarks.pruning.labelled import CELLS, Cell, clip, frames_of
 from tests.benchmarks.pruning.truth import Counts, scene_counts
-from worker.report import Progress, Row, at_least, at_most
+from worker.benchmarks.report import Progress, Row, at_least, at_most
 
 NUM_THREADS = 2  # codecs let go of the interpreter
 COST_CELL = next(cell for cell in CELLS if cell.name == "h264_gop2s_noise5")

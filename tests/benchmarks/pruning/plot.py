@@ -14,7 +14,7 @@ from tests.benchmarks.chart import GREY, Curve, Panel, chart
 from tests.benchmarks.pruning.fidelity import Fidelity, fidelity, paper_masks, pruner_masks
 from tests.benchmarks.pruning.labelled import CELLS, frames_of
 from tests.benchmarks.pruning.measure import REAL_CLIPS
-from worker.report import Progress
+from worker.benchmarks.report import Progress
 
 PAPER_THRESHOLDS = np.geomspace(1.0, 80.0, 48).tolist()
 LAST_SEEN_LEVELS = np.geomspace(1.5, 40.0, 24).tolist()

@@ -8,7 +8,7 @@ import pytest
 from worker.__main__ import REFUSED, main
 from worker.benchmarks import cameras, ingest
 from worker.benchmarks.camera_trial import MEASURED_S
-from worker.report import Row
+from worker.benchmarks.report import Row
 
 ROWS = [Row("cost", 1.25, "s")]
 

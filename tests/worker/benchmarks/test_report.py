@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.sources.encoder import encode_clip
 from worker.benchmarks import ingest
-from worker.report import Row, as_document, as_table, print_rows
+from worker.benchmarks.report import Row, as_document, as_table, print_rows
 
 ROWS = [
     Row("cost", 1.25, "s"),
