@@ -22,6 +22,7 @@ VARIABLES = {
     "VIGIL_QUESTIONS__CARS__ASK": "How many cars are there?",
     "VIGIL_QUESTIONS__CARS__KIND": "count",
     "VIGIL_WINDOW": f"{WINDOW_S:g}s",
+    "VIGIL_MODEL__PATH": "nano",
     "VIGIL_OUTBOX__PATH": "memory",
     "VIGIL_MODEL__DEVICE": "cpu",
     "VIGIL_MODEL__AUDIT_SHARE": "0",
