@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import worker
+
 Progress = Callable[[str], None]
 
 
@@ -129,7 +131,7 @@ def version() -> str:
 
 def commit() -> str:
     """Name the checked-out commit, with a + when files differ from it; `unknown` when installed."""
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(worker.__file__).resolve().parents[1]
     if not (checkout / ".git").exists():  # installed, perhaps within a checkout of something else
         return "unknown"
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty=+", "--abbrev=12"]

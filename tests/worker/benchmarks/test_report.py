@@ -1,6 +1,7 @@
 """How figures are told, and that the ingest measurement measures."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from pipeline.sources.encoder import encode_clip
 from worker.benchmarks import ingest
-from worker.benchmarks.report import Row, as_document, as_table, print_rows
+from worker.benchmarks.report import Row, as_document, as_table, commit, print_rows
 
+ROOT = Path(__file__).resolve().parents[3]
 ROWS = [
     Row("cost", 1.25, "s"),
     Row("share", 0.5, "ratio", 0.25, holds=False, terms={"ours_s": 1.0, "theirs_s": 2.0}),
@@ -66,3 +68,10 @@ def test_memory_is_measured_while_cameras_play(tmp_path: Path) -> None:
     pictures = (np.full((240, 320, 3), level, dtype=np.uint8) for level in range(100))
     path = encode_clip(tmp_path / "a.mp4", pictures, fps=25, gop_s=1, bits_per_s=500_000)
     assert ingest.resident_mib(path, 2) > 10
+
+
+def test_a_checkout_names_its_commit() -> None:
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert head.startswith(commit().rstrip("+"))
