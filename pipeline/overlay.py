@@ -18,6 +18,8 @@ from pipeline.types import Frame
 
 PLAYED_FPS = 4
 BITS_PER_S = 4_000_000
+CONTAINERS = (".mp4", ".mkv", ".mov")
+MAX_FPS = 30.0
 ZOOM = 2
 STRIP_PX = 136
 STRIP_MARGINS_PX = (52, 30, 52, 20)  # left, top, right, bottom
@@ -172,6 +174,28 @@ def _outlined(pruned: PrunedFrame) -> NDArray[np.uint8]:
     )
     cv2.drawContours(drawn, outlines, -1, KEPT, 2)
     return drawn
+
+
+def check_files(source: Path, target: Path, *, fps: float) -> None:
+    """Refuse a video that is not there, and a place that none can be written to.
+
+    Raises:
+        ConfigError: what was expected, and what came.
+    """
+    if not source.is_file():
+        raise ConfigError(f"inspect: expected a video file at {source}, found none")
+    if target.suffix.lower() not in CONTAINERS:
+        raise ConfigError(
+            f"inspect: --out: expected a file name ending in {', '.join(CONTAINERS)}, got {target}"
+        )
+    if not target.parent.is_dir():
+        raise ConfigError(f"inspect: --out: expected a folder at {target.parent}, found none")
+    if target.exists() and target.samefile(source):
+        raise ConfigError("inspect: --out: expected another file than the video itself")
+    if not 0 < fps <= MAX_FPS:
+        raise ConfigError(
+            f"inspect: --fps: expected more than 0 and at most {MAX_FPS:g}, got {fps:g}"
+        )
 
 
 def write_overlay(

@@ -51,14 +51,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(_in_one_line(error.errors(include_input=False))) from None
 
 
-def load_for_worker() -> Settings:
+def load_for_worker(*, needs_cameras: bool = True) -> Settings:
     """Read the settings from the process's environment as `load` does, for a worker to run.
+
+    Args:
+        needs_cameras: what has nothing to watch is refused.
 
     Raises:
         ConfigError: a setting is wrong, there is nothing to watch, or no model is named.
     """
     settings = load()
-    if not settings.cameras and not settings.kafka.bootstrap_servers:
+    if needs_cameras and not settings.cameras and not settings.kafka.bootstrap_servers:
         raise ConfigError(
             f"{PREFIX}CAMERAS__<ID>__URL: expected at least one camera, "
             f"or {PREFIX}KAFKA__BOOTSTRAP_SERVERS"

@@ -203,7 +203,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # and are woken for the next. One core is left to decoding and pruning: members that have to
     # share a core wait for each other by turns of the scheduler, and two on two cores beside a
     # third busy thread took 10 s for what takes 0.5.
-    torch.set_num_threads(settings.model.threads or max(1, TORCH_THREADS - 1))
+    torch.set_num_threads(num_inference_threads(settings))
     return Runner(
         stages.lanes,
         stages.engine,
@@ -230,6 +230,11 @@ def _redis_publishers(settings: Settings, *, clock: Clock) -> Callable[[], Redis
         clock=clock,
         heartbeat_s=settings.redis.heartbeat,
     )
+
+
+def num_inference_threads(settings: Settings) -> int:
+    """Return how many threads compute where other threads decode: one core is left to those."""
+    return settings.model.threads or max(1, TORCH_THREADS - 1)
 
 
 def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:

@@ -13,7 +13,7 @@ from model.engine.rolling_context import Context
 from model.errors import InputError
 from model.family import Family
 from model.kinds import KINDS, kind_of, wording
-from model.kinds.base import Limits, Reader
+from model.kinds.base import Branch, Limits, Reader
 from model.types import Answer, Question
 
 
@@ -82,6 +82,26 @@ class Respondent:
         ]
         return self._read(pool, put, nows=nows)
 
+    @torch.inference_mode()
+    def first_logits(
+        self,
+        pool: PagePool,
+        question: Question,
+        context: Context,
+        *,
+        nows: Mapping[KVSequence, Now],
+    ) -> Tensor:
+        """Give the logits (V,) float32 of what follows a question; no penalty is on them.
+
+        Raises:
+            InputError: it cannot be put, or no position is left for it.
+        """
+        self.check(question)
+        branch = Branch(self._put_ids(question, nows.get(context.sequence)))
+        forks = Forks(self._family.network, pool, [(context.sequence, branch)], nows=nows)
+        [logits] = forks.prefill()
+        return logits[-1]
+
     def _read(
         self,
         pool: PagePool,
@@ -125,9 +145,13 @@ class Respondent:
         ]
 
     def _reader(self, question: Question, now: Now | None) -> Reader:
+        return self._new_reader[question.kind](question, self._put_ids(question, now))
+
+    def _put_ids(self, question: Question, now: Now | None) -> tuple[int, ...]:
+        """Give the ids of what is put after the context."""
         words = wording(question, self._family.prompt.forms)
         suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
-        return self._new_reader[question.kind](question, [*(now.ids if now else ()), *suffix])
+        return (*(now.ids if now else ()), *suffix)
 
 
 def _decode(forks: Forks, going: dict[int, tuple[Reader, int]]) -> None:

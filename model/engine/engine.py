@@ -7,7 +7,6 @@ that are due. Not safe for use by two threads.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -20,13 +19,14 @@ from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
 from model.engine.frame_part import check_frame
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.loading import load_family
-from model.engine.memory import Budget, bytes_per_stream
+from model.engine.memory import Budget, bytes_per_stream, is_out_of_memory
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
 from model.engine.stream_encoder import FrameTokens, StreamEncoder
 from model.errors import DeviceMemoryError, InputError
 from model.family import Family
 from model.kinds import wording
+from model.kinds.when import placed
 from model.layers.to_device import to_device
 from model.progress import Tell, untold
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
@@ -112,6 +112,11 @@ class Engine:
         name = Path(path).resolve().name if Path(path).is_dir() else path
         family = load_family(path, device=device, dtype=dtype, revision=revision, tell=tell)
         return cls(family, model_name=name, config=config)
+
+    @property
+    def family(self) -> Family:
+        """The loaded model, on which another engine may be put."""
+        return self._family
 
     @property
     def is_on_cpu(self) -> bool:
@@ -217,9 +222,18 @@ class Engine:
         nows = self._nows({stream_id for stream_id, _ in asks})
         answers = self._sparing(lambda: self._respondent.answer(self._pool, put, nows=nows))
         return [
-            self._placed(answer, context.window)
+            placed(answer, context.window, sample_period_s=self._config.sample_period_s)
             for answer, (_, context) in zip(answers, put, strict=True)
         ]
+
+    def first_logits(self, stream_id: str, question: Question) -> torch.Tensor:
+        """Give the logits (V,) float32 of an answer's first token, to compare with others'.
+
+        Raises:
+            InputError: as in `ask`.
+        """
+        context, nows = self._context(stream_id), self._nows({stream_id})
+        return self._respondent.first_logits(self._pool, question, context, nows=nows)
 
     def check(self, question: Question) -> None:
         """Refuse a question that cannot be put to this model.
@@ -330,14 +344,14 @@ class Engine:
         try:
             return work()
         except (RuntimeError, MemoryError) as exc:
-            if not _is_out_of_memory(exc):
+            if not is_out_of_memory(exc):
                 raise
             self._num_out_of_memory += 1
         self._shed()
         try:
             return work()
         except (RuntimeError, MemoryError) as exc:
-            if not _is_out_of_memory(exc):
+            if not is_out_of_memory(exc):
                 raise
             self._num_out_of_memory += 1
             raise DeviceMemoryError(
@@ -369,17 +383,6 @@ class Engine:
                 nows[context.sequence] = Now(ids, first)
         return nows
 
-    def _placed(self, answer: Answer, window: Window) -> Answer:
-        """Give an answer's stretch in stream time; none where the window does not hold it."""
-        if answer.span_s is None:
-            return answer
-        start_s, end_s = (window.start_pts_s + at_s for at_s in answer.span_s)
-        # A frame stands for a period, and stamps may be rounded to periods.
-        if not start_s <= end_s <= window.end_pts_s + self._config.sample_period_s:
-            return replace(answer, span_s=None)
-        last_s = window.end_pts_s
-        return replace(answer, span_s=(min(start_s, last_s), min(end_s, last_s)))
-
     def _check(self, frames: Sequence[PrunedFrame]) -> None:
         """Refuse a batch with a frame that cannot be shown."""
         grids = dict(self._grids)
@@ -392,9 +395,3 @@ class Engine:
                     f"{pinned.rows}x{pinned.cols} to {frame.grid.rows}x{frame.grid.cols} tokens"
                 )
             grids[frame.stream_id] = frame.grid
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell a lack of memory from other faults; on the CPU PyTorch has no exception of its own."""
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)

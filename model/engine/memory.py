@@ -90,3 +90,9 @@ class Budget:
     def release(self, stream_id: str) -> None:
         """Take back what a stream was granted."""
         self._streams.pop(stream_id, None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory from other faults; on the CPU PyTorch has no exception of its own."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)

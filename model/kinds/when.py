@@ -7,7 +7,7 @@ from datetime import datetime
 from model.errors import InputError
 from model.kinds.base import Doubt, Forms, Limits, NewReader, Published, Vocabulary
 from model.kinds.text import Text, TextReader
-from model.types import Answer
+from model.types import Answer, Window
 
 _SPAN = re.compile(r"(\d+\.?\d*|\d*\.\d+)\s*(?:-|to)\s*(\d+\.?\d*|\d*\.\d+)")
 
@@ -55,3 +55,20 @@ class _Reader(TextReader):
         told = super().answer()
         found = _SPAN.search(str(told.value))
         return replace(told, span_s=(float(found[1]), float(found[2])) if found else None)
+
+
+def placed(answer: Answer, window: Window, *, sample_period_s: float) -> Answer:
+    """Give an answer's stretch in stream time; none where the window does not hold it.
+
+    Args:
+        answer: with its stretch in seconds since the window's first frame, or with none.
+        window: what it was given about.
+        sample_period_s: a frame stands for so long, and stamps may be rounded to it.
+    """
+    if answer.span_s is None:
+        return answer
+    start_s, end_s = (window.start_pts_s + at_s for at_s in answer.span_s)
+    if not start_s <= end_s <= window.end_pts_s + sample_period_s:
+        return replace(answer, span_s=None)
+    last_s = window.end_pts_s
+    return replace(answer, span_s=(min(start_s, last_s), min(end_s, last_s)))

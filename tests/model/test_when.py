@@ -12,6 +12,7 @@ from model.evaluation.evaluate import served
 from model.evaluation.scores import span_of
 from model.kinds import KINDS, standing_kinds, wording
 from model.kinds.base import Doubt, Limits
+from model.kinds.when import placed
 from model.scenes import Scene
 from model.scenes.quiz import Quiz, quizzes
 from model.training.samples import put, watch
@@ -102,12 +103,12 @@ def test_a_stretch_is_placed_in_the_window_or_nowhere(
 ) -> None:
     window = Window(100.0, 100.0 + window_s, num_frames=1, num_tokens=1)
     answer = Answer("when", "", None, 1, span_s=(start_s, start_s + length_s))
-    placed = nano_engine()._placed(answer, window).span_s
-    if placed is None:
+    got = placed(answer, window, sample_period_s=1.0).span_s
+    if got is None:
         assert length_s <= 0 or start_s + length_s > window_s + 1.0
     else:
-        assert 100.0 <= placed[0] <= placed[1] <= window.end_pts_s
-        assert placed[0] == pytest.approx(100.0 + min(start_s, window_s))
+        assert 100.0 <= got[0] <= got[1] <= window.end_pts_s
+        assert got[0] == pytest.approx(100.0 + min(start_s, window_s))
 
 
 def test_nano_says_when_in_the_streams_own_time() -> None:

@@ -12,13 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
+from transformers.utils import logging as transformers_logging
 
+from model.errors import CheckpointError
 from model.family import Prompt
 from model.kinds import wording
 from model.types import PrunedFrame, Question
 from model.videollama3.config import MERGE_SIZE, ModelConfig
 from model.videollama3.patches import patchify
-from model.videollama3.prompt import VIDEOLLAMA3
+from model.videollama3.prompt import VIDEOLLAMA3, prompt_of
 from model.videollama3.tokenizer import Tokenizer
 
 
@@ -71,6 +73,36 @@ class Transformers:
         with torch.device(device):
             model: Any = VideoLlama3ForConditionalGeneration(theirs)
         return cls(model.to(dtype).eval().requires_grad_(requires_grad=False), tokenizer)
+
+    @classmethod
+    def load(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
+        """Load a checkpoint of transformers' own layout, with its words.
+
+        Raises:
+            CheckpointError: the folder's words cannot be read, or transformers does not take the
+                checkpoint, or would make up a part of it.
+        """
+        class_: Any = VideoLlama3ForConditionalGeneration
+        logs: Any = transformers_logging  # untyped
+        had_bar = logs.is_progress_bar_enabled()
+        logs.disable_progress_bar()
+        try:
+            model, about = class_.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"{folder}: transformers does not load it: {error}") from error
+        finally:
+            if had_bar:
+                logs.enable_progress_bar()
+        if missing := sorted(about["missing_keys"]):
+            raise CheckpointError(f"{folder}: transformers finds no {missing[0]} in it")
+        model = model.to(device).eval().requires_grad_(requires_grad=False)
+        return cls(model, Tokenizer.load(folder), prompt=prompt_of(folder))
 
     def save(self, folder: Path) -> None:
         """Write it where `load_model` reads it: both then have the same weights."""

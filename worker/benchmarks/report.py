@@ -75,14 +75,17 @@ def print_rows(rows: Sequence[Row], *, what: str, command: str, as_json: bool) -
     return int(any(row.holds is False for row in rows))
 
 
-def as_document(rows: Sequence[Row], *, what: str, command: str) -> str:
-    """Write the rows as JSON, with where they come from."""
+def as_document(
+    rows: Sequence[Row], *, what: str, command: str, said: Mapping[str, object] | None = None
+) -> str:
+    """Write the rows as JSON, with where they come from and what else is to be said."""
     document = {
         "bench": what,
         "commit": commit(),
         "command": command,
         "machine": machine(),
         "rows": [asdict(row) for row in rows],
+        **(said or {}),
     }
     return json.dumps(document, indent=2)
 

@@ -11,8 +11,6 @@ from worker import environment
 from worker.benchmarks.report import say
 
 SUMMARY = "write a video that shows which parts of each frame the pruner sends to the model"
-CONTAINERS = (".mp4", ".mkv", ".mov")
-MAX_FPS = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: a setting is wrong, the video cannot be read, or the other cannot be written.
     """
     source, target = arguments.video, arguments.out
-    _check(source, target, fps=arguments.fps)
-    settings = environment.load()
     from model.videollama3.patches import pin_grid
-    from pipeline.overlay import Overlay, write_overlay
+    from pipeline.overlay import Overlay, check_files, write_overlay
     from pipeline.recorded import sampled
     from worker.wiring import new_pruner
 
+    check_files(source, target, fps=arguments.fps)
+    settings = environment.load()
     mode = arguments.mode or settings.pruner.mode
     chosen = settings.pruner.model_copy(update={"mode": mode})
     pruner = new_pruner(settings.model_copy(update={"pruner": chosen}))
@@ -60,20 +58,3 @@ def run(arguments: argparse.Namespace) -> int:
     except SourceError as error:
         raise ConfigError(f"inspect: {source}: {error}") from error
     return 0
-
-
-def _check(source: Path, target: Path, *, fps: float) -> None:
-    if not source.is_file():
-        raise ConfigError(f"inspect: expected a video file at {source}, found none")
-    if target.suffix.lower() not in CONTAINERS:
-        raise ConfigError(
-            f"inspect: --out: expected a file name ending in {', '.join(CONTAINERS)}, got {target}"
-        )
-    if not target.parent.is_dir():
-        raise ConfigError(f"inspect: --out: expected a folder at {target.parent}, found none")
-    if target.exists() and target.samefile(source):
-        raise ConfigError("inspect: --out: expected another file than the video itself")
-    if not 0 < fps <= MAX_FPS:
-        raise ConfigError(
-            f"inspect: --fps: expected more than 0 and at most {MAX_FPS:g}, got {fps:g}"
-        )
