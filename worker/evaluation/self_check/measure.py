@@ -12,6 +12,7 @@ from model import Engine, Question
 from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION, kind_of
 from model.kinds.base import Doubt
+from model.kinds.text import Text
 from model.videollama3.hub import find
 from model.videollama3.patches import pin_grid
 from pipeline.errors import ConfigError, SourceError
@@ -242,4 +243,4 @@ def _asked(settings: Settings) -> list[Question]:
 
 def _is_scored(question: Question) -> bool:
     """Say whether a kind's answers have a probability and so are counted."""
-    return kind_of(question.kind).name not in ("text", "when")
+    return not isinstance(kind_of(question.kind), Text)

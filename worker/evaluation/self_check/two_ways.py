@@ -71,6 +71,12 @@ class Pair:
         return self.reference.mass is not None
 
     @property
+    def is_answered(self) -> bool:
+        """Whether one of both at least is published as an answer: two that are none say nothing."""
+        both = (self.reference, self.in_effect)
+        return any(self._published(one).reason != "no_answer" for one in both)
+
+    @property
     def agrees(self) -> bool:
         """Whether both would be published as the same answer."""
         return self._published(self.reference).answer == self._published(self.in_effect).answer
@@ -164,33 +170,27 @@ def compare(
 
 def compared_rows(compared: Compared, *, min_mass: float) -> list[Row]:
     """Return the figures: those of all counted answers have targets, those of a question none."""
-    counted = [pair for pair in compared.pairs if pair.is_counted]
+    scored = [pair for pair in compared.pairs if pair.is_counted]
+    counted = [pair for pair in scored if pair.is_answered]
     apart = _differences(counted)
-    num_agree, num_apart = sum(pair.agrees for pair in counted), _num_apart(apart)
-    masses = [mass for pair in counted if (mass := pair.in_effect.mass) is not None]
-    answers = {"answers": len(counted)}
+    masses = [mass for pair in scored if (mass := pair.in_effect.mass) is not None]
     rows = [
         at_least(
             "clip_mass_median",
             median(masses),
             min_mass,
             unit="probability",
-            terms={"least": min(masses), **answers},
+            terms={"least": min(masses), "answers": len(masses)},
         ),
-        at_least(
-            "agreement_with_reference",
-            num_agree / len(counted),
-            MIN_AGREEMENT,
-            terms={"agree": num_agree, **answers},
-        ),
+        _agreement(counted, num_left_out=len(scored) - len(counted)),
     ]
     if apart:
         rows += [
             at_most(
                 f"p_differences_above_{MAX_P_DIFFERENCE:g}",
-                num_apart / len(apart),
+                _num_apart(apart) / len(apart),
                 MAX_SHARE_APART,
-                terms={"above": num_apart, "compared": len(apart)},
+                terms={"above": _num_apart(apart), "compared": len(apart)},
             ),
             Row("largest_p_difference", max(apart), "probability"),
         ]
@@ -199,6 +199,15 @@ def compared_rows(compared: Compared, *, min_mass: float) -> list[Row]:
         _kept("tokens_kept_in_effect", compared.kept_in_effect, compared.num_tokens),
     ]
     return rows + list(_rows_by_question(compared.pairs))
+
+
+def _agreement(pairs: Sequence[Pair], *, num_left_out: int) -> Row:
+    name = "agreement_with_reference"
+    if not pairs:
+        return Row(name, None, "neither way answers", terms={"unanswered": num_left_out})
+    num_agree = sum(pair.agrees for pair in pairs)
+    terms = {"agree": num_agree, "answers": len(pairs), "unanswered": num_left_out}
+    return at_least(name, num_agree / len(pairs), MIN_AGREEMENT, terms=terms)
 
 
 def _rows_by_question(pairs: Sequence[Pair]) -> Iterator[Row]:

@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from model import Answer
+from model import Answer, Engine, EngineConfig
 from model.types import PatchGrid
+from model.videollama3.family import family_of
 from tests.model.nano_model import nano_engine
+from tests.model.qwen import qwen_tokenizer, random_network
 from worker.evaluation.self_check.plain_pictures import (
     COLOURS,
     Asked,
@@ -66,3 +68,12 @@ def test_half_of_the_questions_must_be_answered_and_none_rightly() -> None:
     talking = [asked("yes", "no", 0.8), asked("yes", "no", 0.7), asked("yes", "no", 0.0)]
     rows = {row.name: row for row in plain_rows(talking, min_mass=0.1)}
     assert rows["plain_mass_median"].holds is True
+
+
+def test_random_weights_with_the_real_vocabulary_answer_nothing() -> None:
+    family = family_of(random_network(spread=0.5), qwen_tokenizer())
+    engine = Engine(family, model_name="random", config=EngineConfig(max_context_tokens=2048))
+    asked = ask_about_plain_pictures(engine, max_tokens_per_frame=32, progress=lambda _line: None)
+    rows = {row.name: row for row in plain_rows(asked, min_mass=0.1)}
+    assert rows["plain_mass_median"].holds is False
+    assert rows["plain_answered"].value == 0

@@ -82,7 +82,7 @@ def test_words_are_shown_and_not_counted() -> None:
     rows = rows_of(Pair(FIRE, fire(0.9), fire(0.9)), words)
     assert rows["what_agreement"].value == 0
     assert rows["what_agreement"].unit == "ratio, not counted"
-    assert rows["agreement_with_reference"].terms == {"agree": 1, "answers": 1}
+    assert rows["agreement_with_reference"].terms == {"agree": 1, "answers": 1, "unanswered": 0}
     assert rows["fire_agreement"].terms["largest_p_difference"] == 0
 
 
@@ -90,8 +90,19 @@ def test_a_model_that_never_answers_has_no_difference_of_p() -> None:
     rows = rows_of(*[Pair(FIRE, fire(0.9, mass=0.0), fire(0.1, mass=0.01))] * 3)
     assert rows["clip_mass_median"].holds is False
     assert "largest_p_difference" not in rows
+    agreement = rows["agreement_with_reference"]
+    assert (agreement.value, agreement.holds) == (None, None)
+    assert agreement.terms == {"unanswered": 3}
     assert rows["tokens_kept_by_reference"].value == 0.95
     assert rows["tokens_kept_in_effect"].value == 0.2
+
+
+def test_what_neither_way_answers_does_not_count_for_agreement() -> None:
+    mute = Pair(FIRE, fire(0.9, mass=0.0), fire(0.9, mass=0.0))
+    half = Pair(FIRE, fire(0.9), fire(0.9, mass=0.0))
+    row = rows_of(*[mute] * 99, half)["agreement_with_reference"]
+    assert (row.value, row.holds) == (0, False)
+    assert row.terms == {"agree": 0, "answers": 1, "unanswered": 99}
 
 
 def frames(*times_s: float) -> Iterator[Frame]:
