@@ -23,6 +23,7 @@ from model.videollama3.checkpoint import load_model
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
 from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
+from model.videollama3.prompt import NANO_1
 from model.videollama3.tokenizer import Tokenizer
 from tests.benchmarks.hopping_window import HoppingWindow
 from worker.benchmarks.baselines import Transformers
@@ -92,7 +93,7 @@ class Camera:
         self._rng = np.random.default_rng(0)
         self._count = 0
         self.engine = Engine(
-            family_of(network, tokenizer),
+            family_of(network, tokenizer, prompt=NANO_1),  # the words that earlier figures had
             model_name="random",
             config=EngineConfig(window_s=num_frames + 1.0, audit_share=0.0),
         )
