@@ -1,5 +1,5 @@
 # Sourced by deploy/demo and tests/check: make .venv and install the project into it when either is
-# missing or pyproject.toml has changed.   usage: . deploy/venv.sh [dev]
+# missing, or pyproject.toml or constraints.txt has changed.   usage: . deploy/venv.sh [dev]
 if ! [ -x .venv/bin/python ]; then
   python=
   for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
@@ -14,13 +14,13 @@ if ! [ -x .venv/bin/python ]; then
 fi
 vigil_groups="${1:-run}"
 vigil_stamp=".venv/.installed-$vigil_groups"
-if ! cmp -s pyproject.toml "$vigil_stamp"; then
+if ! cat pyproject.toml deploy/constraints.txt | cmp -s - "$vigil_stamp"; then
   echo "installing (torch brings about 3 GB the first time) ..." >&2
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
   if [ "$vigil_groups" = dev ]; then
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[demo]' --group dev
+    deploy/install.sh .venv -e '.[demo,bench]' --group dev
   else
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+    deploy/install.sh .venv -e '.[demo]'
   fi
-  cp pyproject.toml "$vigil_stamp"
+  cat pyproject.toml deploy/constraints.txt >"$vigil_stamp"
 fi

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from model.types import TOKEN_PX, PrunedFrame
 from pipeline.errors import ConfigError
@@ -24,6 +24,7 @@ ZOOM = 2
 STRIP_PX = 136
 STRIP_MARGINS_PX = (52, 30, 52, 20)  # left, top, right, bottom
 SAMPLE_PX = 4  # width of a frame in the strip
+FRAME_PX, OUTLINE_PX = 5, 2
 DIM = 0.45  # brightness of what is not sent
 KEPT: Colour = (72, 214, 138)
 REFRESH: Colour = (255, 158, 44)
@@ -161,19 +162,27 @@ class _Scale:
 def _outlined(pruned: PrunedFrame) -> NDArray[np.uint8]:
     """Enlarge a frame, dim what is not sent of it, and draw a line around what is."""
     height, width = (side * ZOOM for side in pruned.pixels.shape[:2])
-    picture = cv2.resize(pruned.pixels, (width, height), interpolation=cv2.INTER_CUBIC)
+    enlarged = Image.fromarray(pruned.pixels).resize((width, height), Image.Resampling.BICUBIC)
     side = TOKEN_PX * ZOOM
     kept = pruned.keep_mask.repeat(side, axis=0).repeat(side, axis=1)
+    picture = np.asarray(enlarged, dtype=np.uint8)
     dark = (picture * np.float32(DIM)).astype(np.uint8)
     drawn = np.where(kept[..., None], picture, dark)
     if pruned.is_refresh:
-        cv2.rectangle(drawn, (0, 0), (width - 1, height - 1), REFRESH, 10)
-        return drawn
-    outlines, _hierarchy = cv2.findContours(
-        kept.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
-    cv2.drawContours(drawn, outlines, -1, KEPT, 2)
+        drawn[_rim(np.ones_like(kept), width_px=FRAME_PX)] = REFRESH
+    else:
+        drawn[_rim(kept, width_px=OUTLINE_PX)] = KEPT
     return drawn
+
+
+def _rim(area: NDArray[np.bool_], *, width_px: int) -> NDArray[np.bool_]:
+    """Return what of an area lies within `width_px` of where it ends, the picture's edge too."""
+    inner = np.pad(area, width_px)
+    for axis in (0, 1):
+        inner = np.logical_and.reduce(
+            [np.roll(inner, by, axis) for by in range(-width_px, width_px + 1)]
+        )
+    return area & ~inner[width_px:-width_px, width_px:-width_px]
 
 
 def check_files(source: Path, target: Path, *, fps: float) -> None:

@@ -30,8 +30,8 @@ class _MappingSource(EnvSettingsSource):
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `environ`, or from the process's environment.
 
-    `VIGIL_X_FILE` gives the content of a file as the value of a secret `VIGIL_X`. Empty variables
-    count as absent, so that compose files can pass them through.
+    `VIGIL_X_FILE` gives the content of a file as the value of a secret `VIGIL_X`, and wins over
+    it. Empty variables count as absent, so that compose files can pass them through.
 
     Raises:
         ConfigError: one line that names the variable, what was expected, and no value.
@@ -138,8 +138,6 @@ def _with_secret_files(variables: Mapping[str, str]) -> dict[str, str]:
         base = name[: -len("_FILE")]
         if not name.upper().endswith("_FILE") or not any(s.fullmatch(base) for s in secrets):
             continue
-        if base in variables:
-            raise ConfigError(f"{name}: expected either {name} or {base}, got both")
         try:
             result[base] = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

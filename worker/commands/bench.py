@@ -2,6 +2,8 @@
 
 import argparse
 
+from pipeline.errors import ConfigError
+
 SUMMARY = "measure how many cameras this machine can serve, or what it costs to read one camera"
 CAMERAS = "find how many cameras one worker can serve on this machine"
 INGEST = "measure the processor time and memory that reading one camera takes"
@@ -35,8 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure and print; progress goes to standard error. Return 1 when a target is missed."""
-    from worker.benchmarks import cameras, ingest
+    """Measure and print; progress goes to standard error. Return 1 when a target is missed.
+
+    Raises:
+        ConfigError: what draws the measured cameras is not installed.
+    """
+    try:
+        from worker.benchmarks import cameras, ingest
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"bench: expected the extra `bench` to be installed, found no {error.name}: "
+            "pip install opencv-python-headless"
+        ) from None
     from worker.benchmarks.report import print_rows, say
 
     if arguments.what == "ingest":

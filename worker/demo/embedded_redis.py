@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
+from worker.demo.child import start
 
 _START_S = _STOP_S = 10.0
 
@@ -26,14 +27,12 @@ def embedded_redis() -> Iterator[str]:
     program = redis_program()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="vigil-redis-") as folder:
-        server = subprocess.Popen(  # noqa: S603 (a program we have looked up ourselves)
+        server = start(
             [
                 *(program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder),
                 *("--save", "", "--appendonly", "no"),
             ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us; we stop the server after the worker
+            quiet=True,
         )
         try:
             _wait_for(port, server)

@@ -23,6 +23,7 @@ from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
 from pipeline.publishers.subscriber import Subscriber
 from worker import environment
+from worker.demo.child import start
 from worker.demo.embedded_redis import embedded_redis, free_port
 from worker.demo.timeline import Timeline
 from worker.demo.verdict import Judge, Verdict
@@ -81,10 +82,9 @@ def demo(*, seconds: float | None, video: str | None) -> int:
     with _told_to_stop() as stop, embedded_redis() as redis_url:
         port = free_port()
         _introduce(clip, redis_url=redis_url, port=port)
-        process = subprocess.Popen(
+        process = start(
             [sys.executable, "-P", "-m", "worker", "run"],
             env=_environment(clip, redis_url=redis_url, port=port),
-            start_new_session=True,  # Ctrl-C is for us; the worker is told to stop, not struck down
         )
         try:
             with Subscriber(redis_url) as subscriber:
