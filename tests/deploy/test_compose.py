@@ -165,8 +165,10 @@ def test_the_example_of_secrets_works_once_its_marks_are_taken_away() -> None:
     assert "secrets" not in read(shown, {"VIGIL_ENV": "x"})
 
 
-PRIVATE = ("deploy/worker.env", ".env", ".env.local", "site.env", "deploy/worker.env.bak",
-           "deploy/secrets/gate_url")  # fmt: skip
+PRIVATE = (
+    *("deploy/worker.env", ".env", ".env.local", "site.env", "deploy/worker.env.bak"),
+    *("deploy/secrets/gate_url", "docker-compose.override.yml"),
+)
 TAKEN = ("deploy/worker.env.example", "deploy/bundled.env", "worker/demo/demo.env")
 
 
