@@ -6,7 +6,7 @@ it follow the stream time that everything behind works by, and the age of the pi
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -26,6 +26,8 @@ MEASURE_S = 10.0  # what a rate is measured over; jitter of half a second is a t
 WRONG_RATE = 0.1
 STANDS_STILL = 0.002  # seconds of stream in a second: such stamps say nothing
 USUAL_INTERVAL_S = 0.04
+MAX_BURST_S = 10.0  # cameras begin with what they have sent since their last key frame,
+MAX_BURST_INTERVAL_S = 0.25  # picture by picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,9 @@ class StreamClock:
     while counts as taken when it came. While the reader does not wait, time runs by the stamps
     alone, and what it falls behind by is lag.
 
-    Not guaranteed: that a delay is seen which was there from the first packet on, or one that grows
-    while every packet is still waited for: these are the network's, and look like a slow clock.
+    Not guaranteed: that a delay is seen which was there from the first packets on, or one that
+    grows while every packet is still waited for: these are the network's, and look like a slow
+    clock.
 
     Attributes:
         mended: how often each kind of wrong stamp was put right.
@@ -74,6 +77,17 @@ class StreamClock:
         self._slack = _Slack()
         self._measured_from: tuple[float, float] | None = None  # (stamp, now)
 
+    def begin(self, stamps_s: Sequence[float | None], *, now_s: float) -> None:
+        """Take the newest of some packets that came at once for one of now; `judge` them next."""
+        known_s = [stamp_s for stamp_s in stamps_s if stamp_s is not None] or [0.0]
+        self._offset_s = now_s - known_s[-1]
+        self._now_s = self._newest_s = now_s
+        span_s, num_steps = known_s[-1] - known_s[0], len(known_s) - 1
+        if 0 < span_s <= min(MAX_BURST_S, num_steps * MAX_BURST_INTERVAL_S):
+            self._interval_s = span_s / num_steps
+            num_before = next(n for n, one in enumerate(stamps_s, 1) if one is not None)
+            self._newest_s = self._at(known_s[0]) - num_before * self._interval_s
+
     def judge(self, stamp_s: float | None, *, now_s: float, waited_s: float) -> Moment:
         """Return when the picture in a packet was taken.
 
@@ -83,10 +97,8 @@ class StreamClock:
             waited_s: how long the reader waited for it.
         """
         if self._now_s is None:
-            self._offset_s = now_s - (stamp_s or 0.0)
-            self._now_s = self._newest_s = now_s
-            return Moment(now_s, 0.0)
-        elapsed_s = max(0.0, now_s - self._now_s)
+            self.begin([stamp_s], now_s=now_s)
+        elapsed_s = max(0.0, now_s - (self._now_s or now_s))
         self._now_s = now_s
         if elapsed_s / 2 < waited_s <= elapsed_s <= MAX_AHEAD_S:
             self._interval_s += (elapsed_s - self._interval_s) / 8
@@ -102,7 +114,7 @@ class StreamClock:
         spare_s = self._slack.spare_s(moment.lag_s, elapsed_s=elapsed_s, waited_s=waited_s)
         if spare_s is not None:
             self._offset_s += spare_s
-            self._newest_s = min(now_s, self._newest_s + spare_s)
+            self._newest_s += spare_s
             if stamp_s is not None and not self._odd and not self._stands_still:
                 self._measure(stamp_s, now_s)
         return moment
