@@ -7,7 +7,7 @@ from __future__ import annotations  # PyAV's Packet is generic in its stub alone
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from types import TracebackType
 from typing import Self
@@ -22,9 +22,12 @@ from av.video.codeccontext import VideoCodecContext
 from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
 from pipeline.redact import encode_credentials, redact, url_secrets
+from pipeline.sources.stream_clock import StreamClock
 
 RTP_CLOCK = Fraction(1, 90_000)
 DEFAULT_FRAME_S = 1 / 25
+BURST_ENDS_S = 0.02  # a packet that was waited for so long had not come with those before it
+MAX_BURST = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +38,34 @@ class Arrival:
         packet: what was received; never empty.
         pts_s: its presentation time in the stream, in seconds; never NaN.
         time_base: seconds per tick of its own time stamps, and of the frames made of it.
-        arrived_at: wall-clock time of receipt, aware UTC.
+        captured_at: wall-clock time of capture where a stream clock tells it, else of receipt;
+            aware UTC.
+        lag_s: how long it waited in buffers; 0 without a stream clock.
     """
 
     packet: Packet[Stream]
     pts_s: float
     time_base: Fraction
-    arrived_at: datetime
+    captured_at: datetime
+    lag_s: float = 0.0
 
 
 class Video:
     """An opened stream. Used by one thread: libav's contexts are not shared, `close` included.
 
     Attributes:
-        end_s: stream time at which the latest packet so far has been shown, or None.
+        end_s: stream time at which the latest packet so far has been shown, or None; not told of a
+            live stream.
     """
 
-    def __init__(self, container: InputContainer, *, clock: Clock, read_timeout_s: float) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        *,
+        clock: Clock,
+        read_timeout_s: float,
+        stream_clock: StreamClock | None = None,
+    ) -> None:
         """Take over an opened container.
 
         Raises:
@@ -63,6 +77,7 @@ class Video:
         self._stream = container.streams.video[0]
         self._clock = clock
         self._read_timeout_s = read_timeout_s
+        self._stream_clock = stream_clock
         # A stream of an unknown codec has no context, whatever its stub says.
         context: VideoCodecContext | None = self._stream.codec_context
         if context is None:
@@ -86,10 +101,28 @@ class Video:
     def packets(self) -> Iterator[Arrival]:
         """Yield the video packets until the stream ends.
 
+        Of a live stream those that came at once, while it was opened, are looked at together: the
+        newest of them is as young as can be, and tells how old the others are.
+
         Raises:
             SourceError: `stalled` when none came within the read time-out, `ended` when the
                 connection broke, `corrupt` when the container cannot be read on.
         """
+        read = self._read()
+        if self._stream_clock is not None:
+            burst: list[Packet[Stream]] = []
+            for packet, waited_s in read:
+                burst.append(packet)
+                if waited_s >= BURST_ENDS_S or len(burst) == MAX_BURST:
+                    break
+            stamps_s = [self._stamp_s(packet) for packet in burst]
+            self._stream_clock.begin(stamps_s, now_s=self._clock.monotonic_s())
+            yield from (self._arrival(packet, waited_s=0.0) for packet in burst)
+        for packet, waited_s in read:
+            yield self._arrival(packet, waited_s=waited_s)
+
+    def _read(self) -> Iterator[tuple[Packet[Stream], float]]:
+        """Yield the video packets, each with the seconds that it was waited for."""
         demuxed = self._container.demux()
         silent_s = 0.0  # spent waiting in here, not what the caller does between two packets
         while True:
@@ -105,8 +138,8 @@ class Video:
             if packet is None:
                 return
             if packet.stream is self._stream and packet.size:
-                silent_s = 0.0
-                yield self._arrival(packet)
+                waited_s, silent_s = silent_s, 0.0
+                yield packet, waited_s
 
     def _next(self, demuxed: Iterator[Packet[Stream]]) -> Packet[Stream] | SourceError | None:
         try:
@@ -114,15 +147,32 @@ class Video:
         except av.FFmpegError as exc:
             return SourceError(_read_reason(exc), exc.strerror or type(exc).__name__)
 
-    def _arrival(self, packet: Packet[Stream]) -> Arrival:
+    def _stamp_s(self, packet: Packet[Stream]) -> float | None:
+        ticks = packet.pts if packet.pts is not None else packet.dts
+        return None if ticks is None else float(ticks * self._time_base(packet))
+
+    def _time_base(self, packet: Packet[Stream]) -> Fraction:
+        return packet.time_base or self._stream.time_base or RTP_CLOCK
+
+    def _arrival(self, packet: Packet[Stream], *, waited_s: float) -> Arrival:
+        stamp_s, time_base = self._stamp_s(packet), self._time_base(packet)
+        if self._stream_clock is None:
+            pts_s = self._by_stamp_s(stamp_s)
+            return Arrival(packet, pts_s, time_base, self._clock.now())
+        now_s = self._clock.monotonic_s()
+        moment = self._stream_clock.judge(stamp_s, now_s=now_s, waited_s=waited_s)
+        # The pictures made of a packet have its time.
+        packet.pts, packet.dts = round(moment.taken_s / time_base), None
+        captured_at = self._clock.now() - timedelta(seconds=moment.lag_s)
+        return Arrival(packet, moment.taken_s, time_base, captured_at, moment.lag_s)
+
+    def _by_stamp_s(self, stamp_s: float | None) -> float:
         rate = self._stream.average_rate
         frame_s = float(1 / rate) if rate else DEFAULT_FRAME_S
-        ticks = packet.pts if packet.pts is not None else packet.dts
-        time_base = packet.time_base or self._stream.time_base or RTP_CLOCK
-        # Raw streams have no times, and the first packets of RTSP may have none yet.
-        pts_s = float(ticks * time_base) if ticks is not None else self.end_s or 0.0
+        # Raw streams have no times.
+        pts_s = stamp_s if stamp_s is not None else self.end_s or 0.0
         self.end_s = pts_s + frame_s if self.end_s is None else max(self.end_s, pts_s + frame_s)
-        return Arrival(packet, pts_s, time_base, self._clock.now())
+        return pts_s
 
 
 def open_video(
@@ -132,6 +182,7 @@ def open_video(
     open_timeout_s: float,
     read_timeout_s: float,
     clock: Clock,
+    stream_clock: StreamClock | None = None,
 ) -> Video:
     """Open a stream or file.
 
@@ -142,6 +193,7 @@ def open_video(
             name is not covered: the system's resolver cannot be interrupted.
         read_timeout_s: longest silence between two video packets.
         clock: tells a time-out from other failures, which libav does not.
+        stream_clock: judges the stamps of a live stream; None where they are believed.
 
     Raises:
         SourceError: with the reason, and without the URL.
@@ -162,7 +214,9 @@ def open_video(
         failure = SourceError(reason, f"{words}, after {elapsed_s:.1f} s")
     else:
         try:
-            return Video(container, clock=clock, read_timeout_s=read_timeout_s)
+            return Video(
+                container, clock=clock, read_timeout_s=read_timeout_s, stream_clock=stream_clock
+            )
         except SourceError:
             container.close()
             raise

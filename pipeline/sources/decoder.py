@@ -4,7 +4,7 @@ from __future__ import annotations  # PyAV's Packet is generic in its stub alone
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 import av
@@ -32,6 +32,8 @@ GridOf = Callable[[int, int], PatchGrid]
 BICUBIC_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 MAX_FRUITLESS_PACKETS = 150  # decoded in a row without one sound picture: six seconds at 25 fps
 MAX_PACKETS_TO_KEY = 3000  # two minutes at 25 fps: the longest key-frame intervals are ten seconds
+LATE_S = 2.0  # what is later than this is decoded by its key frames alone,
+IN_TIME_S = 0.5  # until a key frame is no later than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,13 @@ class Picture:
         pixels: (grid.height_px, grid.width_px, 3) uint8 RGB, C-contiguous.
         grid: its token grid.
         pts_s: stream time in seconds.
-        arrived_at: when the packet that completed it was received, aware UTC.
+        captured_at: when it was captured as far as is known, else received; aware UTC.
     """
 
     pixels: NDArray[np.uint8]
     grid: PatchGrid
     pts_s: float
-    arrived_at: datetime
+    captured_at: datetime
 
 
 class PictureReader:
@@ -85,6 +87,7 @@ class PictureReader:
         self._wanted = wanted
         self._scaler = Scaler(grid_of)
         self._backlog: list[Arrival] = []
+        self._is_late = False
         self._num_fruitless = 0
         self._count_corrupt(0)  # so that the first one is a growth
 
@@ -110,7 +113,10 @@ class PictureReader:
 
     def _feed(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
         is_key = arrival.packet.is_keyframe
-        decode = self.policy.packet(arrival.pts_s, is_key=is_key)
+        if self._hurries(arrival):
+            self._backlog.clear()
+            return
+        decode = Decode.ALONE if self._is_late else self.policy.packet(arrival.pts_s, is_key=is_key)
         if is_key:
             self._backlog.clear()
         if self.policy.keys_only or decode is Decode.CATCH_UP:
@@ -131,6 +137,15 @@ class PictureReader:
             yield from self._in_order(context, arrival)
         elif decode is Decode.NOTHING and not self.policy.keys_only:
             self._count_fruitless(MAX_PACKETS_TO_KEY, "without a key frame")
+
+    def _hurries(self, arrival: Arrival) -> bool:
+        """Say whether a packet is passed over: what comes is late, and this is no key frame."""
+        is_key = arrival.packet.is_keyframe
+        if arrival.lag_s > LATE_S:
+            self._is_late = True
+        elif is_key and arrival.lag_s < IN_TIME_S:
+            self._is_late = False
+        return self._is_late and not is_key
 
     def _key_picture(self, context: VideoCodecContext, arrival: Arrival) -> Picture | None:
         # Drained at once: a decoder that reorders would hold the picture until the next key frame.
@@ -159,11 +174,13 @@ class PictureReader:
             ticks = frame.pts
             pts_s = arrival.pts_s if ticks is None else float(ticks * arrival.time_base)
             if self._wanted(pts_s):
-                yield self._picture(context, frame, replace(arrival, pts_s=pts_s))
+                captured_at = arrival.captured_at - timedelta(seconds=arrival.pts_s - pts_s)
+                its_own = replace(arrival, pts_s=pts_s, captured_at=captured_at)
+                yield self._picture(context, frame, its_own)
 
     def _picture(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
         pixels, grid = self._scaler.scaled(frame, aspect=context.sample_aspect_ratio)
-        return Picture(pixels, grid, arrival.pts_s, arrival.arrived_at)
+        return Picture(pixels, grid, arrival.pts_s, arrival.captured_at)
 
     def _decode(
         self, context: VideoCodecContext, packet: Packet[Stream] | None

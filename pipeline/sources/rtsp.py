@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import takewhile
+from math import inf
 from threading import Event
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import open_video
 from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.stream_clock import StreamClock
 from pipeline.types import Frame, Receipt, Wanted
 
 # One second is enough to see the codec, and the frame rate, which libav would watch for two seconds
@@ -64,16 +66,17 @@ class RtspSource:
         self._sample_period_s = sample_period_s
         self._observer = observer
         self._closed = Event()
+        self._taken_s = -inf  # stream time of the last picture
 
     def frames(self) -> Iterator[Frame]:
-        """Connect and yield sampled frames; captured_at is their time of arrival.
+        """Connect and yield sampled frames, whose stream time is that of the monotonic clock.
 
         Raises:
             SourceError: with its reason; `ended` when the camera hangs up.
         """
         reader = PictureReader(
             self.camera_id,
-            wanted=lambda pts_s: self._wanted(self.camera_id, pts_s),
+            wanted=self._is_wanted,
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
             observer=self._observer,
@@ -91,6 +94,12 @@ class RtspSource:
         """End `frames`. Any thread, any time."""
         self._closed.set()
 
+    def _is_wanted(self, pts_s: float) -> bool:
+        # Where stamps jitter, a picture may seem older than the one before it.
+        is_wanted = pts_s > self._taken_s and self._wanted(self.camera_id, pts_s)
+        self._taken_s = pts_s if is_wanted else self._taken_s
+        return is_wanted
+
     def _frames(self, reader: PictureReader) -> Iterator[Frame]:
         if self._closed.is_set():
             return
@@ -100,6 +109,7 @@ class RtspSource:
             open_timeout_s=self._open_timeout_s,
             read_timeout_s=self._read_timeout_s,
             clock=self._clock,
+            stream_clock=StreamClock(),
         ) as video:
             live = takewhile(lambda _: not self._closed.is_set(), video.packets())
             for picture in reader.pictures(live, context=video.codec_context):
@@ -108,6 +118,6 @@ class RtspSource:
                     picture.pixels,
                     picture.grid,
                     picture.pts_s,
-                    picture.arrived_at,
+                    picture.captured_at,
                 )
         raise SourceError("ended", "the camera closed the stream")

@@ -12,6 +12,7 @@ from model.types import PatchGrid
 from pipeline.sources.encoder import as_coded, encode_clip
 
 FPS = 10
+NUM_MOMENTS = 80
 GRID = PatchGrid(4, 6)
 BUSY_YARD_SEED = 10_000_024  # daylight, a noisy sensor, somebody under way most of the time
 
@@ -24,7 +25,7 @@ def moment(index: int, *, height_px: int = 96, width_px: int = 128) -> NDArray[n
     """A picture whose brightness is its index, on a ground that is no flat surface."""
     y, x = np.mgrid[0:height_px, 0:width_px]
     ground = 8 * ((x // 16 + y // 16) % 2)
-    grey = (40 + 2 * (index % 80) + ground).astype(np.uint8)
+    grey = (40 + 2 * (index % NUM_MOMENTS) + ground).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
 

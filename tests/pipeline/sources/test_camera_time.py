@@ -1,0 +1,126 @@
+"""A scripted camera that lies about time, and a reader that is late: what comes of its pictures."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pipeline.cadence import Cadence
+from pipeline.clock import SystemClock
+from pipeline.errors import SourceError
+from pipeline.sources.rtsp import RtspSource
+from tests.pipeline.sources.clips import FPS, NUM_MOMENTS, grid_of, index_of, moment
+from tests.servers.rtp import Unit, coded, honest_stamp, stamp_in, stamp_jumps
+from tests.servers.rtsp_camera import Manners, ScriptedCamera, Track
+
+SECONDS = 8
+# The units, constants and outliers of paparazzi#2068, RTSP-Server#79, open-nvr#229, mediamtx#6255.
+STAMPS: dict[str, Callable[[int, float], int]] = {
+    "honest": honest_stamp,
+    "milliseconds": stamp_in(1_000),
+    "microseconds": stamp_in(1_000_000),
+    "constant": stamp_in(0),
+    "a fifth slow": stamp_in(72_000),
+    "one in ten far back": stamp_jumps(lambda n, _: -9_800 if n % 10 == 5 else 0),
+    "one in ten far ahead": stamp_jumps(lambda n, _: 37_600 if n % 10 == 5 else 0),
+    "a step of 12 hours": stamp_jumps(lambda _, t_s: 43_200 if t_s > 4 else 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture as it came: its number, its times, and when it came, by the wall clock."""
+
+    number: int
+    pts_s: float
+    captured_s: float
+    at_s: float
+
+
+def clip(*, gop_s: float, seconds: float = SECONDS) -> list[Unit]:
+    pictures = (moment(number) for number in range(round(seconds * FPS)))
+    return coded(pictures, fps=FPS, gop_s=gop_s)
+
+
+def watch(
+    track: Track,
+    *,
+    busy_s: Callable[[float], float] = lambda _: 0.0,
+    halt_s: float = 0.0,
+) -> list[Seen]:
+    """Watch until the camera closes; be busy with each picture, and halt once, after the third."""
+    cadence, began_s = Cadence(1.0), time.monotonic()
+
+    def wanted(_camera_id: str, pts_s: float) -> bool:
+        time.sleep(busy_s(time.monotonic() - began_s))
+        return cadence.due(pts_s)
+
+    seen: list[Seen] = []
+    with ScriptedCamera([track], manners=Manners(at_end="silence")) as camera:
+        source = RtspSource(
+            "yard",
+            camera.url,
+            wanted=wanted,
+            grid_of=grid_of,
+            clock=SystemClock(),
+            open_timeout_s=5.0,
+            read_timeout_s=1.5,
+        )
+        with suppress(SourceError):  # stalled, when all has been sent
+            for frame in source.frames():
+                captured_s = frame.captured_at.timestamp()
+                number = index_of(frame.pixels)
+                while seen and number < seen[-1].number:  # they begin again after so many
+                    number += NUM_MOMENTS
+                seen.append(Seen(number, frame.pts_s, captured_s, time.time()))
+                if halt_s and len(seen) == 3:
+                    time.sleep(halt_s)
+    return seen
+
+
+def errors_s(seen: list[Seen]) -> list[float]:
+    """By how much each picture's capture time is wrong; the one that came soonest was right."""
+    play_s = min(one.at_s - one.number / FPS for one in seen)
+    return [one.captured_s - (play_s + one.number / FPS) for one in seen]
+
+
+@pytest.fixture(scope="module")
+def watched() -> dict[str, list[Seen]]:
+    """Watch a camera for each kind of stamp, all at once."""
+    units = clip(gop_s=0.5)
+    with ThreadPoolExecutor(len(STAMPS)) as pool:
+        tracks = (Track(units, stamp_of=stamp_of) for stamp_of in STAMPS.values())
+        return dict(zip(STAMPS, pool.map(watch, tracks), strict=True))
+
+
+@pytest.mark.parametrize("name", STAMPS)
+def test_a_frame_a_second_is_taken_whatever_the_stamps_say(
+    watched: dict[str, list[Seen]], name: str
+) -> None:
+    seen = watched[name]
+    assert len(seen) in (SECONDS - 1, SECONDS, SECONDS + 1)
+    assert all(one.pts_s < later.pts_s for one, later in pairwise(seen))
+    assert np.ptp([one.pts_s - one.captured_s for one in seen]) < 0.1
+    assert max(map(abs, errors_s(seen))) < 1.0
+
+
+def test_after_a_halt_pictures_are_as_old_as_they_are() -> None:
+    """frigate#136, Nager.VideoStream#12: pictures 41 s old were given as 2 s old."""
+    seen = watch(Track(clip(gop_s=1)), halt_s=4.0)
+    assert max(one.at_s - one.captured_s for one in seen) > 2.5
+    assert max(map(abs, errors_s(seen))) < 0.5
+    assert seen[-1].at_s - seen[-1].captured_s < 0.7
+
+
+def test_a_reader_that_is_too_slow_decodes_key_frames_alone_until_it_is_in_time_again() -> None:
+    """frigate#136: nothing lightened decoding, which was what was late."""
+    seen = watch(Track(clip(gop_s=2, seconds=16)), busy_s=lambda t_s: 0.25 if t_s < 10 else 0.0)
+    ages_s = [one.at_s - one.captured_s for one in seen]
+    assert 1.0 < max(ages_s) < 5.0  # 15 s of decoding everything would be 9 s late
+    assert max(map(abs, errors_s(seen))) < 1.0
+    assert ages_s[-1] < 0.7
