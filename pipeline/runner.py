@@ -271,32 +271,30 @@ class Runner:
                     provenance = self._provenance(camera_id)
                     replies.add_unknown(standing, reason, provenance=provenance)
         for ending in self._machines.endings(is_over=self._is_over):
-            replies.add_ending(
-                ending, provenance=self._provenance(ending.camera_id, ending.captured_at)
-            )
+            provenance = self._blank(ending.camera_id, ending.captured_at)
+            replies.add_ending(ending, provenance=provenance)
         states = self._machines.take_changes()
         if replies.messages or states:
             self._replies.put(replies.messages, states=states)
         for message in replies.messages:
             reply_made(self._observer, message.kind, message.camera_id, message.body["data"])
 
-    def _provenance(self, camera_id: str, captured_at: datetime | None = None) -> Provenance:
-        """Return what a message says of a camera now; by its last frame, where one has come."""
-        camera = self._cameras.get(camera_id)
-        told = (camera.told if camera else None) or self._blank(camera_id, captured_at)
+    def _provenance(self, camera_id: str) -> Provenance:
+        """Return what a message says of a camera now: by its last frame, where one has come."""
+        now = self._clock.now()
+        told = self._camera(camera_id).told or self._blank(camera_id, now)
         return replace(
             told,
-            inferred_at=self._clock.now(),
+            inferred_at=now,
             degraded=self._load.level > 0,
-            damaged=self._status.unsound(camera_id) == "damaged",
+            damaged=told.damaged or self._status.unsound(camera_id) == "damaged",
         )
 
-    def _blank(self, camera_id: str, captured_at: datetime | None) -> Provenance:
-        now = self._clock.now()
+    def _blank(self, camera_id: str, captured_at: datetime) -> Provenance:
         return blank_provenance(
             camera_id,
-            captured_at or now,
-            now=now,
+            captured_at,
+            now=self._clock.now(),
             model=self._engine.model_name,
             demo_model=self._engine.is_demo_model,
         )

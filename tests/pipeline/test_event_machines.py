@@ -1,15 +1,17 @@
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from model.types import Question
 from pipeline.event_machines import Ending, EventMachines, state_name
-from pipeline.events import EventRule
+from pipeline.events import EventRule, Transition
 from pipeline.questions import StandingQuestion
 from tests.fakes import EPOCH, FakeClock
 
@@ -32,10 +34,11 @@ class Bench:
         states: Mapping[str, str] = {},
         cameras: tuple[str, ...] = ("yard",),
         clock: FakeClock | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.states = dict(states)
-        numbers = count(1)
+        numbers = numbers or count(1)
         self.machines = EventMachines(
             questions,
             states=states,
@@ -325,3 +328,98 @@ def test_a_state_of_a_kind_that_is_no_more_still_ends() -> None:
     first.states[name] = json.dumps({**json.loads(first.states[name]), "kind": "mood"})
     [ending] = first.after().endings()
     assert (ending.asked.kind, ending.answer) == ("text", "unknown")
+
+
+# ---------------------------------------------------------------- whatever happens
+
+
+class SetClock(FakeClock):
+    """A clock whose wall side is set now and then."""
+
+    def __init__(self, seconds: float = 0.0, ahead_s: float = 0.0) -> None:
+        super().__init__()
+        self.seconds, self.ahead_s = seconds, ahead_s
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.seconds + self.ahead_s)
+
+
+OTHERS = [FIRE, *(now for before, now in CHANGED if before is FIRE), replace(FIRE, rule=None)]
+
+
+class Life:
+    """A question's event machine through processes, settings and clocks; what it announced."""
+
+    def __init__(self) -> None:
+        self.clock = SetClock()
+        self.standing = FIRE
+        self.told: list[tuple[str, str, datetime, datetime | None]] = []
+        self._numbers = count(1)
+        self.bench = Bench(FIRE, clock=self.clock, numbers=self._numbers)
+
+    def answer(self, p: float | None) -> None:
+        self._note(
+            self.bench.machines.step(
+                "yard",
+                self.standing,
+                p=p,
+                answer="yes" if p else "unknown",
+                at=self.clock.now(),
+                stream_s=self.clock.seconds,
+            )
+        )
+        self.sweep()
+
+    def restart(self, *questions: StandingQuestion, cameras: tuple[str, ...] = ("yard",)) -> None:
+        states, clock = self.bench.states, self.clock
+        self.bench = Bench(
+            *questions, states=states, cameras=cameras, clock=clock, numbers=self._numbers
+        )
+        self.sweep()
+
+    def sweep(self) -> None:
+        for ending in self.bench.endings():
+            self._note(ending.transition)
+
+    def _note(self, one: Transition | None) -> None:
+        if one is not None:
+            self.told.append((one.phase, one.event_id, one.started_at, one.ended_at))
+
+
+ANSWERS = {"yes": 0.9, "no": 0.1, "in doubt": None}
+STEPS = st.one_of(
+    st.sampled_from([*ANSWERS, "gap"]),
+    st.tuples(st.just("wait"), st.floats(0.0, 700.0)),
+    st.tuples(st.just("set"), st.floats(-1e7, 1e7)),
+    st.tuples(st.just("restart"), st.sampled_from(OTHERS)),
+)
+
+
+@given(st.lists(STEPS, max_size=30))
+def test_whatever_happens_every_start_has_one_end_and_none_before_it(
+    steps: list[str | tuple[str, float | StandingQuestion]],
+) -> None:
+    life = Life()
+    for step in steps:
+        match step:
+            case "gap":
+                life.bench.machines.gap("yard")
+            case str(answer):
+                life.answer(ANSWERS[answer])
+            case "wait", float(seconds):
+                life.clock.seconds += seconds
+                life.sweep()
+            case "set", float(ahead_s):
+                life.clock.ahead_s = ahead_s
+            case _, StandingQuestion() as standing:
+                life.standing = standing
+                life.restart(standing)
+        life.clock.seconds += 5.0
+    life.restart(cameras=())
+    assert life.bench.states == {}
+    started = [event_id for phase, event_id, *_ in life.told if phase == "start"]
+    assert len(set(started)) == len(started)
+    for event_id in started:
+        phases = [phase for phase, its, *_ in life.told if its == event_id]
+        assert phases == ["start", *["update"] * (len(phases) - 2), "end"]
+    assert all(ended_at is None or ended_at >= at for _, _, at, ended_at in life.told)
