@@ -1,14 +1,15 @@
 """What is remembered of one camera between two ticks, and what is due to be asked of it."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
 from model.kinds import CAPTION
 from model.types import Answer, PatchGrid, Window
-from pipeline.events import EventMachine
+from pipeline.messages import Provenance
 from pipeline.questions import Schedule, StandingQuestion
+from pipeline.stretch import Stretch
 from pipeline.types import PrunedSample
 
 
@@ -31,20 +32,23 @@ class Ask:
 
 
 class CameraSession:
-    """One camera's schedule, answers, event machines and counts of tokens.
+    """One camera's schedule, answers and counts of tokens.
 
     Attributes:
-        machines: by question id, for those that make events.
         grid: of the frames the engine has made room for; None while it holds nothing.
         seen_s: when its last frame was taken, monotonic.
+        told: what messages say of its newest frame; None before the first, and once forgotten.
+        stretch: how far its stream has come.
     """
 
-    def __init__(self, schedule: Schedule, machines: Mapping[str, EventMachine]) -> None:
+    def __init__(self, schedule: Schedule) -> None:
         """Begin with nothing seen."""
-        self.machines = machines
         self.grid: PatchGrid | None = None
         self.seen_s = 0.0
+        self.told: Provenance | None = None
+        self.stretch = Stretch()
         self._schedule = schedule
+        self._replied_s: dict[str, float] = {}  # by question, monotonic
         self._version = 0  # grows with every token the asked context gets, and every other context
         self._context_s: float | None = None  # when the asked context begins
         self._answered: dict[str, tuple[int, Answer]] = {}  # by question, with the version
@@ -56,19 +60,27 @@ class CameraSession:
         """Tokens sent of the frames in the window, and tokens these would have had whole."""
         return sum(kept for _, kept, _ in self._kept), sum(total for _, _, total in self._kept)
 
-    def note(self, sent: PrunedSample, window: Window | None) -> None:
-        """Note a frame that the model has seen, and what its window is now."""
+    def note(self, sent: PrunedSample, window: Window | None, *, lost_s: float) -> bool:
+        """Note a frame that the model has seen; say whether it is the first after a gap.
+
+        Args:
+            sent: the frame.
+            window: what the model's window is now.
+            lost_s: when the camera was lost the last time, monotonic; -inf where it never was.
+        """
         pts_s, total = sent.frame.pts_s, sent.frame.grid.num_tokens
         context_s = window.start_pts_s if window else None
         is_back = bool(self._kept) and pts_s < self._kept[-1][0]
         if sent.pruned.num_kept or context_s != self._context_s or is_back:
             self._version += 1
+        is_first = bool(self._kept) and context_s == pts_s != self._context_s
         self._context_s = context_s
         if is_back:
             self._kept.clear()
         self._kept.append((pts_s, sent.pruned.num_kept, total))
         while window and self._kept[0][0] < window.start_pts_s and len(self._kept) > 1:
             self._kept.popleft()
+        return self.stretch.advance(sent, lost_s=lost_s) or is_first
 
     def due(self, sent: PrunedSample, *, caption_stretch: int) -> list[Ask]:
         """Return what is to be answered on this frame: what is owed and what has come due."""
@@ -85,9 +97,26 @@ class CameraSession:
                 asks.append(Ask(sent, standing, cached, standing.id in owed))
         return asks
 
-    def answered(self, ask: Ask, answer: Answer) -> None:
-        """Note the answer to a question."""
+    def answered(self, ask: Ask, answer: Answer, *, now_s: float) -> None:
+        """Note the answer to a question, given now."""
         self._answered[ask.standing.id] = (self._version, answer)
+        self._replied_s[ask.standing.id] = now_s
+
+    def overdue(self, *, now_s: float) -> list[StandingQuestion]:
+        """Return what would have been answered by now, captions aside; note it as answered now.
+
+        It goes by the wall, as frames may not come. Nothing is due of a camera never seen.
+        """
+        if self.told is None:
+            return []
+        due = []
+        for one in self._schedule.questions:
+            late_s = now_s - self._replied_s.get(one.id, -inf) - one.every_s
+            if one.question.kind != CAPTION and late_s >= 0:
+                # a little late does not delay the next
+                self._replied_s[one.id] = now_s - (late_s if late_s < one.every_s else 0.0)
+                due.append(one)
+        return due
 
     def defer(self, asks: Sequence[Ask]) -> None:
         """Note questions that could not be asked: they are due with the next frame."""
@@ -97,5 +126,6 @@ class CameraSession:
         """Note that the engine holds nothing of this camera. Events and schedule go on."""
         self.grid = None
         self.seen_s = inf  # nothing more to forget until it is back
+        self.told = None
         self._answered.clear()
         self._kept.clear()

@@ -1,13 +1,16 @@
 """From answers to what people are paged about: one state machine per (camera, question)."""
 
-import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import inf, isfinite
 
 from model.kinds.base import Target
 from pipeline.types import Phase
+
+CLOCK_SLACK_S = 10.0  # capture times that stray further from the stream's pace are a clock's jump
+_SPACINGS = 4  # an evaluation may be late; as many in a row are what a camera's are like
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,7 @@ class EventRule:
     """When answers become an event.
 
     Attributes:
-        target: what the event is about: `yes`, one of the options, a least number.
+        target: what the event is about: `yes` or `no`, one of the options, a least number.
         enter: an evaluation with at least this probability speaks for the event.
         exit: one with at most this probability speaks against it; between the two, for neither.
         confirm_n: this many of the last `confirm_m` evaluations must speak for it (or against it).
@@ -23,6 +26,8 @@ class EventRule:
         min_duration_s: an event is not ended before it has lasted this long.
         cooldown_s: after an end, the next start waits this long.
         update_every_s: while it lasts, an `update` this often.
+        evidence_s: an evaluation counts for so long, or for as long as `confirm_m + 1` of a camera
+            that is evaluated more rarely.
     """
 
     target: Target = "yes"
@@ -33,6 +38,7 @@ class EventRule:
     min_duration_s: float = 0.0
     cooldown_s: float = 60.0
     update_every_s: float = 60.0
+    evidence_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,121 +49,271 @@ class Transition:
         phase: `start`, `update` or `end`.
         event_id: the same for all phases of one event.
         started_at: capture time of the first frame that spoke for it.
-        ended_at: capture time of the first frame of those that ended it; None before the end.
-        p: probability of the evaluation that brought the transition.
+        ended_at: capture time of the first frame of those that ended it, or of the last sound
+            answer where none did; never before `started_at`; None before the end.
+        p: probability of the evaluation that brought the transition; None where none did.
     """
 
     phase: Phase
     event_id: str
     started_at: datetime
     ended_at: datetime | None
+    p: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """A probability, when its frame was captured, and how far the stream had come."""
+
     p: float
+    at: datetime
+    stream_s: float
 
 
 @dataclass(slots=True)
 class _State:
-    """All that outlives a restart."""
+    """All that outlives a restart. Seconds are of the stream's progress.
+
+    Attributes:
+        event_id: of the event that is on; None while none is.
+        started_at: capture time of its first frame.
+        sound_at: capture time of the last sound evaluation.
+        last_end: capture time of the end of the event before.
+        started_s: as `started_at`.
+        updated_s: when it was last announced.
+        sound_s: as `sound_at`.
+        ended_s: as `last_end`; -inf where there was no event before.
+    """
 
     event_id: str | None = None
     started_at: datetime | None = None
-    updated_at: datetime | None = None
+    sound_at: datetime | None = None
     last_end: datetime | None = None
+    started_s: float = 0.0
+    updated_s: float = 0.0
+    sound_s: float = 0.0
+    ended_s: float = -inf
 
 
 class EventMachine:
     """Hysteresis, N-of-M confirmation, minimum duration, cooldown.
 
-    Times are capture times of frames, so a slow machine or a replay announces the same events. An
-    evaluation without a probability (an `unknown`) changes nothing. A capture clock that jumps back
-    cannot hold a cooldown for longer than it would have lasted.
+    What is announced has capture times; what is measured goes by the stream's progress, which never
+    goes back (`pipeline.stretch`), so no clock that is set can hold an event open. An evaluation
+    speaks for a start only within its stretch of frames and for as long as it is fresh. An end does
+    not wait for such a stretch: `confirm_n` evaluations in a row that speak against the event are
+    enough, whatever lies between them, so that a camera that comes and goes cannot keep it.
+
+    Attributes:
+        rule: when answers become an event.
     """
 
     def __init__(self, rule: EventRule, *, new_id: Callable[[], str]) -> None:
-        self._rule = rule
+        self.rule = rule
         self._new_id = new_id
-        self._recent: deque[tuple[datetime, float]] = deque(maxlen=rule.confirm_m)
+        self._recent: deque[_Evaluation] = deque(maxlen=rule.confirm_m)
+        self._spacings_s: deque[float] = deque(maxlen=_SPACINGS)
+        self._evaluated_s: float | None = None
+        self._num_against = 0  # in a row
         self._state = _State()
+        self._anchor: datetime | None = None  # capture time of second 0 of a restored state
 
     @property
     def is_active(self) -> bool:
         """Whether an event is on."""
         return self._state.event_id is not None
 
-    def step(self, p: float | None, at: datetime) -> Transition | None:
-        """Take one evaluation of a frame captured `at`; return what is to be announced or None."""
+    @property
+    def sound_at(self) -> datetime | None:
+        """Capture time of the last sound evaluation; None before the first."""
+        return self._state.sound_at
+
+    def step(self, p: float | None, at: datetime, *, stream_s: float) -> Transition | None:
+        """Take a sound evaluation; return what is to be announced or None.
+
+        Args:
+            p: probability that what the event is about holds; None where the answer is in doubt,
+                which speaks for neither side.
+            at: when the frame was captured.
+            stream_s: the stream's progress, which never goes back.
+        """
+        self._place(at, stream_s)
+        self._state.sound_at, self._state.sound_s = at, stream_s
         if p is None:
             return None
-        self._recent.append((at, p))
+        self._forget_old(stream_s)
+        now = _Evaluation(p, at, stream_s)
+        self._recent.append(now)
+        self._num_against = self._num_against + 1 if p <= self.rule.exit else 0
         if self._state.event_id is None:
-            return self._maybe_start(p, at)
-        return self._maybe_end(self._state.event_id, p=p, at=at)
+            return self._maybe_start(now)
+        return self._maybe_end(self._state.event_id, now)
 
-    def snapshot(self) -> str:
-        """Return the state as JSON, for `restore`; unconfirmed evaluations are not in it."""
+    def end(self) -> Transition | None:
+        """End the event that is on, though no answer has; None where none is."""
         state = self._state
-        times = {
-            name: value.isoformat() if value else None
-            for name, value in (
-                ("started_at", state.started_at),
-                ("updated_at", state.updated_at),
-                ("last_end", state.last_end),
-            )
-        }
-        return json.dumps({"event_id": state.event_id, **times})
+        if state.event_id is None or state.started_at is None:
+            return None
+        last_at = state.sound_at or state.started_at
+        return self._ended(state.event_id, at=last_at, stream_s=state.sound_s, p=None)
 
-    def restore(self, snapshot: str) -> None:
-        """Take up where another machine's `snapshot` left off.
+    def gap(self) -> None:
+        """Note that the camera's frames had a gap: what was seen before it confirms nothing."""
+        self._recent.clear()
+
+    def snapshot(self) -> dict[str, str | float | None]:
+        """Return the state as plain values, for `restore`; evidence is not in it."""
+        state = self._state
+        return {
+            "event_id": state.event_id,
+            "started_at": state.started_at.isoformat() if state.started_at else None,
+            "sound_at": state.sound_at.isoformat() if state.sound_at else None,
+            "last_end": state.last_end.isoformat() if state.last_end else None,
+            "lasted_s": state.sound_s - state.started_s,
+            "unannounced_s": state.sound_s - state.updated_s,
+        }
+
+    def restore(self, snapshot: Mapping[str, object]) -> None:
+        """Take up where another machine's `snapshot` left off, or one of 0.2.0.
 
         Raises:
-            ValueError: the text is no snapshot.
+            ValueError: it is no snapshot.
         """
         try:
-            fields = json.loads(snapshot)
-            times = {
-                name: datetime.fromisoformat(fields[name]) if fields[name] else None
-                for name in ("started_at", "updated_at", "last_end")
-            }
-            self._state = _State(event_id=fields["event_id"], **times)
+            state, anchor = _restored(snapshot)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"expected an event machine's snapshot, got {snapshot[:80]!r}"
+                f"expected an event machine's snapshot, got {str(snapshot)[:80]!r}"
             ) from error
-        self._recent.clear()
+        self.reset()
+        self._state, self._anchor = state, anchor
 
     def reset(self) -> None:
         """Forget everything."""
         self._recent.clear()
+        self._spacings_s.clear()
+        self._evaluated_s = None
+        self._num_against = 0
         self._state = _State()
+        self._anchor = None
 
-    def _maybe_start(self, p: float, at: datetime) -> Transition | None:
-        speaking = [when for when, value in self._recent if value >= self._rule.enter]
-        if len(speaking) < self._rule.confirm_n or self._is_cooling(at):
-            return None
-        self._state = _State(self._new_id(), speaking[0], at, self._state.last_end)
-        self._recent.clear()
-        return self._transition("start", p)
-
-    def _maybe_end(self, event_id: str, *, p: float, at: datetime) -> Transition | None:
-        started_at = self._state.started_at or at
-        against = [when for when, value in self._recent if value <= self._rule.exit]
-        is_long_enough = (at - started_at).total_seconds() >= self._rule.min_duration_s
-        if len(against) >= self._rule.confirm_n and is_long_enough:
-            self._state = _State(last_end=against[0])
-            self._recent.clear()
-            return Transition("end", event_id, started_at, against[0], p)
-        updated_at = self._state.updated_at or started_at
-        if abs((at - updated_at).total_seconds()) >= self._rule.update_every_s:
-            self._state.updated_at = at
-            return self._transition("update", p)
-        return None
-
-    def _is_cooling(self, at: datetime) -> bool:
-        if self._state.last_end is None:
-            return False
-        return 0 <= (at - self._state.last_end).total_seconds() < self._rule.cooldown_s
-
-    def _transition(self, phase: Phase, p: float) -> Transition:
+    def _place(self, at: datetime, stream_s: float) -> None:
+        """Put a restored state's seconds onto this stream: what has passed cannot be negative."""
+        if self._anchor is None:
+            return
+        shift_s = stream_s - max(0.0, (at - self._anchor).total_seconds())
         state = self._state
-        if state.event_id is None or state.started_at is None:
-            raise AssertionError("an active event has an id and a start")
-        return Transition(phase, state.event_id, state.started_at, None, p)
+        state.started_s += shift_s
+        state.updated_s += shift_s
+        state.ended_s += shift_s
+        self._anchor = None
+
+    def _forget_old(self, stream_s: float) -> None:
+        """Let go of evidence that is too old for this camera's pace."""
+        if self._evaluated_s is not None:
+            self._spacings_s.append(stream_s - self._evaluated_s)
+        self._evaluated_s = stream_s
+        usual_s = min(self._spacings_s, default=0.0)
+        limit_s = max(self.rule.evidence_s, (self.rule.confirm_m + 1) * usual_s)
+        while self._recent and stream_s - self._recent[0].stream_s > limit_s:
+            self._recent.popleft()
+
+    def _maybe_start(self, now: _Evaluation) -> Transition | None:
+        speaking = [one for one in self._recent if one.p >= self.rule.enter]
+        is_cooling = now.stream_s - self._state.ended_s < self.rule.cooldown_s
+        if len(speaking) < self.rule.confirm_n or is_cooling:
+            return None
+        first = speaking[0]
+        event_id, started_at = self._new_id(), _captured(first, now)
+        self._state = _State(
+            event_id=event_id,
+            started_at=started_at,
+            sound_at=now.at,
+            last_end=self._state.last_end,
+            started_s=first.stream_s,
+            updated_s=now.stream_s,
+            sound_s=now.stream_s,
+        )
+        self._recent.clear()
+        self._num_against = 0
+        return Transition("start", event_id, started_at, None, now.p)
+
+    def _maybe_end(self, event_id: str, now: _Evaluation) -> Transition | None:
+        state, rule = self._state, self.rule
+        against = [one for one in self._recent if one.p <= rule.exit]
+        is_over = bool(against) and max(len(against), self._num_against) >= rule.confirm_n
+        if is_over and now.stream_s - state.started_s >= rule.min_duration_s:
+            at, stream_s = _captured(against[0], now), against[0].stream_s
+            return self._ended(event_id, at=at, stream_s=stream_s, p=now.p)
+        if now.stream_s - state.updated_s < rule.update_every_s:
+            return None
+        state.updated_s = now.stream_s
+        return Transition("update", event_id, state.started_at or now.at, None, now.p)
+
+    def _ended(
+        self, event_id: str, *, at: datetime, stream_s: float, p: float | None
+    ) -> Transition:
+        started_at = self._state.started_at or at
+        ended_at = max(at, started_at)
+        self._state = _State(
+            sound_at=self._state.sound_at,
+            sound_s=self._state.sound_s,
+            last_end=ended_at,
+            ended_s=stream_s,
+        )
+        self._recent.clear()
+        self._num_against = 0
+        return Transition("end", event_id, started_at, ended_at, p)
+
+
+def _captured(then: _Evaluation, now: _Evaluation) -> datetime:
+    """Return when a frame was captured, by the clock that the newest frame was captured by."""
+    passed = timedelta(seconds=now.stream_s - then.stream_s)
+    is_same_clock = abs(now.at - then.at - passed) <= timedelta(seconds=CLOCK_SLACK_S)
+    return min(then.at, now.at) if is_same_clock else now.at - passed
+
+
+def _restored(fields: Mapping[str, object]) -> tuple[_State, datetime | None]:
+    """Return a snapshot's state, its seconds counted from a capture time, and that time."""
+    event_id = fields["event_id"]
+    last_end = time_of(fields["last_end"])
+    if event_id is None:
+        return _State(last_end=last_end, ended_s=0.0 if last_end else -inf), last_end
+    started_at = time_of(fields["started_at"])
+    # 0.2.0 did not tell sound answers; an update was one
+    sound_at = time_of(fields["sound_at"] if "sound_at" in fields else fields["updated_at"])
+    if started_at is None or not isinstance(event_id, str):
+        raise ValueError("an event that is on has an id and a start")
+    sound_at = sound_at or started_at
+    lasted_s = _seconds(fields.get("lasted_s", (sound_at - started_at).total_seconds()))
+    unannounced_s = _seconds(fields.get("unannounced_s", 0.0))
+    state = _State(
+        event_id=event_id,
+        started_at=started_at,
+        sound_at=sound_at,
+        last_end=last_end,
+        started_s=-lasted_s,
+        updated_s=-unannounced_s,
+    )
+    return state, sound_at
+
+
+def time_of(value: object) -> datetime | None:
+    """Read a time of a snapshot; None where it has none.
+
+    Raises:
+        ValueError: it is no time, or one without a zone.
+    """
+    if value is None:
+        return None
+    time = datetime.fromisoformat(str(value))
+    if time.tzinfo is None:
+        raise ValueError("expected a time with a zone")
+    return time
+
+
+def _seconds(value: object) -> float:
+    seconds = float(str(value))
+    if not isfinite(seconds):
+        raise ValueError("expected seconds")
+    return max(0.0, seconds)

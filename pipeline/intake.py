@@ -133,8 +133,13 @@ class Intake:
             self._observer.count(FRAMES_DROPPED, camera=dropped.camera_id)
             self._settlements.settle(dropped)
 
-    def lost(self, reason: str, detail: str) -> None:
+    def lost(self, reason: str, detail: str, *, is_over: bool = False) -> None:
         """Say of all cameras that they are offline; the next frame of each is a refresh.
+
+        Args:
+            reason: why, in one word.
+            detail: for people.
+            is_over: they do not come back, as a file that has been played.
 
         Raises:
             OutboxError: a change of a camera's state could not be stored.
@@ -144,7 +149,9 @@ class Intake:
             self._lane_of(camera_id).reset()
             self._observer.set(CAMERA_UP, 0, camera=camera_id)
             self._observer.count(CAMERA_FAILURES, camera=camera_id, reason=reason)
-            if self._status.set(camera_id, "offline", reason=reason, detail=detail):
+            if self._status.set(
+                camera_id, "offline", reason=reason, detail=detail, is_over=is_over
+            ):
                 log.warning("camera_offline", camera=camera_id, reason=reason, detail=detail)
 
     def _masked(self, frame: Frame) -> Frame:

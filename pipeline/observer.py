@@ -262,9 +262,10 @@ REPLIES = Metric(
 )
 EVENTS = Metric(
     "vigil_events",
-    "Event messages that were made. `phase` is `start`, `update` or `end`.",
+    "Event messages that were made. `phase` is `start`, `update` or `end`; `reason` says why the "
+    "event ended, and is empty before the end.",
     kind="counter",
-    labels=("camera", "question", "phase"),
+    labels=("camera", "question", "phase", "reason"),
 )
 
 # ---------------------------------------------------------------- the outbox and Redis
@@ -321,12 +322,23 @@ def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> No
     observer.observe(FRAME_AGE, max(0.0, age_s))
 
 
-def answer_given(observer: Observer, camera_id: str, said: Mapping[str, Any]) -> None:
-    """Count an answer by the `data` of its message."""
+def reply_made(observer: Observer, kind: str, camera: str, said: Mapping[str, Any]) -> None:
+    """Count a caption, answer or event of a camera by the `data` of its message."""
+    observer.count(REPLIES, camera=camera, kind=kind)
+    if kind == "event":
+        observer.count(
+            EVENTS,
+            camera=camera,
+            question=said["question_id"],
+            phase=said["phase"],
+            reason=said["reason"] or "",
+        )
+    if kind != "answer":
+        return
     if said["mass"] is not None and not said["reused"]:
         observer.observe(ANSWER_MASS, said["mass"], kind=said["kind"])
     if said["reason"] is not None:
-        observer.count(ANSWERS_UNKNOWN, camera=camera_id, reason=said["reason"])
+        observer.count(ANSWERS_UNKNOWN, camera=camera, reason=said["reason"])
 
 
 def engine_stands(observer: Observer, now: EngineStats, *, before: EngineStats | None) -> None:

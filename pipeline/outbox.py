@@ -146,8 +146,14 @@ class Outbox:
         made_at = datetime.fromisoformat(oldest[0].message.body["time"])
         return max(0.0, (now - made_at).total_seconds())
 
-    def put(self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None) -> None:
+    def put(
+        self, messages: Sequence[Message], *, states: Mapping[str, str | None] | None = None
+    ) -> None:
         """Number and keep messages, and remember named states, all or nothing.
+
+        Args:
+            messages: in their order.
+            states: by name; one that is None is forgotten.
 
         Raises:
             OutboxError: the disk is full or failing; nothing was kept, no number was used.
@@ -171,7 +177,12 @@ class Outbox:
                     [(*key, seq) for key, seq in numbers.items()],
                 )
                 db.executemany(
-                    "INSERT OR REPLACE INTO states VALUES (?, ?)", (states or {}).items()
+                    "INSERT OR REPLACE INTO states VALUES (?, ?)",
+                    [(name, value) for name, value in (states or {}).items() if value is not None],
+                )
+                db.executemany(
+                    "DELETE FROM states WHERE name = ?",
+                    [(name,) for name, value in (states or {}).items() if value is None],
                 )
                 lost = _make_room(db, excess_bytes=size_bytes - self._max_bytes)
             self._numbers |= numbers
@@ -182,7 +193,7 @@ class Outbox:
             self._changed.notify_all()
 
     def load_states(self) -> dict[str, str]:
-        """Return every state that was ever put, by name, as it was put last."""
+        """Return every state that was put and not forgotten, by name, as it was put last."""
         with self._transaction() as db:
             return dict(db.execute("SELECT name, value FROM states"))
 

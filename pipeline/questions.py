@@ -1,7 +1,9 @@
 """Standing questions: what is asked of which camera, and when."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from math import floor
 
 from model.kinds import CAPTION
@@ -35,12 +37,26 @@ class StandingQuestion:
     doubt: Doubt = DEFAULT_DOUBT
     rule: EventRule | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """What an event of this question is about, in short: another one is another event."""
+        target = str(self.rule.target) if self.rule else None
+        asked = [self.question.kind, self.question.text, list(self.question.options), target]
+        return sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+    def is_asked_of(self, camera_id: str) -> bool:
+        """Say whether it is asked of a camera."""
+        return self.cameras is None or camera_id in self.cameras
+
 
 class Schedule:
     """When each of one camera's questions is due, by stream time.
 
     All are due with the first frame. Questions of one period share their ticks, and those of a
     multiple of it fall on them, so that one look at the context serves them all.
+
+    Attributes:
+        questions: those asked of this camera.
     """
 
     def __init__(
@@ -58,7 +74,7 @@ class Schedule:
             phase: when within the periods this camera is asked. Cameras of different phases are not
                 asked in the same second.
         """
-        mine = [one for one in questions if one.cameras is None or camera_id in one.cameras]
+        self.questions = mine = [one for one in questions if one.is_asked_of(camera_id)]
         shortest_s = min((one.every_s for one in mine), default=1.0)
         num_turns = round(max((one.every_s for one in mine), default=1.0) / shortest_s)
         delay_s = (phase.within + floor(phase.among * num_turns)) * shortest_s

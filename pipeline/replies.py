@@ -1,13 +1,17 @@
 """From an answer to the messages it makes, and to the state of its event."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from model.kinds import CAPTION, kind_of
+from model.kinds.base import Published, Reason
 from model.types import Answer, Window
-from pipeline.camera_session import Ask, CameraSession
+from pipeline.camera_session import Ask
+from pipeline.event_machines import Ending, EventMachines
+from pipeline.events import Transition
 from pipeline.messages import (
     Asked,
+    EndReason,
     Message,
     Provenance,
     answer_message,
@@ -19,21 +23,19 @@ from pipeline.questions import StandingQuestion
 from pipeline.types import Frame
 
 
-@dataclass(frozen=True, slots=True)
 class TickReplies:
     """What one tick has to say, to be stored together.
 
     Attributes:
         messages: in the order they were made.
-        states: snapshots of the event machines that moved, by `state_name`.
     """
 
-    messages: list[Message] = field(default_factory=list)
-    states: dict[str, str] = field(default_factory=dict)
+    def __init__(self, machines: EventMachines) -> None:
+        """Begin with nothing to say; `machines` make the events."""
+        self.messages: list[Message] = []
+        self._machines = machines
 
-    def add(
-        self, ask: Ask, answer: Answer, *, camera: CameraSession, provenance: Provenance
-    ) -> None:
+    def add(self, ask: Ask, answer: Answer, *, stream_s: float, provenance: Provenance) -> None:
         """Make the messages of one answer, and step its event machine."""
         standing = ask.standing
         if answer.kind == CAPTION:
@@ -42,8 +44,7 @@ class TickReplies:
                 caption_message(provenance, text=text, is_truncated=answer.is_truncated)
             )
             return
-        kind = kind_of(answer.kind)
-        asked = Asked(standing.id, standing.question.text, answer.kind)
+        kind, asked = kind_of(answer.kind), _asked(standing)
         published = kind.published(answer, standing.doubt)
         if answer.span_s is not None and published.reason is None:
             interval = _interval(answer.span_s, ask.sent.frame)
@@ -58,61 +59,121 @@ class TickReplies:
                 is_truncated=answer.is_truncated,
             )
         )
-        machine = camera.machines.get(standing.id)
-        if machine is None or standing.rule is None:
+        if standing.rule is None or published.reason not in (None, "in_doubt"):
             return
-        p = None if published.reason else kind.event_p(answer, standing.rule.target)
-        transition = machine.step(p, ask.sent.frame.captured_at)
-        if transition is None:
-            return
-        self.states[state_name(provenance.camera_id, standing)] = machine.snapshot()
+        transition = self._machines.step(
+            provenance.camera_id,
+            standing,
+            p=None if published.reason else kind.event_p(answer, standing.rule.target),
+            answer=published.answer,
+            at=ask.sent.frame.captured_at,
+            stream_s=stream_s,
+        )
+        if transition is not None:
+            reason: EndReason | None = "answer" if transition.phase == "end" else None
+            self._add_event(
+                provenance, asked, answer=published.answer, transition=transition, reason=reason
+            )
+
+    def add_unknown(
+        self, standing: StandingQuestion, reason: Reason, *, provenance: Provenance
+    ) -> None:
+        """Say that there is no answer about a camera; its event stays as it is."""
+        self.messages.append(
+            answer_message(
+                provenance,
+                _asked(standing),
+                published=Published("unknown", None, reason),
+                mass=None,
+                reused=False,
+            )
+        )
+
+    def add_ending(self, ending: Ending, *, provenance: Provenance) -> None:
+        """End an event that no answer has ended."""
+        self._add_event(
+            provenance,
+            ending.asked,
+            answer=ending.answer,
+            transition=ending.transition,
+            reason=ending.reason,
+        )
+
+    def _add_event(
+        self,
+        provenance: Provenance,
+        asked: Asked,
+        *,
+        answer: str | int,
+        transition: Transition,
+        reason: EndReason | None,
+    ) -> None:
         self.messages.append(
             event_message(
                 provenance,
                 asked,
-                answer=published.answer,
+                answer=answer,
                 p=transition.p,
                 phase=transition.phase,
                 event_id=transition.event_id,
                 started_at=transition.started_at,
                 ended_at=transition.ended_at,
-                reason="answer" if transition.phase == "end" else None,
+                reason=reason,
             )
         )
 
 
 def provenance_of(
-    ask: Ask,
-    *,
-    camera: CameraSession,
-    window: Window | None,
-    inferred_at: datetime,
-    model: str,
-    demo_model: bool,
-    degraded: bool,
+    frame: Frame, window: Window | None, *, tokens: tuple[int, int], blank: Provenance
 ) -> Provenance:
-    """Return what the model had seen of a camera when it answered."""
-    frame = ask.sent.frame
+    """Return what a message tells of a camera's newest frame, and of what the model had seen.
+
+    Args:
+        frame: the newest one.
+        window: what the model's context covers; None where it holds nothing.
+        tokens: kept ones of the window, and all.
+        blank: who answers, and when.
+    """
     start_pts_s = window.start_pts_s if window else frame.pts_s
-    tokens_kept, tokens_total = camera.tokens
-    return Provenance(
-        camera_id=frame.camera_id,
-        captured_at=frame.captured_at,
-        inferred_at=inferred_at,
+    tokens_kept, tokens_total = tokens
+    return replace(
+        blank,
         window_start=_earlier(frame.captured_at, frame.pts_s - start_pts_s),
-        window_end=frame.captured_at,
         window_frames=window.num_frames if window else 0,
         tokens_kept=tokens_kept,
         tokens_total=tokens_total,
-        model=model,
-        demo_model=demo_model,
-        degraded=degraded,
     )
 
 
-def state_name(camera_id: str, standing: StandingQuestion) -> str:
-    """Return the name an event machine's snapshot has in the outbox."""
-    return f"{camera_id}/{standing.id}"
+def blank_provenance(
+    camera_id: str, captured_at: datetime, *, now: datetime, model: str, demo_model: bool
+) -> Provenance:
+    """Return what a message tells of a camera of which the model holds nothing.
+
+    Args:
+        camera_id: which.
+        captured_at: when its newest frame was captured.
+        now: when the message is made.
+        model: its name.
+        demo_model: whether it is a demonstration.
+    """
+    return Provenance(
+        camera_id=camera_id,
+        captured_at=captured_at,
+        inferred_at=now,
+        window_start=captured_at,
+        window_end=captured_at,
+        window_frames=0,
+        tokens_kept=0,
+        tokens_total=0,
+        model=model,
+        demo_model=demo_model,
+        degraded=False,
+    )
+
+
+def _asked(standing: StandingQuestion) -> Asked:
+    return Asked(standing.id, standing.question.text, standing.question.kind)
 
 
 def _interval(span_s: tuple[float, float], frame: Frame) -> str:

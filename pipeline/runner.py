@@ -1,35 +1,37 @@
 """The second half of a frame's way, from the lanes to the outbox. The first: `pipeline.intake`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from threading import Event
 from typing import Protocol, TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
+from model.kinds import CAPTION
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.clock import Clock
-from pipeline.events import EventMachine
+from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.messages import Message
+from pipeline.messages import Message, Provenance
 from pipeline.observer import (
     ANSWER_AGE,
     ANSWERS_LATE,
-    EVENTS,
     FRAMES_REFUSED,
-    REPLIES,
     STAGE_SECONDS,
     TICK_LATENESS,
     TICK_OVERRUNS,
     TICK_SECONDS,
     Observer,
-    answer_given,
     engine_stands,
     frame_shown,
+    reply_made,
 )
 from pipeline.questions import Schedule, StandingQuestion
-from pipeline.replies import TickReplies, provenance_of
+from pipeline.replies import TickReplies, blank_provenance, provenance_of
+from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
 
@@ -85,7 +87,7 @@ class Replies(Protocol):
     """Where messages are safe: `put` returns once they are, and gives them their numbers."""
 
     def put(
-        self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None
+        self, messages: Sequence[Message], *, states: Mapping[str, str | None] | None = None
     ) -> None: ...
 
 
@@ -95,6 +97,7 @@ class Runner:
     It goes by ticks: one look at all cameras whose frames have come since the last one, one packed
     append, one packed ask. A frame the model has no memory for counts as not seen, and its camera's
     next one is a refresh; a question it has none for is owed, and answered with the next frame.
+    Of a camera whose pictures say nothing now the model is not asked: the answers are `unknown`.
     """
 
     def __init__(  # noqa: PLR0913 - the one place where all stages meet
@@ -107,7 +110,8 @@ class Runner:
         settle: Settle,
         clock: Clock,
         observer: Observer,
-        new_machine: Callable[[str, StandingQuestion], EventMachine | None],
+        machines: EventMachines,
+        status: StatusBoard,
         ticks: Ticks,
         load: Load,
         admission_backlog: AdmissionBacklog,
@@ -123,8 +127,8 @@ class Runner:
             settle: told of every frame whose replies are in the outbox.
             clock: for inference times and ticks.
             observer: told of everything that is counted.
-            new_machine: (camera_id, question) -> its event machine, where it was left by the
-                process before this one; None for a question that makes no events.
+            machines: make events of answers.
+            status: says which cameras' pictures say nothing now.
             ticks: when to look.
             load: what to give up when that is too slow; answers that come later than it allows are
                 counted.
@@ -138,7 +142,8 @@ class Runner:
         self._settle = settle
         self._clock = clock
         self._observer = observer
-        self._new_machine = new_machine
+        self._machines = machines
+        self._status = status
         self._ticks = ticks
         self._load = load
         self._admission_backlog = admission_backlog
@@ -156,6 +161,7 @@ class Runner:
                 self._clock.wait(due_s - self._clock.monotonic_s(), stop)
             self.step()
             beat()
+        self._reply(())  # a file may have ended since
 
     def step(self) -> int:
         """Take the waiting frames through to the outbox; return how many there were."""
@@ -164,7 +170,8 @@ class Runner:
         sent = self._lanes.take(self._ticks.max_frames(begun_s))
         # 2. grow the contexts by what changed, where there is room
         seen = self._append([one for one in sent if self._has_room(one)])
-        # 3. answer what is due; where its context is the same, to the token, the answer stands
+        # 3. answer what is due; where its context is the same, to the token, the answer stands;
+        # of a camera whose pictures say nothing now, nothing is asked
         answers = self._answer([ask for one in seen for ask in self._due(one)])
         # 4. replies and event states into the outbox, together
         self._reply(answers)
@@ -192,6 +199,7 @@ class Runner:
                 camera.grid = frame.grid
                 return True
         self._not_seen(sent, "no_room")
+        camera.told = self._blank(frame.camera_id, frame.captured_at)
         return False
 
     def _append(self, sent: Sequence[PrunedSample]) -> Sequence[PrunedSample]:
@@ -207,15 +215,28 @@ class Runner:
             # The others cost nothing, unless a context of theirs was what there was no room for.
             return self._append([one for one in sent if not one.pruned.has_news]) if new else []
         for one in sent:
-            camera_id = one.frame.camera_id
-            self._camera(camera_id).note(one, self._engine.window(camera_id))
-            age = self._clock.now() - one.frame.captured_at
-            frame_shown(self._observer, one, age_s=age.total_seconds())
+            self._note(one)
         return sent
 
+    def _note(self, sent: PrunedSample) -> None:
+        """Note a frame that the model has seen."""
+        frame, camera_id = sent.frame, sent.frame.camera_id
+        camera, window = self._camera(camera_id), self._engine.window(camera_id)
+        if camera.note(sent, window, lost_s=self._status.lost_s(camera_id)):
+            self._machines.gap(camera_id)
+        blank = self._blank(camera_id, frame.captured_at)
+        camera.told = provenance_of(frame, window, tokens=camera.tokens, blank=blank)
+        age = self._clock.now() - frame.captured_at
+        frame_shown(self._observer, sent, age_s=age.total_seconds())
+
     def _due(self, sent: PrunedSample) -> list[Ask]:
-        camera = self._camera(sent.frame.camera_id)
-        return camera.due(sent, caption_stretch=self._load.step.caption_stretch)
+        camera_id = sent.frame.camera_id
+        camera = self._camera(camera_id)
+        asks = camera.due(sent, caption_stretch=self._load.step.caption_stretch)
+        if self._status.unsound(camera_id) in (None, "stalled"):  # it came before that
+            return asks
+        camera.defer([ask for ask in asks if ask.standing.question.kind != CAPTION])
+        return [ask for ask in asks if ask.standing.question.kind == CAPTION]
 
     def _answer(self, asks: Sequence[Ask]) -> list[tuple[Ask, Answer]]:
         """Return the answers that stand and those the model gave; what it could not is owed."""
@@ -232,39 +253,58 @@ class Runner:
         return [(ask, ask.cached or next(left)) for ask in asks]
 
     def _reply(self, answers: Sequence[tuple[Ask, Answer]]) -> None:
-        """Store what the answers say, and what their events have come to."""
-        replies = TickReplies()
+        """Store what is to be said, and what the events have come to."""
+        replies = TickReplies(self._machines)
         for ask, answer in answers:
-            camera_id = ask.sent.frame.camera_id
+            camera_id, now_s = ask.sent.frame.camera_id, self._now_s()
             camera = self._camera(camera_id)
-            camera.answered(ask, answer)
-            provenance = provenance_of(
-                ask,
-                camera=camera,
-                window=self._engine.window(camera_id),
-                inferred_at=self._clock.now(),
-                model=self._engine.model_name,
-                demo_model=self._engine.is_demo_model,
-                degraded=self._load.level > 0,
-            )
-            replies.add(ask, answer, camera=camera, provenance=provenance)
-            age_s = self._now_s() - ask.sent.arrived_s
+            camera.answered(ask, answer, now_s=now_s)
+            provenance = self._provenance(camera_id)
+            stream_s = camera.stretch.stream_s
+            replies.add(ask, answer, stream_s=stream_s, provenance=provenance)
+            age_s = now_s - ask.sent.arrived_s
             self._observer.observe(ANSWER_AGE, max(0.0, age_s))
             self._observer.count(ANSWERS_LATE, ask.is_deferred or age_s > self._load.max_age_s)
-        if replies.messages:
-            self._replies.put(replies.messages, states=replies.states)
+        for camera_id, camera in self._cameras.items():
+            if (reason := self._status.unsound(camera_id)) is not None:
+                for standing in camera.overdue(now_s=self._now_s()):
+                    provenance = self._provenance(camera_id)
+                    replies.add_unknown(standing, reason, provenance=provenance)
+        for ending in self._machines.endings(is_over=self._is_over):
+            provenance = self._blank(ending.camera_id, ending.captured_at)
+            replies.add_ending(ending, provenance=provenance)
+        states = self._machines.take_changes()
+        if replies.messages or states:
+            self._replies.put(replies.messages, states=states)
         for message in replies.messages:
-            self._count(message)
+            reply_made(self._observer, message.kind, message.camera_id, message.body["data"])
 
-    def _count(self, message: Message) -> None:
-        camera_id, said = message.camera_id, message.body["data"]
-        self._observer.count(REPLIES, camera=camera_id, kind=message.kind)
-        if message.kind == "event":
-            self._observer.count(
-                EVENTS, camera=camera_id, question=said["question_id"], phase=said["phase"]
-            )
-        if message.kind == "answer":
-            answer_given(self._observer, camera_id, said)
+    def _provenance(self, camera_id: str) -> Provenance:
+        """Return what a message says of a camera now: by its last frame, where one has come."""
+        now = self._clock.now()
+        told = self._camera(camera_id).told or self._blank(camera_id, now)
+        return replace(
+            told,
+            inferred_at=now,
+            degraded=self._load.level > 0,
+            damaged=told.damaged or self._status.unsound(camera_id) == "damaged",
+        )
+
+    def _blank(self, camera_id: str, captured_at: datetime) -> Provenance:
+        return blank_provenance(
+            camera_id,
+            captured_at,
+            now=self._clock.now(),
+            model=self._engine.model_name,
+            demo_model=self._engine.is_demo_model,
+        )
+
+    def _is_over(self, camera_id: str) -> bool:
+        """Say whether nothing more comes of a camera: its file has ended, and no frame waits."""
+        if not self._status.is_over(camera_id):
+            return False
+        lane = self._lanes.counts().get(camera_id)
+        return lane is None or not lane.waiting
 
     def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
         """Tell the metrics and the load of a tick; act on what the load makes of it."""
@@ -310,14 +350,9 @@ class Runner:
 
     def _camera(self, camera_id: str) -> CameraSession:
         if camera_id not in self._cameras:
-            machines = {
-                standing.id: machine
-                for standing in self._questions
-                if (machine := self._new_machine(camera_id, standing)) is not None
-            }
             phase = self._ticks.ask_phase(camera_id)
             schedule = Schedule(camera_id, self._questions, phase=phase)
-            self._cameras[camera_id] = CameraSession(schedule, machines)
+            self._cameras[camera_id] = CameraSession(schedule)
         return self._cameras[camera_id]
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:

@@ -168,9 +168,15 @@ class ListReplies:
     messages: list[Message] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
 
-    def put(self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None) -> None:
+    def put(
+        self, messages: Sequence[Message], *, states: Mapping[str, str | None] | None = None
+    ) -> None:
         self.messages += messages
-        self.states |= states or {}
+        for name, value in (states or {}).items():
+            if value is None:
+                self.states.pop(name, None)
+            else:
+                self.states[name] = value
 
 
 class Recorder(Observer):

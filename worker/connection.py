@@ -56,7 +56,7 @@ class Connection:
             if self._stop.is_set():
                 return
             if reason == "ended" and not self.feed.is_endless:
-                self.failed("ended", "the file has been played to its end")
+                self.failed("ended", "the file has been played to its end", is_over=True)
                 self.is_done = True
                 return
             self.failed(reason, detail)
@@ -68,10 +68,10 @@ class Connection:
         if self._source is not None:
             self._source.close()
 
-    def failed(self, reason: str, detail: str) -> None:
+    def failed(self, reason: str, detail: str, *, is_over: bool = False) -> None:
         """Count a failure and say it: of every camera, or of the feed while it has none."""
         self._failures += 1
-        self._intake.lost(reason, detail)
+        self._intake.lost(reason, detail, is_over=is_over)
         if not self._intake.has_cameras and self._failures == 1:
             log.warning("feed_failed", feed=self.feed.name, reason=reason, detail=detail)
 

@@ -9,7 +9,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model.engine.config import VisionMode
 from pipeline.pruner import PrunerMode
 from worker.fidelity import Fidelity, at_fidelity, held_window_s
-from worker.site_settings import CAMERA_SOURCES, CameraSettings, Part, QuestionSettings
+from worker.site_settings import (
+    CAMERA_SOURCES,
+    CameraSettings,
+    Part,
+    QuestionSettings,
+    event_notes,
+)
 from worker.values import (
     Duration,
     DurationOrZero,
@@ -236,7 +242,9 @@ class Settings(BaseSettings):
     cameras are spread over the ticks. With more ticks, answers come sooner. With fewer ticks, more
     cameras are computed together."""
     forget_after: Duration = 600.0
-    """The model forgets a camera when no picture of it has come for this long."""
+    """The model forgets a camera when no picture of it has come for this long. An event ends
+    (camera_lost) when no sound answer has come for this long: of a camera that is away, frozen,
+    damaged or without memory, and of a model that does not answer, none is sound."""
     worker_id: Slug = Field(default_factory=host_name)
     """Name of this worker in its messages and to Kafka. Give every worker a different name. Empty:
     the host's name. Open events and cooldowns do not depend on the name."""
@@ -286,6 +294,11 @@ class Settings(BaseSettings):
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")
         return self
+
+    def notes(self) -> list[str]:
+        """Say, a line each, what these settings do that nobody may have meant."""
+        window = self.window_note()
+        return [*([window] if window else []), *event_notes(self.questions)]
 
     def window_note(self) -> str | None:
         """Say how long a window of whole frames the tokens hold; None where it is not cut."""

@@ -74,12 +74,12 @@ class QuestionSettings(Part):
     """For kind yes_no: while the probability of yes lies in this range, the answer is published as
     unknown."""
     events: bool = True
-    """Also publish events (start, update, end) for this question, not only its answers. A question
-    of kind text has no events."""
+    """Also publish events (start, update, end) for this question, not only its answers. Questions
+    of kind text or when have no events."""
     event_on: str = ""
-    """The answer that the event is about. For kind choice: one of OPTIONS. For kind count: this
-    number or more. Without it, these two kinds have no events. For kind yes_no it is always yes:
-    leave it empty."""
+    """The answer that the event is about. For kind yes_no: yes or no; empty: yes. Use no for what
+    is missing, such as a helmet or a closed gate. For kind choice: one of OPTIONS. For kind count:
+    this number or more. Without it, the kinds choice and count have no events."""
     enter: Probability = 0.7
     """An answer speaks for the start of an event when the probability of EVENT_ON's answer is at
     least this."""
@@ -106,3 +106,13 @@ class QuestionSettings(Part):
         if self.exit > self.enter:
             raise ValueError("EXIT: expected at most ENTER")
         return self
+
+
+def event_notes(questions: Mapping[str, QuestionSettings]) -> list[str]:
+    """Say, a line each, which questions raise no event though they might."""
+    return [
+        f"question {question_id}: a {one.kind} question without EVENT_ON raises no event; set "
+        f"VIGIL_QUESTIONS__{question_id.upper()}__EVENT_ON, or its EVENTS to false"
+        for question_id, one in questions.items()
+        if one.events and not one.event_on and one.kind in ("choice", "count")
+    ]

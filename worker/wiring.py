@@ -1,7 +1,6 @@
 """Builds the parts of a worker from its settings; the supervisor runs them, whatever they are."""
 
 import random
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,8 @@ from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
-from pipeline.events import EventMachine, EventRule
+from pipeline.event_machines import EventMachines
+from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
 from pipeline.intake import Intake, Settlements, condition_of
 from pipeline.lane import Lanes
@@ -34,7 +34,6 @@ from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
-from pipeline.replies import state_name
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.status import StatusBoard
@@ -45,7 +44,7 @@ from worker.loading import named_settings, try_questions
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Worker
 from worker.settings import Settings
-from worker.site_settings import QuestionSettings
+from worker.site_settings import QuestionSettings, event_notes
 
 log = structlog.get_logger("vigil")
 
@@ -122,6 +121,8 @@ def _ready(settings: Settings, *, clock: Clock) -> Engine:
         )
     if note := settings.window_note():
         log.warning("window_cut", detail=note)
+    for note in event_notes(settings.questions):
+        log.warning("question_without_events", detail=note)
     return engine
 
 
@@ -212,7 +213,8 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         settle=stages.settlements.settle,
         clock=stages.clock,
         observer=stages.metrics,
-        new_machine=partial(_machine, stages.outbox.load_states()),
+        machines=_machines(settings, stages),
+        status=stages.status,
         ticks=stages.ticks,
         load=stages.load,
         admission_backlog=stages.admission_backlog,
@@ -299,35 +301,39 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
     min_mass = settings.model.min_mass
     return [
         caption,
-        *(_standing(key, one, min_mass=min_mass) for key, one in settings.questions.items()),
+        *(
+            _standing(key, one, min_mass=min_mass, sample_fps=settings.sample_fps)
+            for key, one in settings.questions.items()
+        ),
     ]
 
 
-def _machine(
-    states: Mapping[str, str], camera_id: str, standing: StandingQuestion
-) -> EventMachine | None:
-    """Make a question's event machine, as the process before this one left it."""
-    if standing.rule is None:
-        return None
-    machine = EventMachine(standing.rule, new_id=lambda: uuid.uuid4().hex)
-    snapshot = states.get(state_name(camera_id, standing))
-    if snapshot is not None:
-        machine.restore(snapshot)
-    return machine
+def _machines(settings: Settings, stages: _Stages) -> EventMachines:
+    """Make the event machines, as the process before this one left them."""
+    is_open = bool(settings.kafka.bootstrap_servers)  # a topic brings cameras that nobody named
+    return EventMachines(
+        standing_questions(settings),
+        states=stages.outbox.load_states(),
+        may_come=lambda camera_id: is_open or camera_id in settings.cameras,
+        forget_after_s=settings.forget_after,
+        clock=stages.clock,
+    )
 
 
-def _standing(question_id: str, one: QuestionSettings, *, min_mass: float) -> StandingQuestion:
+def _standing(
+    question_id: str, one: QuestionSettings, *, min_mass: float, sample_fps: float
+) -> StandingQuestion:
     return StandingQuestion(
         id=question_id,
         question=Question(one.kind, one.ask, one.options),
         every_s=one.every,
         cameras=frozenset(one.cameras) or None,
         doubt=Doubt(one.unknown, min_mass),
-        rule=_rule(one),
+        rule=_rule(one, sample_fps=sample_fps),
     )
 
 
-def _rule(one: QuestionSettings) -> EventRule | None:
+def _rule(one: QuestionSettings, *, sample_fps: float) -> EventRule | None:
     target = kind_of(one.kind).target(one.event_on, one.options) if one.events else None
     if target is None:
         return None
@@ -339,4 +345,6 @@ def _rule(one: QuestionSettings) -> EventRule | None:
         confirm_m=one.confirm[1],
         min_duration_s=one.min_duration,
         cooldown_s=one.cooldown,
+        # one more than are looked at, since an answer may be late; half as many frames under load
+        evidence_s=(one.confirm[1] + 1) * max(one.every, 2.0 / sample_fps),
     )

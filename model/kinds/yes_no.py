@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 
 
 class YesNo(Kind):
-    """Asks whether something is so. Its event is about yes."""
+    """Asks whether something is so. Its event is about yes, or about no."""
 
     name = "yes_no"
     closing = "Answer yes or no."
@@ -77,9 +77,17 @@ class YesNo(Kind):
         if published not in ("yes", "no", "unknown"):
             raise InputError(f"answer: expected yes, no or unknown, got {published!r}")
 
-    def target(self, event_on: str, options: Sequence[str]) -> Target | None:
-        super().target(event_on, options)
-        return "yes"
+    def target(self, event_on: str, options: Sequence[str]) -> Target | None:  # noqa: ARG002
+        target = event_on.lower() or "yes"
+        if target not in ("yes", "no"):
+            raise InputError("event_on: expected yes or no for a yes_no question")
+        return target
+
+    def event_p(self, answer: Answer, target: Target) -> float | None:
+        """Return P(yes) or P(no): of what answers at all they are the whole."""
+        if answer.p is None:
+            return None
+        return answer.p if target == "yes" else 1.0 - answer.p
 
 
 class _Reader(Scored):

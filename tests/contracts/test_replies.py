@@ -44,3 +44,13 @@ def test_a_state_is_the_last_one_put_under_its_name(opened: Opened) -> None:
     replies.put([message(2)], states={"yard/fire": "c"})
     replies.put([message(3)])
     assert states() == {"yard/fire": "c", "yard/gate": "b"}
+
+
+def test_a_state_that_is_put_as_none_is_forgotten(opened: Opened) -> None:
+    replies, messages, states = opened
+    replies.put([message(1)], states={"yard/fire": "a", "yard/gate": "b"})
+    replies.put([message(2)], states={"yard/fire": None, "yard/never": None})
+    assert states() == {"yard/gate": "b"}
+    replies.put([], states={"yard/gate": None})
+    assert states() == {}
+    assert len(messages()) == 2

@@ -1,8 +1,8 @@
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import count, pairwise
 from math import inf
 from threading import Event
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from model.types import Answer, Question
 from pipeline.admission_backlog import AdmissionBacklog
-from pipeline.events import EventMachine, EventRule
+from pipeline.event_machines import EventMachines, state_name
+from pipeline.events import EventRule
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.observer import (
@@ -37,9 +38,10 @@ from pipeline.observer import (
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
+from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt
-from tests.fakes import EPOCH, FakeClock, ListReplies, Recorder, ScriptedEngine, frame_at, picture
+from tests.fakes import FakeClock, ListReplies, Recorder, ScriptedEngine, frame_at, picture
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=10.0)
 FIRE = StandingQuestion(
@@ -61,10 +63,11 @@ class Bench:
         self,
         *questions: StandingQuestion,
         answers: Callable[[str, Question], Answer],
-        restored: EventMachine | None = None,
+        states: Mapping[str, str] = {},
         window_s: float = 180.0,
+        clock: FakeClock | None = None,
     ) -> None:
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.lanes = Lanes(
             lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf), clock=self.clock
         )
@@ -75,13 +78,8 @@ class Bench:
         self.replies = ListReplies()
         self.observer = Recorder()
         self.settled: list[Frame] = []
+        self.status = StatusBoard(lambda _message: None, clock=self.clock)
         numbers = count(1)
-
-        def new_machine(_camera_id: str, standing: StandingQuestion) -> EventMachine | None:
-            if standing.rule is None:
-                return None
-            return restored or EventMachine(standing.rule, new_id=lambda: f"e{next(numbers)}")
-
         self.runner = Runner(
             self.lanes,
             self.engine,
@@ -90,7 +88,15 @@ class Bench:
             settle=self.settled.append,
             clock=self.clock,
             observer=self.observer,
-            new_machine=new_machine,
+            machines=EventMachines(
+                questions,
+                states=states,
+                may_come=lambda camera_id: not camera_id.startswith("gone"),
+                forget_after_s=600.0,
+                clock=self.clock,
+                new_id=lambda: f"e{next(numbers)}",
+            ),
+            status=self.status,
             ticks=self.ticks,
             load=self.load,
             admission_backlog=self.admission_backlog,
@@ -273,15 +279,15 @@ def test_an_event_starts_with_its_state_in_one_put() -> None:
     bench.show(changing(0.0))
     (event,) = bench.data("event")
     assert (event["phase"], event["event_id"]) == ("start", "e1")
-    assert json.loads(bench.replies.states["yard/fire"])["event_id"] == "e1"
+    assert json.loads(bench.replies.states[state_name("yard", FIRE)])["event_id"] == "e1"
 
 
 def test_an_event_that_was_on_before_a_restart_is_not_announced_again() -> None:
-    before = EventMachine(EventRule(confirm_n=1, confirm_m=1), new_id=lambda: "old")
-    before.step(0.9, EPOCH - timedelta(seconds=10))
-    bench = Bench(FIRE, answers=scripted(0.9), restored=before)
-    bench.show(changing(0.0))
-    assert bench.data("event") == []
+    before = Bench(FIRE, answers=scripted(0.9))
+    before.show(changing(0.0))
+    after = Bench(FIRE, answers=scripted(0.9), states=before.replies.states)
+    after.show(changing(5.0))
+    assert after.data("event") == []
 
 
 def test_records_are_settled_only_after_their_replies_are_stored() -> None:

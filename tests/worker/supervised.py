@@ -11,6 +11,7 @@ from model.types import Answer, Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import SystemClock
 from pipeline.errors import PublishError
+from pipeline.event_machines import EventMachines
 from pipeline.freeze_watch import FreezeWatch
 from pipeline.intake import Intake, Settlements, condition_of
 from pipeline.lane import Lanes
@@ -95,6 +96,7 @@ def make(
     *feeds: Feed,
     publisher: Delivered,
     answers: Callable[[str, Question], Answer] | None = None,
+    question: StandingQuestion = ASK,
     private: Mapping[str, tuple[Region, ...]] = {},
     admission_backlog: AdmissionBacklog | None = None,
     frozen_after_s: float = 60.0,
@@ -139,12 +141,19 @@ def make(
         new_runner=lambda: Runner(
             lanes,
             engine,
-            questions=[ASK],
+            questions=[question],
             replies=outbox,
             settle=settlements.settle,
             clock=clock,
             observer=UNOBSERVED,
-            new_machine=lambda _camera_id, _standing: None,
+            machines=EventMachines(
+                [question],
+                states={},
+                may_come=lambda _camera_id: True,
+                forget_after_s=600.0,
+                clock=clock,
+            ),
+            status=status,
             ticks=ticks,
             load=ladder,
             admission_backlog=backlog,

@@ -95,7 +95,7 @@ def test_other_programs_variables_do_not_matter() -> None:
         (FIRE | {"VIGIL_QUESTIONS__FIRE__KIND": "choice"}, r"FIRE__OPTIONS: expected two or more"),
         (FIRE | {"VIGIL_QUESTIONS__FIRE__CONFIRM": "3/2"}, r"FIRE__CONFIRM: expected N/M"),
         (FIRE | {"VIGIL_QUESTIONS__FIRE__EXIT": "0.9"}, r"FIRE__EXIT: expected at most ENTER"),
-        (FIRE | {"VIGIL_QUESTIONS__FIRE__EVENT_ON": "x"}, r"FIRE__EVENT_ON: expected none"),
+        (FIRE | {"VIGIL_QUESTIONS__FIRE__EVENT_ON": "x"}, r"FIRE__EVENT_ON: expected yes or no"),
         ({"VIGIL_QUESTIONS__CAPTION__ASK": "x"}, r"VIGIL_QUESTIONS__CAPTION: expected another id"),
         ({"VIGIL_CAMERAS__YARD__LOOP": "true"}, r"VIGIL_CAMERAS__YARD__URL: expected an address"),
         ({"VIGIL_CAMERAS__GATE__IGNORE": "0,0,1.2,1"}, r"GATE__IGNORE: expected LEFT,TOP,RIGHT"),

@@ -12,11 +12,12 @@ import pytest
 from model.types import Answer, Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.errors import ConfigError, SourceError
+from pipeline.events import EventRule
 from pipeline.regions import Region
 from pipeline.sources.base import FrameSource
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import ScriptedSource, frame_at
-from tests.worker.supervised import Delivered, feed, make, until
+from tests.worker.supervised import ASK, Delivered, feed, make, until
 from worker.supervisor import Supervisor
 
 
@@ -60,6 +61,24 @@ def test_a_file_is_played_to_its_end_and_every_reply_delivered() -> None:
     assert make(played, publisher=publisher).run(health_port=0) == 0
     assert len(publisher.data("answer")) == 5
     assert [one["state"] for one in publisher.data("status")] == ["connecting", "online", "offline"]
+
+
+def test_an_event_that_is_on_when_a_file_ends_ends_with_it() -> None:
+    """uiprotect#1088, frigate#4510."""
+    publisher = Delivered()
+    played = feed(lambda: ScriptedSource(frames(5)), is_endless=False)
+    supervisor = make(
+        played,
+        publisher=publisher,
+        question=replace(ASK, rule=EventRule(confirm_n=1, confirm_m=1)),
+        answers=lambda _c, q: Answer(q.kind, "yes", 0.9, 0),
+    )
+    assert supervisor.run(health_port=0) == 0
+    assert [(one["phase"], one["reason"]) for one in publisher.data("event")] == [
+        ("start", None),
+        ("end", "camera_lost"),
+    ]
+    assert publisher.data("event")[1]["ended_at"] == publisher.data("answer")[4]["captured_at"]
 
 
 def test_a_camera_that_fails_is_retried_until_it_is_back(

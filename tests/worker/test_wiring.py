@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from threading import Thread
 
 import pytest
@@ -8,7 +8,7 @@ from model import EngineConfig
 from model.engine.config import MAX_TOKENS_PER_FRAME
 from tests.fakes import FakeClock
 from worker.settings import Settings
-from worker.wiring import build, engine_config
+from worker.wiring import build, engine_config, standing_questions
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +73,40 @@ def test_the_outbox_the_load_and_the_model_are_in_the_metrics() -> None:
     assert 'vigil_outbox_set_aside_total{kind="event"} 0.0' in told
     assert "vigil_load_level 0.0" in told
     assert f'vigil_build_info{{attention="{worker.about["attention"]}",model="' in told
+
+
+def questions(**questions: Mapping[str, object]) -> Settings:
+    return Settings.model_validate({"questions": questions})
+
+
+def test_evidence_is_as_old_as_the_evaluations_that_are_looked_at_and_one_more() -> None:
+    settings = questions(
+        fire={"ask": "Fire?", "every": "5s", "confirm": "3/5"}, fast={"ask": "Fast?", "every": "1s"}
+    )
+    rules = {one.id: one.rule for one in standing_questions(settings) if one.rule}
+    assert {name: rule.evidence_s for name, rule in rules.items()} == {"fire": 30.0, "fast": 8.0}
+
+
+def test_an_event_may_be_about_no() -> None:
+    """frigate users: alert when there is NO helmet."""
+    settings = questions(helmet={"ask": "A helmet?", "event_on": "no"}, fire={"ask": "Fire?"})
+    targets = {one.id: one.rule.target for one in standing_questions(settings) if one.rule}
+    assert targets == {"helmet": "no", "fire": "yes"}
+
+
+def test_a_question_that_raises_no_event_though_it_might_says_so() -> None:
+    lights = {"ask": "Which?", "kind": "choice", "options": "red,green"}
+    settings = questions(
+        cars={"ask": "How many?", "kind": "count"},
+        people={"ask": "How many?", "kind": "count", "event_on": "2"},
+        quiet={"ask": "How many?", "kind": "count", "events": "false"},
+        light=lights,
+        red={**lights, "event_on": "red"},
+        words={"ask": "What?", "kind": "text"},
+        fire={"ask": "Fire?"},
+    )
+    assert settings.notes() == [
+        f"question {name}: a {kind} question without EVENT_ON raises no event; set "
+        f"VIGIL_QUESTIONS__{name.upper()}__EVENT_ON, or its EVENTS to false"
+        for name, kind in (("cars", "count"), ("light", "choice"))
+    ]

@@ -13,6 +13,7 @@ from model.engine.engine import Engine
 from model.types import Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import SystemClock
+from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message
@@ -28,6 +29,7 @@ from pipeline.observer import (
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
+from pipeline.status import StatusBoard
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.benchmarks.rendered_cameras import Clips, Played, play
@@ -135,7 +137,14 @@ def trial(
         settle=lambda _frame: None,
         clock=clock,
         observer=seen,
-        new_machine=lambda _camera_id, _standing: None,
+        machines=EventMachines(
+            QUESTIONS,
+            states={},
+            may_come=lambda _camera_id: True,
+            forget_after_s=600.0,
+            clock=clock,
+        ),
+        status=StatusBoard(lambda _message: None, clock=clock),
         ticks=ticks,
         load=load,
         admission_backlog=AdmissionBacklog(),
@@ -229,7 +238,12 @@ class Seen(Observer):
             measured_s=measured_s,
         )
 
-    def put(self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None) -> None:  # noqa: ARG002
+    def put(
+        self,
+        messages: Sequence[Message],
+        *,
+        states: Mapping[str, str | None] | None = None,  # noqa: ARG002
+    ) -> None:
         """Take replies."""
         told = [message.body["data"] for message in messages]
         self._ages_s += [one["frame_age_ms"] / 1000 for one in told if not one.get("reused")]

@@ -78,7 +78,7 @@ def _say_settings(settings: Settings) -> None:
     secrets = environment.secrets_of(settings)
     for variable, value, field in environment.variables(settings):
         _say(f"{variable}={redact(_shown(value, field), *secrets)}")
-    if note := settings.window_note():
+    for note in settings.notes():
         _say(f"# {note}")
 
 

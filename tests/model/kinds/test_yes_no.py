@@ -3,8 +3,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from model.errors import CheckpointError
-from model.kinds.yes_no import yes_no_ids
+from model.errors import CheckpointError, InputError
+from model.kinds.yes_no import YesNo, yes_no_ids
+from model.types import Answer
 from tests.model.nano_model import nano_tokenizer
 from tests.model.qwen import qwen_tokenizer
 
@@ -73,3 +74,17 @@ def test_a_language_without_a_no_has_no_yes_either() -> None:
 def test_yes_and_no_that_begin_alike_are_refused() -> None:
     with pytest.raises(CheckpointError, match="both begin with ' '"):
         yes_no_ids(Words({"yes": 1, "no": 2}))
+
+
+@pytest.mark.parametrize(
+    ("event_on", "target", "p"), [("", "yes", 0.2), ("yes", "yes", 0.2), ("NO", "no", 0.8)]
+)
+def test_an_event_is_about_yes_or_about_no(event_on: str, target: str, p: float) -> None:
+    assert YesNo().target(event_on, ()) == target
+    assert YesNo().event_p(Answer("yes_no", "no", 0.2, 0), target) == pytest.approx(p)
+    assert YesNo().event_p(Answer("yes_no", "no", None, 0), target) is None
+
+
+def test_an_event_is_about_nothing_else() -> None:
+    with pytest.raises(InputError, match="event_on: expected yes or no"):
+        YesNo().target("perhaps", ())

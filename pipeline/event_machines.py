@@ -1,0 +1,320 @@
+"""Every event machine of a worker: taken up from the process before, kept, and ended in the end."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from model.errors import InputError
+from model.kinds import kind_of, standing_kinds
+from model.types import Question
+from pipeline.clock import Clock
+from pipeline.events import EventMachine, EventRule, Transition, time_of
+from pipeline.messages import Asked, EndReason
+from pipeline.questions import StandingQuestion
+
+log = structlog.get_logger("vigil")
+
+FEWEST_SILENT = 3  # periods of a question: one that is asked rarely is not lost in between
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of an event that no answer ended.
+
+    Attributes:
+        camera_id: whose.
+        asked: the question it was about, in the words it had then.
+        answer: the last sound one.
+        transition: the end.
+        reason: why.
+        captured_at: capture time of the frame that the last sound answer was about.
+    """
+
+    camera_id: str
+    asked: Asked
+    answer: str | int
+    transition: Transition
+    reason: EndReason
+    captured_at: datetime
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A machine with what its end would have to say.
+
+    Attributes:
+        name: of its state in the outbox.
+        camera_id: whose.
+        asked: the question.
+        machine: it.
+        sound_s: when the last sound answer came, monotonic.
+        sound_at: the same by the wall.
+        limit_s: without one for so long it is given up.
+        answer: the last sound one.
+        is_from_before: no sound answer has come since the start of the process.
+        is_stored: the outbox has its state.
+    """
+
+    name: str
+    camera_id: str
+    asked: Asked
+    machine: EventMachine
+    sound_s: float
+    sound_at: datetime
+    limit_s: float
+    answer: str | int = "unknown"
+    is_from_before: bool = False
+    is_stored: bool = False
+
+    def state(self) -> str:
+        """Return all that outlives the process, as JSON."""
+        about = {
+            "question": self.asked.question,
+            "kind": self.asked.kind,
+            "answer": self.answer,
+            "heard_at": self.sound_at.isoformat(),
+        }
+        return json.dumps({**about, **self.machine.snapshot()})
+
+
+class EventMachines:
+    """The machines by camera and question, and the states that outlive the process.
+
+    An event belongs to one question in one wording (`StandingQuestion.fingerprint`). What the
+    process before left is taken up by the question that is still the same, and ends where there is
+    none. An event of which no sound answer comes for long ends too, so every start has an end.
+    """
+
+    def __init__(
+        self,
+        questions: Iterable[StandingQuestion],
+        *,
+        states: Mapping[str, str],
+        may_come: Callable[[str], bool],
+        forget_after_s: float,
+        clock: Clock,
+        new_id: Callable[[], str] = lambda: uuid4().hex,
+    ) -> None:
+        """Take up what was left.
+
+        Args:
+            questions: all of them.
+            states: what the process before stored, by name.
+            may_come: whether a camera is configured or may come by a topic.
+            forget_after_s: an event without a sound answer for so long ends.
+            clock: for both.
+            new_id: makes the ids of events.
+        """
+        self._questions = {one.id: one for one in questions}
+        self._may_come = may_come
+        self._forget_after_s = forget_after_s
+        self._clock = clock
+        self._new_id = new_id
+        self._kept: dict[str, dict[str, _Kept]] = {}  # by camera, by name of the state
+        self._endings: list[Ending] = []
+        self._changes: dict[str, str | None] = {}
+        for name, text in states.items():
+            self._take_up(name, text)
+
+    def step(
+        self,
+        camera_id: str,
+        standing: StandingQuestion,
+        *,
+        p: float | None,
+        answer: str | int,
+        at: datetime,
+        stream_s: float,
+    ) -> Transition | None:
+        """Take a sound answer; return what is to be announced or None.
+
+        Args:
+            camera_id: whom it is about.
+            standing: the question.
+            p: probability of what the event is about; None where the answer is in doubt.
+            answer: as messages give it.
+            at: when the frame was captured.
+            stream_s: the camera's progress (`pipeline.stretch`).
+        """
+        if standing.rule is None:
+            return None
+        kept = self._of(camera_id, standing)
+        kept.sound_s, kept.sound_at = self._clock.monotonic_s(), self._clock.now()
+        kept.is_from_before = False
+        if p is not None:
+            kept.answer = answer
+        transition = kept.machine.step(p, at, stream_s=stream_s)
+        if transition is not None or kept.machine.is_active:
+            self._store(kept)
+        return transition
+
+    def gap(self, camera_id: str) -> None:
+        """Note that a camera's frames had a gap."""
+        for kept in self._kept.get(camera_id, {}).values():
+            kept.machine.gap()
+
+    def endings(self, *, is_over: Callable[[str], bool]) -> list[Ending]:
+        """Return the events that are to be ended though no answer ends them; each once.
+
+        Args:
+            is_over: whether a camera's stream has ended for good.
+        """
+        now_s = self._clock.monotonic_s()
+        for kept in [kept for machines in self._kept.values() for kept in machines.values()]:
+            silent_s = now_s - kept.sound_s
+            is_silent = silent_s >= kept.limit_s
+            if kept.machine.is_active and (is_silent or is_over(kept.camera_id)):
+                self._end(kept, "stale" if kept.is_from_before and is_silent else "camera_lost")
+                self._store(kept)
+            if (
+                is_silent
+                and not kept.machine.is_active
+                and silent_s >= kept.machine.rule.cooldown_s
+            ):
+                self._drop(kept)
+        endings, self._endings = self._endings, []
+        return endings
+
+    def take_changes(self) -> dict[str, str | None]:
+        """Return the states that changed, by name, to be stored with the messages; None: gone."""
+        changes, self._changes = self._changes, {}
+        return changes
+
+    def _of(self, camera_id: str, standing: StandingQuestion) -> _Kept:
+        name = state_name(camera_id, standing)
+        machines = self._kept.setdefault(camera_id, {})
+        if name not in machines:
+            machines[name] = self._new(camera_id, standing)
+        return machines[name]
+
+    def _new(self, camera_id: str, standing: StandingQuestion) -> _Kept:
+        return _Kept(
+            name=state_name(camera_id, standing),
+            camera_id=camera_id,
+            asked=Asked(standing.id, standing.question.text, standing.question.kind),
+            machine=EventMachine(standing.rule or EventRule(), new_id=self._new_id),
+            sound_s=self._clock.monotonic_s(),
+            sound_at=self._clock.now(),
+            limit_s=self._limit_s(standing),
+        )
+
+    def _take_up(self, name: str, text: str) -> None:
+        """Give a stored state to whom it belongs, or end its event."""
+        camera_id, _, rest = name.partition("/")
+        question_id, _, fingerprint = rest.partition("/")  # 0.2.0 had none
+        standing = self._questions.get(question_id)
+        reason = self._why_nobodys(camera_id, standing, fingerprint=fingerprint)
+        try:
+            kept = self._restored(name, text, standing=standing, question_id=question_id)
+        except ValueError as error:
+            log.warning("event_state_unreadable", state=name, detail=str(error))
+            self._changes[name] = None
+            return
+        if reason is not None or standing is None:
+            self._end(kept, reason or "question_removed")
+            self._changes[name] = None
+            return
+        self._kept.setdefault(camera_id, {})[kept.name] = kept
+        if kept.name != name:
+            self._changes[name] = None
+            self._store(kept)
+
+    def _restored(
+        self, name: str, text: str, *, standing: StandingQuestion | None, question_id: str
+    ) -> _Kept:
+        """Read a stored state.
+
+        Raises:
+            ValueError: it is none.
+        """
+        fields = json.loads(text)
+        rule = standing.rule if standing else None
+        machine = EventMachine(rule or EventRule(), new_id=self._new_id)
+        machine.restore(fields)
+        asked, answer = _asked(fields, question_id=question_id, standing=standing)
+        now = self._clock.now()
+        heard_at = time_of(fields.get("heard_at")) or machine.sound_at or now
+        camera_id = name.partition("/")[0]
+        is_same = standing is not None and standing.rule is not None
+        return _Kept(
+            name=state_name(camera_id, standing) if standing and is_same else name,
+            camera_id=camera_id,
+            asked=asked,
+            machine=machine,
+            # a clock that was set back in between makes nothing older, or younger than now
+            sound_s=self._clock.monotonic_s() - max(0.0, (now - heard_at).total_seconds()),
+            sound_at=heard_at,
+            limit_s=self._limit_s(standing),
+            answer=answer,
+            is_from_before=True,
+            is_stored=True,
+        )
+
+    def _why_nobodys(
+        self, camera_id: str, standing: StandingQuestion | None, *, fingerprint: str
+    ) -> EndReason | None:
+        """Return why nobody goes on with a camera's event; None where its question is the same."""
+        if not self._may_come(camera_id):
+            return "camera_removed"
+        if standing is None or not standing.is_asked_of(camera_id):
+            return "question_removed"
+        if standing.rule is None:
+            return "events_off"
+        return "question_changed" if fingerprint not in ("", standing.fingerprint) else None
+
+    def _limit_s(self, standing: StandingQuestion | None) -> float:
+        return max(self._forget_after_s, FEWEST_SILENT * standing.every_s if standing else 0.0)
+
+    def _end(self, kept: _Kept, reason: EndReason) -> None:
+        transition = kept.machine.end()
+        if transition is None or transition.ended_at is None:
+            return
+        log.info(
+            "event_ended",
+            camera=kept.camera_id,
+            question=kept.asked.question_id,
+            event_id=transition.event_id,
+            reason=reason,
+        )
+        captured_at = kept.machine.sound_at or transition.ended_at
+        self._endings.append(
+            Ending(kept.camera_id, kept.asked, kept.answer, transition, reason, captured_at)
+        )
+
+    def _store(self, kept: _Kept) -> None:
+        kept.is_stored = True
+        self._changes[kept.name] = kept.state()
+
+    def _drop(self, kept: _Kept) -> None:
+        """Forget a machine that is off and has not been heard of for long."""
+        del self._kept[kept.camera_id][kept.name]
+        if not self._kept[kept.camera_id]:
+            del self._kept[kept.camera_id]
+        if kept.is_stored:
+            self._changes[kept.name] = None
+
+
+def state_name(camera_id: str, standing: StandingQuestion) -> str:
+    """Return the name that the state of a question's event has in the outbox."""
+    return f"{camera_id}/{standing.id}/{standing.fingerprint}"
+
+
+def _asked(
+    fields: Mapping[str, Any], *, question_id: str, standing: StandingQuestion | None
+) -> tuple[Asked, str | int]:
+    """Return the question of a stored state and its answer; 0.2.0 stored neither."""
+    known = standing.question if standing else Question("yes_no", "")
+    kind = str(fields.get("kind", known.kind))
+    answer: str | int = fields.get("answer", "unknown")
+    if kind not in standing_kinds():  # of another version
+        return Asked(question_id, str(fields.get("question", known.text)), "text"), "unknown"
+    try:
+        kind_of(kind).check_published(answer)
+    except InputError:
+        answer = "unknown"
+    return Asked(question_id, str(fields.get("question", known.text)), kind), answer
