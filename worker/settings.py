@@ -161,8 +161,9 @@ class OutboxSettings(Part):
     """These settings say where messages wait for Redis."""
 
     path: str = "vigil-outbox.sqlite"
-    """File where messages wait until Redis has them. The word memory instead of a path: keep them
-    in memory, where a restart loses them."""
+    """File where messages wait until Redis has them; each worker needs its own. While its disk is
+    full or failing they are kept in memory. The word memory instead of a path: always there, where
+    a restart loses them."""
     max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
     """Upper limit of the waiting messages' size, such as 256MiB. When it is reached, messages are
     lost: captions first, then status messages, then answers, events last."""

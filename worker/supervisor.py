@@ -152,6 +152,7 @@ class Supervisor:
             "live": self._is_live(),
             **self._worker.about,
             "outbox_depth": self._worker.outbox.num_waiting,
+            "outbox": self._worker.outbox.trouble or "ok",
             "load": {"level": self._worker.load.level, "reason": self._worker.load.reason},
             "cameras": self._worker.status.snapshot(),
         }
