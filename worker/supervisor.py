@@ -32,9 +32,9 @@ class Supervisor:
     """Run a worker until it is told to stop, or until a part of it cannot be helped.
 
     A feed that fails is rebuilt for ever, with jittered backoff; one that hangs in its driver is
-    abandoned with its thread and replaced. Redis may come and go. What nobody foresaw, a model that
-    fails or stops beating, or an outbox that cannot be written ends the process with status 1, for
-    its container to restart it: what was not stored was not settled either, so nothing is lost.
+    abandoned with its thread and replaced. Redis may come and go, and the outbox's disk. What
+    nobody foresaw, and a model that fails or stops beating, ends the process with status 1, for its
+    container to restart it: what was not stored was not settled either, so nothing is lost.
     """
 
     def __init__(
