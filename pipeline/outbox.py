@@ -326,7 +326,8 @@ class Outbox:
     def _enter_memory(self, error: sqlite3.Error | OSError) -> None:
         self._is_in_memory = True
         self._room_bytes = self._max_bytes
-        self._trouble.begin(f"{_IN_MEMORY} ({redact(str(error))})", reason=reason_of(error))
+        said = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        self._trouble.begin(f"{_IN_MEMORY} ({redact(said)})", reason=reason_of(error))
 
     def _leave_file(self, error: sqlite3.Error) -> None:
         """Go on in memory with what can be read of the file, which stays locked."""

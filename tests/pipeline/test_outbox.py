@@ -20,7 +20,7 @@ from pipeline.errors import OutboxError
 from pipeline.messages import KINDS, Message, MessageKind, Stored, status_message
 from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
 from pipeline.outbox import Outbox
-from tests.fakes import Recorder
+from tests.fakes import FakeClock, Recorder
 from tests.wire import validate
 
 ROOM = 1 << 20
@@ -132,7 +132,7 @@ import itertools, sys
 from pathlib import Path
 from pipeline.messages import Message
 from pipeline.outbox import Outbox
-from tests.fakes import Recorder
+from tests.fakes import FakeClock, Recorder
 outbox = Outbox(Path(sys.argv[1]), max_bytes=1 << 30)
 for i in itertools.count():
     outbox.put([Message("event", "gate", str(i), {})], states={"gate/fire": str(i)})
@@ -362,13 +362,17 @@ class AnyHistory(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = TemporaryDirectory()
+        self.clock = FakeClock()
         self.path = Path(self.folder.name) / "0" / "outbox.db"
-        self.outbox = Outbox(self.path, max_bytes=ROOM)
+        self.outbox = self.opened()
         self.expected: list[tuple[str, str, str, int]] = []
         self.states: dict[str, str] = {}
         self.numbers: dict[tuple[str, str], int] = {}
         self.num_put = 0
         self.num_opened = 1
+
+    def opened(self) -> Outbox:
+        return Outbox(self.path, max_bytes=ROOM, clock=self.clock)
 
     @rule(
         kinds=st.lists(
@@ -398,7 +402,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.outbox.close()
-        self.outbox = Outbox(self.path, max_bytes=ROOM)
+        self.outbox = self.opened()
         self.num_opened += 1
 
     @rule()
@@ -406,7 +410,7 @@ class AnyHistory(RuleBasedStateMachine):
         killed = as_killed(self.path, Path(self.folder.name) / str(self.num_opened))
         self.outbox.close()
         self.path = killed
-        self.outbox = Outbox(self.path, max_bytes=ROOM)
+        self.outbox = self.opened()
         self.num_opened += 1
 
     @invariant()

@@ -10,6 +10,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import rule
 
 from pipeline import outbox as under_test
 from pipeline import outbox_file
@@ -18,7 +20,7 @@ from pipeline.observer import OUTBOX_DEGRADED, OUTBOX_FAILURES
 from pipeline.outbox import Outbox
 from pipeline.outbox_trouble import LOOK_EVERY_S
 from tests.fakes import FakeClock, Recorder
-from tests.pipeline.test_outbox import as_killed, dropped, ids, message
+from tests.pipeline.test_outbox import AnyHistory, as_killed, dropped, ids, message
 
 ROOM = 64 << 20
 
@@ -459,3 +461,35 @@ def test_whether_a_disk_has_room_is_asked_of_the_disk(tmp_path: Path) -> None:
     assert not outbox_file.has_room(tmp_path, 1 << 60)
     assert not outbox_file.has_room(tmp_path / "nowhere", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+class AnyHistoryOfADisk(AnyHistory):
+    """The same, while the disk fills up and is emptied again; it is well before an end."""
+
+    @rule()
+    def fill(self) -> None:
+        if not self.outbox.trouble:
+            fill_disk(self.outbox)
+            while not self.outbox.trouble:
+                self.put(kinds=[("gate", "event")] * 5, states={"q": "1"})
+
+    @rule()
+    def empty(self) -> None:
+        empty_disk(self.outbox)
+        self.clock.seconds += LOOK_EVERY_S
+        self.outbox.wait(0.0)
+        assert self.outbox.trouble == ""
+
+    @rule()
+    def restart(self) -> None:
+        self.empty()
+        super().restart()
+
+    @rule()
+    def kill(self) -> None:
+        self.empty()
+        super().kill()
+
+
+AnyHistoryOfADisk.TestCase.settings = settings(settings(), max_examples=20, stateful_step_count=20)
+test_any_history_of_a_disk = AnyHistoryOfADisk.TestCase
