@@ -11,13 +11,11 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from functools import wraps
 from math import nan
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 import structlog
 
@@ -44,7 +42,7 @@ from pipeline.outbox_file import (
     reason_of,
 )
 from pipeline.outbox_tables import SET_ASIDE, WORTH
-from pipeline.outbox_trouble import Trouble
+from pipeline.outbox_trouble import FileError, Trouble, outlives_file
 from pipeline.redact import redact
 
 _ROW_BYTES = 192  # what SQLite adds to a body: the other columns, the index, its share of a page
@@ -53,33 +51,6 @@ _IN_MEMORY = "messages are kept in memory, and a kill would lose them"
 _SHORT = "the disk is nearly full: captions, status and answers give way, in this order"
 
 _log = structlog.get_logger("vigil")
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-class _FileError(Exception):
-    """The file failed; memory will do."""
-
-    def __init__(self, error: sqlite3.Error) -> None:
-        super().__init__()
-        self.error = error
-
-
-def _outlives_file(
-    method: Callable[Concatenate["Outbox", _P], _T],
-) -> Callable[Concatenate["Outbox", _P], _T]:
-    """Do again in memory what the file failed to do: a transaction leaves nothing behind."""
-
-    @wraps(method)
-    def done(self: "Outbox", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with self._changed:
-            try:
-                return method(self, *args, **kwargs)
-            except _FileError as exc:
-                self._leave_file(exc.error)
-                return method(self, *args, **kwargs)
-
-    return done
 
 
 class Outbox:
@@ -128,7 +99,7 @@ class Outbox:
         for kind in KINDS:
             observer.count(OUTBOX_SET_ASIDE, 0, kind=kind)
         self.moved_aside: Path | None = None
-        self._num_waiting = self._size_bytes = self._last_row = 0
+        self._num_waiting = self._num_set_aside = self._size_bytes = self._last_row = 0
         self._is_in_memory = path is None
         self._file: sqlite3.Connection | None = None  # that was left, and stays locked
         self._taken_row = 0  # of the file that was left, up to here
@@ -138,11 +109,18 @@ class Outbox:
             self._db = open_memory() if path is None else self._opened(path)
             self.origin, self.generation = tables.origin_of(self._db)
             self._numbers, self._states = tables.remembered(self._db)
+            self._retry()
             self._last_row, self._size_bytes, self._num_waiting = tables.totals(self._db)
         except (sqlite3.Error, OSError) as exc:
             raise OutboxError(f"{path}: {redact(str(exc))}") from exc
         if not self._is_in_memory:
             self._room_bytes = min(max_bytes, self._size_bytes + _STEP_BYTES)
+
+    @outlives_file
+    def _retry(self) -> None:
+        """Let what was set aside before wait for delivery again."""
+        with self._transaction() as db:
+            tables.retry(db, generation=self.generation)
 
     @property
     def trouble(self) -> str:
@@ -155,6 +133,16 @@ class Outbox:
         """Messages to be delivered."""
         with self._changed:
             return self._num_waiting
+
+    @property
+    def num_set_aside(self) -> int:
+        """Messages that lie out of the way until the file is opened again."""
+        with self._changed:
+            return self._num_set_aside
+
+    def camera_ids(self) -> set[str]:
+        """Return every camera that a message was ever put of."""
+        return {camera_id for camera_id, _ in tuple(self._numbers)}
 
     @property
     def size_bytes(self) -> int:
@@ -176,9 +164,15 @@ class Outbox:
         made_at = datetime.fromisoformat(oldest[0].message.body["time"])
         return max(0.0, (now - made_at).total_seconds())
 
-    @_outlives_file
-    def put(self, messages: Sequence[Message], *, states: Mapping[str, str] | None = None) -> None:
+    @outlives_file
+    def put(
+        self, messages: Sequence[Message], *, states: Mapping[str, str | None] | None = None
+    ) -> None:
         """Number and keep messages, and remember named states, all or nothing.
+
+        Args:
+            messages: in their order.
+            states: by name; one that is None is forgotten.
 
         Raises:
             OutboxError: the outbox is closed; nothing was kept, no number was used.
@@ -193,11 +187,11 @@ class Outbox:
             self._changed.notify_all()
 
     def load_states(self) -> dict[str, str]:
-        """Return every state that was ever put, by name, as it was put last."""
+        """Return every state that was put and not forgotten, by name, as it was put last."""
         with self._changed:
-            return dict(self._states)
+            return {name: value for name, value in self._states.items() if value is not None}
 
-    @_outlives_file
+    @outlives_file
     def pending(self, limit: int) -> list[Stored]:
         """Return up to `limit` messages to be delivered, oldest first. They stay until settled.
 
@@ -218,7 +212,7 @@ class Outbox:
         ]
         return [one for one in stored if one.origin == stored[0].origin]
 
-    @_outlives_file
+    @outlives_file
     def delivered(self, rows: Iterable[int]) -> None:
         """Forget messages, by `Stored.row`."""
         with self._changed:
@@ -227,13 +221,14 @@ class Outbox:
             self._num_waiting -= sum(worth > SET_ASIDE for worth, _ in gone)
             self._size_bytes -= sum(size for _, size in gone)
 
-    @_outlives_file
+    @outlives_file
     def set_aside(self, rows: Iterable[int]) -> None:
-        """Take messages that will never be taken out of the way; they stay while there is room."""
+        """Take messages out of the way until the next start; they stay while there is room."""
         with self._changed:
             with self._transaction() as db:
                 aside = tables.shelve(db, rows)
             self._num_waiting -= len(aside)
+            self._num_set_aside += len(aside)
             for kind in aside:
                 self._observer.count(OUTBOX_SET_ASIDE, kind=kind)
 
@@ -260,7 +255,7 @@ class Outbox:
         for kind in KINDS:
             self._observer.set(OUTBOX_DROPPED, self._dropped[kind], kind=kind)
 
-    def _keep(self, rows: Sequence[tables.Row], *, states: Mapping[str, str]) -> None:
+    def _keep(self, rows: Sequence[tables.Row], *, states: Mapping[str, str | None]) -> None:
         """Number and store rows; what is worth least gives way to them."""
         numbers: tables.Numbers = {}
         numbered = []
@@ -272,7 +267,7 @@ class Outbox:
         room_bytes = self._room_for(size_bytes)
         with self._transaction() as db:
             tables.insert(db, numbered)
-            tables.remember(db, numbers=numbers, states=states)
+            tables.remember(db, numbers, states)
             lost = tables.make_room(
                 db, size_bytes, room_bytes=room_bytes, max_bytes=self._max_bytes
             )
@@ -282,6 +277,7 @@ class Outbox:
         self._num_waiting += len(rows) - sum(worth > SET_ASIDE for worth, *_ in lost)
         self._size_bytes = size_bytes - sum(size for *_, size in lost)
         if lost:
+            self._num_set_aside -= sum(worth == SET_ASIDE for worth, *_ in lost)
             self._note_dropped(kind for worth, kind, _ in lost if worth > SET_ASIDE)
 
     @contextmanager
@@ -293,7 +289,7 @@ class Outbox:
                     yield self._db
             except sqlite3.Error as exc:
                 if not (self._is_in_memory or isinstance(exc, sqlite3.ProgrammingError)):
-                    raise _FileError(exc) from exc
+                    raise FileError(exc) from exc
                 raise OutboxError(f"outbox: {redact(str(exc))}") from exc  # it may be closed
 
     # -- the file, and what is done while there is none ------------------------------------------
@@ -307,9 +303,8 @@ class Outbox:
         memory, copy = open_memory(), open_copy(path)
         if copy is not None:
             with closing(copy):
-                numbers, states = tables.remembered(copy)
-                tables.remember(memory, numbers=numbers, states=states)
                 self._taken_row = tables.take(copy, memory)
+                tables.remember(memory, *tables.remembered(copy))
                 # Numbers go on from the file, which cannot note that they do. Of two starts like
                 # this one each has an origin of its own, or Redis would pass the second's over.
                 self._older = (self._taken_row, tables.origin_of(copy)[0])
@@ -329,8 +324,13 @@ class Outbox:
         said = (error.strerror if isinstance(error, OSError) else "") or str(error)
         self._trouble.begin(f"{_IN_MEMORY} ({redact(said)})", reason=reason_of(error))
 
-    def _leave_file(self, error: sqlite3.Error) -> None:
+    def leave_file(self, error: sqlite3.Error) -> None:
         """Go on in memory with what can be read of the file, which stays locked."""
+        with self._changed:
+            if not self._is_in_memory:
+                self._leave(error)
+
+    def _leave(self, error: sqlite3.Error) -> None:
         file, memory = self._db, open_memory()
         with suppress(sqlite3.Error):
             file.rollback()
@@ -384,7 +384,7 @@ class Outbox:
 
     def _remember(self, db: sqlite3.Connection) -> None:
         tables.name_origin(db, self.origin, self.generation)
-        tables.remember(db, numbers=self._numbers, states=self._states)
+        tables.remember(db, self._numbers, self._states)
 
     def _room_for(self, size_bytes: int) -> int:
         """Return how large the messages may grow; the disk is asked step by step."""

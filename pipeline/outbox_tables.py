@@ -48,6 +48,13 @@ _SHELVE = """
 UPDATE messages SET worth = :aside
 WHERE row IN (SELECT value FROM json_each(:rows)) AND worth > :aside RETURNING kind
 """
+# Behind all that waits, under the generation of now: a later position than any before. The number
+# stays, so that the gap in the stream is filled.
+_RETRY = """
+INSERT INTO messages (worth, camera_id, kind, generation, seq, id, size, body)
+SELECT :worth, camera_id, kind, :generation, seq, id, size, body
+FROM messages WHERE worth = :aside AND kind = :kind ORDER BY row
+"""
 _LEAST_WORTH = "SELECT row, worth, kind, size FROM messages WHERE worth < ? ORDER BY worth, row"
 _WHOLE = """
 SELECT worth, camera_id, kind, id, size, body, generation, seq, row FROM messages ORDER BY row
@@ -76,16 +83,23 @@ def insert(db: sqlite3.Connection, rows: Iterable[Numbered]) -> None:
     db.executemany(_INSERT, rows)
 
 
-def remember(db: sqlite3.Connection, *, numbers: Numbers, states: Mapping[str, str]) -> None:
-    """Note the last numbers, and named states."""
+def remember(db: sqlite3.Connection, numbers: Numbers, states: Mapping[str, str | None]) -> None:
+    """Note the last numbers, and named states; forget a state that is None."""
     db.executemany(
         "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?)",
         [(*key, seq) for key, seq in numbers.items()],
     )
-    db.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", states.items())
+    db.executemany(
+        "INSERT OR REPLACE INTO states VALUES (?, ?)",
+        [one for one in states.items() if one[1] is not None],
+    )
+    db.executemany(
+        "DELETE FROM states WHERE name = ?",
+        [(name,) for name, value in states.items() if value is None],
+    )
 
 
-def remembered(db: sqlite3.Connection) -> tuple[Numbers, dict[str, str]]:
+def remembered(db: sqlite3.Connection) -> tuple[Numbers, dict[str, str | None]]:
     """Return the last numbers, and the states by name."""
     numbers = {(camera, kind): seq for camera, kind, seq in db.execute("SELECT * FROM numbers")}
     return numbers, dict(db.execute("SELECT * FROM states"))
@@ -119,6 +133,14 @@ def shelve(db: sqlite3.Connection, rows: Iterable[int]) -> list[MessageKind]:
     """Set messages aside; return the kind of each that was not."""
     names = {"aside": SET_ASIDE, "rows": json.dumps(list(rows))}
     return [kind for (kind,) in db.execute(_SHELVE, names).fetchall()]
+
+
+def retry(db: sqlite3.Connection, *, generation: int) -> None:
+    """Let what was set aside wait for delivery again."""
+    for kind, worth in WORTH.items():
+        names = {"worth": worth, "aside": SET_ASIDE, "kind": kind, "generation": generation}
+        db.execute(_RETRY, names)
+    db.execute("DELETE FROM messages WHERE worth = ?", (SET_ASIDE,))
 
 
 def unread(db: sqlite3.Connection, row: int) -> tuple[list[Row], int]:

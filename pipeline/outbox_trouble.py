@@ -1,5 +1,10 @@
 """What is the matter with the outbox's disk: told when it begins, changes and is over."""
 
+import sqlite3
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
 import structlog
 
 from pipeline.clock import Clock
@@ -42,3 +47,34 @@ class Trouble:
         self.text = ""
         self._observer.set(OUTBOX_DEGRADED, 0)
         _log.info("outbox_recovered")
+
+
+class FileError(Exception):
+    """The file failed; memory will do."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__()
+        self.error = error
+
+
+class _Survivor(Protocol):
+    def leave_file(self, error: sqlite3.Error) -> None: ...
+
+
+_S = TypeVar("_S", bound=_Survivor)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def outlives_file(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
+    """Do again in memory what the file failed to do: a transaction leaves nothing behind."""
+
+    @wraps(method)
+    def done(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(self, *args, **kwargs)
+        except FileError as exc:
+            self.leave_file(exc.error)
+            return method(self, *args, **kwargs)
+
+    return done

@@ -202,6 +202,42 @@ def test_what_is_set_aside_is_out_of_the_way_counted_and_the_first_to_go() -> No
     outbox.close()
 
 
+def test_what_was_set_aside_waits_again_after_a_restart_behind_the_rest_under_its_number(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path, max_bytes=ROOM)
+    outbox.put([message("event", name) for name in "abc"])
+    outbox.set_aside([outbox.pending(1)[0].row])
+    assert (outbox.num_set_aside, outbox.num_waiting) == (1, 2)
+    outbox.close()
+    again = Outbox(path, max_bytes=ROOM)
+    assert (again.num_set_aside, again.num_waiting) == (0, 3)
+    again.put([message("event", "d")])
+    assert [(one.message.id, one.seq) for one in again.pending(10)] == [
+        ("b", 2),
+        ("c", 3),
+        ("a", 1),
+        ("d", 4),
+    ]
+    positions = [one.position for one in again.pending(10)]
+    assert positions == sorted(set(positions)), "each is later than those before it"
+    assert again.camera_ids() == {"gate"}
+    again.close()
+
+
+def test_a_state_that_is_put_as_none_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    outbox = Outbox(path, max_bytes=ROOM)
+    outbox.put([], states={"gate/fire": "on", "gate/cars": "on"})
+    outbox.put([], states={"gate/fire": None})
+    assert outbox.load_states() == {"gate/cars": "on"}
+    outbox.close()
+    again = Outbox(path, max_bytes=ROOM)
+    assert again.load_states() == {"gate/cars": "on"}
+    again.close()
+
+
 def test_the_oldest_message_tells_how_long_it_has_waited(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=ROOM)
     assert outbox.oldest_age_s(AT) == 0

@@ -99,6 +99,24 @@ def test_a_batch_read_from_the_file_may_be_settled_in_memory(outbox: Outbox) -> 
     assert outbox.num_waiting == 2
 
 
+def test_what_is_set_aside_or_forgotten_in_memory_is_so_in_the_file_again(
+    outbox: Outbox, clock: FakeClock, tmp_path: Path
+) -> None:
+    outbox.put([message("event", "a")], states={"gate/fire": "on", "gate/cars": "on"})
+    fill_disk(outbox)
+    outbox.put([message("event", "b", size=50_000)], states={"gate/fire": None})
+    outbox.set_aside([outbox.pending(1)[0].row])
+    empty_disk(outbox)
+    clock.seconds += LOOK_EVERY_S
+    outbox.put([message("event", "c")])
+    assert outbox.trouble == ""
+    assert (ids(outbox.pending(10)), outbox.num_set_aside) == (["b", "c"], 1)
+    after = Outbox(as_killed(tmp_path / "outbox.db", tmp_path / "killed"), max_bytes=ROOM)
+    assert ids(after.pending(10)) == ["b", "c", "a"]
+    assert after.load_states() == {"gate/cars": "on"}
+    after.close()
+
+
 def test_memory_is_bounded_and_sheds_by_worth(tmp_path: Path, observer: Recorder) -> None:
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=30_000, observer=observer)
     kinds: tuple[MessageKind, ...] = ("event", "answer", "status", "caption")
