@@ -49,11 +49,19 @@ class Condition:
     detail: str = ""
 
 
-def condition_of(camera_id: str, *, load: Load, admission_backlog: AdmissionBacklog) -> Condition:
+def condition_of(
+    camera_id: str,
+    *,
+    load: Load,
+    admission_backlog: AdmissionBacklog,
+    outbox_trouble: Callable[[], str] = str,
+) -> Condition:
     """Return whether less is done with a camera's frames than was asked, and why."""
     why = admission_backlog.why(camera_id)
     if why is not None:
         return Condition("degraded", "no_memory", why)
+    if trouble := outbox_trouble():
+        return Condition("degraded", "outbox", trouble)
     if load.level:
         reason = f"load_{load.step.name}"
         return Condition("degraded", reason, f"level {load.level}: {load.reason}")

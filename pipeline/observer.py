@@ -299,6 +299,19 @@ OUTBOX_SET_ASIDE = Metric(
     kind="counter",
     labels=("kind",),
 )
+OUTBOX_DEGRADED = Metric(
+    "vigil_outbox_degraded",
+    "1 while the outbox's disk is full, nearly full or failing: messages are kept in memory, or "
+    "captions, status and answers give way to events. The page `/status` says which.",
+    kind="gauge",
+)
+OUTBOX_FAILURES = Metric(
+    "vigil_outbox_failures",
+    "How often the outbox's file could not be opened, read or written, or could not grow. `reason` "
+    "is `full`, `read_only`, `cannot_open`, `io_error`, `corrupt` or `failed`.",
+    kind="counter",
+    labels=("reason",),
+)
 PUBLISH_FAILURES = Metric(
     "vigil_publish_failures",
     "How often publishing to Redis failed: no connection was made, it was lost, or Redis refused "

@@ -2,72 +2,55 @@
 
 One SQLite file with a write-ahead log and `synchronous=NORMAL`: whatever `put` returned from
 survives a kill of the process. A power cut may undo the last puts and deliveries, those since the
-log was last synced (about 4 MiB of it); it leaves the file whole, and what was undone together was
-put together, so events and their machines' states still agree. Numbers that were undone are given
-again, in a later `generation`, so that nothing that follows is taken for a repetition.
+log was last synced (half a MiB of it at most); it leaves the file whole, and what was undone
+together was put together, so events and their machines' states still agree. Numbers that were
+undone are given again, in a later `generation`, so that what follows is taken for no repetition.
 """
 
 import json
-import secrets
 import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from math import nan
 from pathlib import Path
 
+import structlog
+
+from pipeline import outbox_tables as tables
+from pipeline.clock import Clock, SystemClock
 from pipeline.earlier_messages import up_to_date
 from pipeline.errors import OutboxError
 from pipeline.messages import KINDS, Message, MessageKind, Stored, encode
-from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE, UNOBSERVED, Observer
+from pipeline.observer import (
+    OUTBOX_DROPPED,
+    OUTBOX_SET_ASIDE,
+    UNOBSERVED,
+    Observer,
+)
+from pipeline.outbox_file import (
+    RESERVE_BYTES,
+    CorruptFileError,
+    begin_in_log,
+    has_room,
+    move_aside,
+    open_copy,
+    open_file,
+    open_memory,
+    reason_of,
+)
+from pipeline.outbox_tables import SET_ASIDE, WORTH
+from pipeline.outbox_trouble import FileError, Trouble, outlives_file
 from pipeline.redact import redact
 
-_VERSION = 1
 _ROW_BYTES = 192  # what SQLite adds to a body: the other columns, the index, its share of a page
-_SET_ASIDE = 0
-_WORTH: dict[MessageKind, int] = {"caption": 1, "status": 2, "answer": 3, "event": 4}
+_STEP_BYTES = 256 << 10  # how far the file may grow before the disk is looked at again
+_IN_MEMORY = "messages are kept in memory, and a kill would lose them"
+_SHORT = "the disk is nearly full: captions, status and answers give way, in this order"
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS origin (name TEXT NOT NULL, generation INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS messages (
-    row INTEGER PRIMARY KEY AUTOINCREMENT,
-    worth INTEGER NOT NULL,
-    camera_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    generation INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_worth ON messages (worth);
-CREATE TABLE IF NOT EXISTS numbers (
-    camera_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    PRIMARY KEY (camera_id, kind)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
-
-_INSERT = """
-INSERT INTO messages (worth, camera_id, kind, id, size, body, generation, seq)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_OLDEST = """
-SELECT row, generation, seq, kind, camera_id, id, body FROM messages
-WHERE worth > ? ORDER BY row LIMIT ?
-"""
-_FORGET = """
-DELETE FROM messages WHERE row IN (SELECT value FROM json_each(?)) RETURNING worth, size
-"""
-_SHELVE = """
-UPDATE messages SET worth = :aside
-WHERE row IN (SELECT value FROM json_each(:rows)) AND worth > :aside RETURNING kind
-"""
-_LEAST_WORTH = "SELECT row, worth, kind, size FROM messages ORDER BY worth, row"
+_log = structlog.get_logger("vigil")
 
 
 class Outbox:
@@ -76,28 +59,39 @@ class Outbox:
     When it is full the least worth goes first: messages that were set aside, then the oldest
     captions, status, answers, and events last of all. The observer is told of every loss.
 
+    While the file cannot be opened, read or written, everything is kept in memory, by the same
+    bound and worth, and the file is tried again; while its disk is nearly full it does not grow but
+    for events. `trouble` says so.
+
     Attributes:
-        origin: a random name made with the file: with another origin, numbers started again.
+        origin: a random name made with the file, or by a start that could not write it: with
+            another origin, numbers started again.
         generation: how often the file was opened.
         moved_aside: where a corrupt file lies that a new one took the place of, or None.
     """
 
     def __init__(
-        self, path: Path | None, *, max_bytes: int, observer: Observer = UNOBSERVED
+        self,
+        path: Path | None,
+        *,
+        max_bytes: int,
+        observer: Observer = UNOBSERVED,
+        clock: Clock | None = None,
     ) -> None:
         """Open or make the outbox.
 
         Args:
             path: the file, which one process at a time may have open; None keeps all in memory.
             max_bytes: bound on the messages in it, with what SQLite adds to each.
-            observer: told of messages that were dropped or set aside.
+            observer: told of messages that were dropped or set aside, and of the file's failures.
+            clock: times the looks at a disk that was full or failing.
 
         Raises:
-            OutboxError: the file cannot be opened, is in use, or is of another version.
+            OutboxError: the file is in use, of another version or program, or cannot be a file.
         """
+        self._path = path
         self._max_bytes = max_bytes
-        self._num_waiting = 0
-        self._size_bytes = 0
+        self._trouble = Trouble(clock=clock or SystemClock(), observer=observer)
         self._changed = threading.Condition()
         self._observer = observer
         self._dropped: Counter[MessageKind] = Counter()
@@ -105,26 +99,50 @@ class Outbox:
         for kind in KINDS:
             observer.count(OUTBOX_SET_ASIDE, 0, kind=kind)
         self.moved_aside: Path | None = None
+        self._num_waiting = self._num_set_aside = self._size_bytes = self._last_row = 0
+        self._is_in_memory = path is None
+        self._file: sqlite3.Connection | None = None  # that was left, and stays locked
+        self._taken_row = 0  # of the file that was left, up to here
+        self._older = (0, "")  # messages up to this row have this origin
+        self._room_bytes = max_bytes
         try:
-            self._db = self._open(path)
-            # a file of 0.2.0 calls the first column `epoch`
-            self.origin, self.generation = self._db.execute("SELECT * FROM origin").fetchone()
-            self._numbers: dict[tuple[str, str], int] = {
-                (camera_id, kind): seq
-                for camera_id, kind, seq in self._db.execute("SELECT * FROM numbers")
-            }
-            self._size_bytes, self._num_waiting = self._db.execute(
-                "SELECT COALESCE(SUM(size), 0), COUNT(*) FILTER (WHERE worth > ?) FROM messages",
-                (_SET_ASIDE,),
-            ).fetchone()
+            self._db = open_memory() if path is None else self._opened(path)
+            self.origin, self.generation = tables.origin_of(self._db)
+            self._numbers, self._states = tables.remembered(self._db)
+            self._retry()
+            self._last_row, self._size_bytes, self._num_waiting = tables.totals(self._db)
         except (sqlite3.Error, OSError) as exc:
-            raise OutboxError(f"outbox {path}: {redact(str(exc))}") from exc
+            raise OutboxError(f"{path}: {redact(str(exc))}") from exc
+        if not self._is_in_memory:
+            self._room_bytes = min(max_bytes, self._size_bytes + _STEP_BYTES)
+
+    @outlives_file
+    def _retry(self) -> None:
+        """Let what was set aside before wait for delivery again."""
+        with self._transaction() as db:
+            tables.retry(db, generation=self.generation)
+
+    @property
+    def trouble(self) -> str:
+        """What is the matter with the file, for people; empty while nothing is."""
+        with self._changed:
+            return self._trouble.text
 
     @property
     def num_waiting(self) -> int:
         """Messages to be delivered."""
         with self._changed:
             return self._num_waiting
+
+    @property
+    def num_set_aside(self) -> int:
+        """Messages that lie out of the way until the file is opened again."""
+        with self._changed:
+            return self._num_set_aside
+
+    def camera_ids(self) -> set[str]:
+        """Return every camera that a message was ever put of."""
+        return {camera_id for camera_id, _ in tuple(self._numbers)}
 
     @property
     def size_bytes(self) -> int:
@@ -146,6 +164,7 @@ class Outbox:
         made_at = datetime.fromisoformat(oldest[0].message.body["time"])
         return max(0.0, (now - made_at).total_seconds())
 
+    @outlives_file
     def put(
         self, messages: Sequence[Message], *, states: Mapping[str, str | None] | None = None
     ) -> None:
@@ -156,105 +175,110 @@ class Outbox:
             states: by name; one that is None is forgotten.
 
         Raises:
-            OutboxError: the disk is full or failing; nothing was kept, no number was used.
+            OutboxError: the outbox is closed; nothing was kept, no number was used.
         """
         rows = [
-            (_WORTH[m.kind], m.camera_id, m.kind, m.id, len(body) + _ROW_BYTES, body)
+            (WORTH[m.kind], m.camera_id, m.kind, m.id, len(body) + _ROW_BYTES, body)
             for m, body in ((m, encode(m.body)) for m in messages)
         ]
         with self._changed:
-            numbers: dict[tuple[str, str], int] = {}
-            seqs = []
-            for message in messages:
-                key = (message.camera_id, message.kind)
-                numbers[key] = numbers.get(key, self._numbers.get(key, 0)) + 1
-                seqs.append((self.generation, numbers[key]))
-            size_bytes = self._size_bytes + sum(size for *_, size, _ in rows)
-            with self._transaction() as db:
-                db.executemany(_INSERT, [row + seq for row, seq in zip(rows, seqs, strict=True)])
-                db.executemany(
-                    "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?)",
-                    [(*key, seq) for key, seq in numbers.items()],
-                )
-                db.executemany(
-                    "INSERT OR REPLACE INTO states VALUES (?, ?)",
-                    [(name, value) for name, value in (states or {}).items() if value is not None],
-                )
-                db.executemany(
-                    "DELETE FROM states WHERE name = ?",
-                    [(name,) for name, value in (states or {}).items() if value is None],
-                )
-                lost = _make_room(db, excess_bytes=size_bytes - self._max_bytes)
-            self._numbers |= numbers
-            self._num_waiting += len(rows) - sum(worth > _SET_ASIDE for worth, *_ in lost)
-            self._size_bytes = size_bytes - sum(size for *_, size in lost)
-            if lost:
-                self._note_dropped(kind for worth, kind, _ in lost if worth > _SET_ASIDE)
+            self._look_at_file()
+            self._keep(rows, states=states or {})
             self._changed.notify_all()
 
     def load_states(self) -> dict[str, str]:
         """Return every state that was put and not forgotten, by name, as it was put last."""
-        with self._transaction() as db:
-            return dict(db.execute("SELECT name, value FROM states"))
+        with self._changed:
+            return {name: value for name, value in self._states.items() if value is not None}
 
+    @outlives_file
     def pending(self, limit: int) -> list[Stored]:
-        """Return up to `limit` messages to be delivered, oldest first. They stay until settled."""
+        """Return up to `limit` messages to be delivered, oldest first. They stay until settled.
+
+        All are of one origin, since positions of two cannot be compared.
+        """
         with self._transaction() as db:
-            rows = db.execute(_OLDEST, (_SET_ASIDE, limit)).fetchall()
-        return [
+            rows = tables.oldest(db, limit)
+        older_row, older_origin = self._older
+        stored = [
             Stored(
                 row,
-                self.origin,
+                older_origin if row <= older_row else self.origin,
                 generation,
                 seq,
                 Message(kind, camera_id, id_, up_to_date(kind, json.loads(body))),
             )
             for row, generation, seq, kind, camera_id, id_, body in rows
         ]
+        return [one for one in stored if one.origin == stored[0].origin]
 
+    @outlives_file
     def delivered(self, rows: Iterable[int]) -> None:
         """Forget messages, by `Stored.row`."""
         with self._changed:
             with self._transaction() as db:
-                gone = db.execute(_FORGET, (json.dumps(list(rows)),)).fetchall()
-            self._num_waiting -= sum(worth > _SET_ASIDE for worth, _ in gone)
+                gone = tables.forget(db, rows)
+            self._num_waiting -= sum(worth > SET_ASIDE for worth, _ in gone)
             self._size_bytes -= sum(size for _, size in gone)
 
+    @outlives_file
     def set_aside(self, rows: Iterable[int]) -> None:
-        """Take messages that will never be taken out of the way; they stay while there is room."""
+        """Take messages out of the way until the next start; they stay while there is room."""
         with self._changed:
             with self._transaction() as db:
-                names = {"aside": _SET_ASIDE, "rows": json.dumps(list(rows))}
-                aside = db.execute(_SHELVE, names).fetchall()
+                aside = tables.shelve(db, rows)
             self._num_waiting -= len(aside)
-            for (kind,) in aside:
+            self._num_set_aside += len(aside)
+            for kind in aside:
                 self._observer.count(OUTBOX_SET_ASIDE, kind=kind)
 
     def wait(self, timeout_s: float) -> bool:
         """Return True as soon as there is something to deliver, False after `timeout_s`."""
         with self._changed:
+            self._look_at_file()
             self._changed.wait_for(lambda: self._num_waiting > 0, timeout_s)
             return self._num_waiting > 0
 
     def close(self) -> None:
-        """Close the file. Nothing else may be called after."""
+        """Close the file, where it can be written with everything. Nothing may be called after."""
         with self._changed:
+            if self._is_in_memory and self._path is not None:
+                self._save(self._path)
+            if self._is_in_memory and self._path is not None:
+                _log.error("outbox_not_saved", waiting=self._num_waiting)
             self._db.close()
+            if self._file is not None:
+                self._file.close()
 
     def _note_dropped(self, kinds: Iterable[MessageKind]) -> None:
         self._dropped.update(kinds)
         for kind in KINDS:
             self._observer.set(OUTBOX_DROPPED, self._dropped[kind], kind=kind)
 
-    def _open(self, path: Path | None) -> sqlite3.Connection:
-        if path is None:
-            return _connect(":memory:")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return _connect(path)
-        except _CorruptFileError:
-            self.moved_aside = _move_aside(path)
-            return _connect(path)
+    def _keep(self, rows: Sequence[tables.Row], *, states: Mapping[str, str | None]) -> None:
+        """Number and store rows; what is worth least gives way to them."""
+        numbers: tables.Numbers = {}
+        numbered = []
+        for place, row in enumerate(rows, self._last_row + 1):
+            key = (row[1], row[2])
+            numbers[key] = numbers.get(key, self._numbers.get(key, 0)) + 1
+            numbered.append((*row, self.generation, numbers[key], place))
+        size_bytes = self._size_bytes + sum(row[4] for row in rows)
+        room_bytes = self._room_for(size_bytes)
+        with self._transaction() as db:
+            tables.insert(db, numbered)
+            tables.remember(db, numbers, states)
+            lost = tables.make_room(
+                db, size_bytes, room_bytes=room_bytes, max_bytes=self._max_bytes
+            )
+        self._numbers |= numbers
+        self._states.update(states)
+        self._last_row += len(rows)
+        self._num_waiting += len(rows) - sum(worth > SET_ASIDE for worth, *_ in lost)
+        self._size_bytes = size_bytes - sum(size for *_, size in lost)
+        if lost:
+            self._num_set_aside -= sum(worth == SET_ASIDE for worth, *_ in lost)
+            self._note_dropped(kind for worth, kind, _ in lost if worth > SET_ASIDE)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -264,73 +288,113 @@ class Outbox:
                     self._db.execute("BEGIN IMMEDIATE")
                     yield self._db
             except sqlite3.Error as exc:
-                raise OutboxError(f"outbox: {redact(str(exc))}") from exc
+                if not (self._is_in_memory or isinstance(exc, sqlite3.ProgrammingError)):
+                    raise FileError(exc) from exc
+                raise OutboxError(f"outbox: {redact(str(exc))}") from exc  # it may be closed
 
+    # -- the file, and what is done while there is none ------------------------------------------
 
-class _CorruptFileError(sqlite3.DatabaseError):
-    """The file is no SQLite database, or a damaged one."""
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        """Open the file, or begin in memory with what can be read of it."""
+        try:
+            return self._open(path)
+        except (sqlite3.Error, OSError) as exc:
+            self._enter_memory(exc)
+        memory, copy = open_memory(), open_copy(path)
+        if copy is not None:
+            with closing(copy):
+                self._taken_row = tables.take(copy, memory)
+                tables.remember(memory, *tables.remembered(copy))
+                # Numbers go on from the file, which cannot note that they do. Of two starts like
+                # this one each has an origin of its own, or Redis would pass the second's over.
+                self._older = (self._taken_row, tables.origin_of(copy)[0])
+        return memory
 
+    def _open(self, path: Path) -> sqlite3.Connection:
+        try:
+            return open_file(path)
+        except CorruptFileError:
+            self.moved_aside = move_aside(path)
+            _log.error("outbox_was_corrupt", moved_to=str(self.moved_aside))
+            return open_file(path)
 
-def _connect(path: Path | str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-    try:
-        # a second worker on the same file would give the same numbers to other messages
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        _check(db)
-        # the generation must not be undone by a power cut: it tells what else was
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript(_TABLES)
-        with db:
-            db.execute("BEGIN IMMEDIATE")
-            db.execute(
-                "INSERT INTO origin SELECT ?, 0 WHERE NOT EXISTS (SELECT * FROM origin)",
-                (secrets.token_hex(8),),
-            )
-            db.execute("UPDATE origin SET generation = generation + 1")
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.DatabaseError as exc:
-        db.close()
-        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise _CorruptFileError(str(exc)) from exc
-        raise
-    return db
+    def _enter_memory(self, error: sqlite3.Error | OSError) -> None:
+        self._is_in_memory = True
+        self._room_bytes = self._max_bytes
+        said = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        self._trouble.begin(f"{_IN_MEMORY} ({redact(said)})", reason=reason_of(error))
 
+    def leave_file(self, error: sqlite3.Error) -> None:
+        """Go on in memory with what can be read of the file, which stays locked."""
+        with self._changed:
+            if not self._is_in_memory:
+                self._leave(error)
 
-def _check(db: sqlite3.Connection) -> None:
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise _CorruptFileError(verdict)
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version not in (0, _VERSION):
-        raise sqlite3.DatabaseError(f"expected version {_VERSION}, got {version}")
+    def _leave(self, error: sqlite3.Error) -> None:
+        file, memory = self._db, open_memory()
+        with suppress(sqlite3.Error):
+            file.rollback()
+        self._taken_row = tables.take(file, memory)
+        self._file, self._db = file, memory
+        _, self._size_bytes, self._num_waiting = tables.totals(memory)
+        self._enter_memory(error)
 
+    def _look_at_file(self) -> None:
+        """Once in a while, see whether the trouble is over."""
+        if self._path is None or not self._trouble.is_due():
+            return
+        folder, size_bytes = self._path.parent, self._size_bytes
+        if not self._is_in_memory:
+            if size_bytes <= self._room_bytes // 2 or has_room(folder, RESERVE_BYTES):
+                self._recovered()
+        elif size_bytes <= RESERVE_BYTES or has_room(folder, 2 * size_bytes):
+            self._save(self._path)
 
-def _move_aside(path: Path) -> Path:
-    """Rename the file with its log, whose pages must not be read into the next one."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
-        number += 1
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+    def _save(self, path: Path) -> None:
+        """Return to the file if it can be written; else let it be opened anew the next time."""
+        try:
+            self._return_to_file(path)
+        except (sqlite3.Error, OSError, OutboxError) as exc:
+            file, self._file = self._file, None
+            if file is None:
+                return
+            file.close()
+            if reason_of(exc) == "full":  # of the file itself, it may be, though little is left
+                self._remember(self._db)
+                if begin_in_log(path, self._db):
+                    self._taken_row = self._last_row
 
+    def _return_to_file(self, path: Path) -> None:
+        """Take what the file could not give when it was left, then write all into it."""
+        if self._file is None:
+            self._file = self._open(path)
+        file = self._file
+        unread, last_row = tables.unread(file, self._taken_row)
+        if unread:  # late, and numbered anew: what had numbers after theirs was published
+            self._keep(unread, states={})
+            self._taken_row = last_row
+        with file:
+            file.execute("BEGIN IMMEDIATE")
+            tables.replace(file, self._db)
+            self._remember(file)
+        self._db.close()
+        self._db, self._file = file, None
+        self._is_in_memory = False
+        self._recovered()
 
-def _make_room(db: sqlite3.Connection, *, excess_bytes: int) -> list[tuple[int, MessageKind, int]]:
-    """Delete the least worth, oldest first; return (worth, kind, size) of what was lost."""
-    if excess_bytes <= 0:
-        return []
-    rows, lost = [], []
-    with closing(db.execute(_LEAST_WORTH)) as cursor:
-        for row, worth, kind, size in cursor:
-            rows.append((row,))
-            lost.append((worth, kind, size))
-            excess_bytes -= size
-            if excess_bytes <= 0:
-                break
-    db.executemany("DELETE FROM messages WHERE row = ?", rows)
-    return lost
+    def _remember(self, db: sqlite3.Connection) -> None:
+        tables.name_origin(db, self.origin, self.generation)
+        tables.remember(db, self._numbers, self._states)
+
+    def _room_for(self, size_bytes: int) -> int:
+        """Return how large the messages may grow; the disk is asked step by step."""
+        if self._room_bytes < min(size_bytes, self._max_bytes) and not self._trouble.text:
+            if self._path is not None and has_room(self._path.parent, RESERVE_BYTES):
+                self._room_bytes = min(self._max_bytes, size_bytes + _STEP_BYTES)
+            else:
+                self._trouble.begin(_SHORT, reason="full")
+        return self._room_bytes
+
+    def _recovered(self) -> None:
+        self._room_bytes = min(self._max_bytes, self._size_bytes + _STEP_BYTES)
+        self._trouble.end()

@@ -167,8 +167,9 @@ class OutboxSettings(Part):
     """These settings say where messages wait for Redis."""
 
     path: str = "vigil-outbox.sqlite"
-    """File where messages wait until Redis has them. The word memory instead of a path: keep them
-    in memory, where a restart loses them."""
+    """File where messages wait until Redis has them; each worker needs its own. While its disk is
+    full or failing they are kept in memory. The word memory instead of a path: always there, where
+    a restart loses them."""
     max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
     """Upper limit of the waiting messages' size, such as 256MiB. When it is reached, messages are
     lost: captions first, then status messages, then answers, events last."""
@@ -195,12 +196,15 @@ class HealthSettings(Part):
 
     bind: str = "127.0.0.1"
     """Network address of the HTTP server for health, status and metrics. 0.0.0.0 makes it reachable
-    from other machines."""
+    from other machines; :: too, also by IPv6. In a container leave it at the image's 0.0.0.0:
+    127.0.0.1 there is reached from inside the container alone."""
     port: int = Field(default=9200, ge=0, le=65535)
-    """TCP port of that HTTP server; 0: any free port."""
+    """TCP port of that HTTP server; 0: any free port. docker-compose.yml publishes the container's
+    port 9200 and no other."""
     stall: Duration = 120.0
     """When the model has made no progress for this long, the process ends with exit status 1.
-    docker-compose.yml tells Docker to restart it; elsewhere, systemd or the like must do so."""
+    docker-compose.yml tells Docker to restart it; elsewhere, systemd or the like must do so. Where
+    native code hangs, the lines on stderr that begin with Timeout say in which function."""
 
 
 class Settings(BaseSettings):

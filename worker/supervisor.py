@@ -14,12 +14,14 @@ from pipeline.errors import ConfigError, OutboxError, PublishError
 from pipeline.observer import PUBLISH_FAILURES
 from pipeline.retry import backoff_s
 from worker.connection import Connection
-from worker.health import HealthServer
+from worker.health import HealthServer, why_unreachable
 from worker.parts import Feed, Worker
 
 PUBLISH_RETRY_CAP_S = 10.0
 DRAIN_S = 5.0  # for what waits for Redis when the worker stops
 FINISH_S = 30.0  # for the step in hand; compose kills after 45 s
+END_S = FINISH_S + 2 * DRAIN_S
+NOTICE_S = 2.0  # after a stall, for the orderly end to begin, where a thread can still run
 SUMMARY_EVERY_S = 60.0
 TICK_S = 0.2
 
@@ -30,16 +32,26 @@ class Supervisor:
     """Run a worker until it is told to stop, or until a part of it cannot be helped.
 
     A feed that fails is rebuilt for ever, with jittered backoff; one that hangs in its driver is
-    abandoned with its thread and replaced. Redis may come and go. What nobody foresaw, a model that
-    fails or stops beating, or an outbox that cannot be written ends the process with status 1, for
-    its container to restart it: what was not stored was not settled either, so nothing is lost.
+    abandoned with its thread and replaced. Redis may come and go, and the outbox's disk. What
+    nobody foresaw, and a model that fails or stops beating, ends the process with status 1, for its
+    container to restart it: what was not stored was not settled either, so nothing is lost.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(
+        self, worker: Worker, *, end_after: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
+        """Note what to run.
+
+        Args:
+            worker: the parts.
+            end_after: ends the process in so many seconds, whatever hangs, unless called before.
+        """
         self._worker = worker
+        self._end_after = end_after
         self._clock: Clock = worker.clock
         self._stop = Event()
         self._lock = Lock()
+        self._beating = Lock()
         self._connections: dict[str, Connection] = {}
         self._beat_s = self._clock.monotonic_s()
         self._failed_thread = Event()
@@ -68,9 +80,16 @@ class Supervisor:
                 is_ready=self._is_ready.is_set,
                 status=self._status,
                 metrics=worker.metrics.exposition,
+                clock=self._clock,
             )
         except OSError as error:
-            raise ConfigError(f"VIGIL_HEALTH__PORT: cannot listen: {error.strerror}") from None
+            raise ConfigError(
+                f"VIGIL_HEALTH__PORT: cannot listen: {error.strerror} (VIGIL_HEALTH__BIND is "
+                f"{health.bind})"
+            ) from None
+        if why := why_unreachable(health.bind, server.port):
+            log.warning("health_port_unreachable", detail=why)
+        self._beat()
         stop_publishing = Event()
         publishing = self._thread("publish", lambda: self._publish(stop_publishing))
         inference = self._thread("infer", self._infer)
@@ -79,6 +98,8 @@ class Supervisor:
         log.info("worker_started", feeds=len(worker.feeds), health_port=server.port, **worker.about)
         self._is_ready.set()
         status = self._watch()
+        with self._beating:  # from here on for what is done at the end, and for the exit
+            self._end_after(END_S)
         # Stop in the order of the data's way, so that nothing on it is lost.
         for connection in self._live_connections():
             connection.abandon()
@@ -152,6 +173,7 @@ class Supervisor:
             "live": self._is_live(),
             **self._worker.about,
             "outbox_depth": self._worker.outbox.num_waiting,
+            "outbox": self._worker.outbox.trouble or "ok",
             "load": {"level": self._worker.load.level, "reason": self._worker.load.reason},
             "cameras": self._worker.status.snapshot(),
         }
@@ -163,6 +185,9 @@ class Supervisor:
 
     def _beat(self) -> None:
         self._beat_s = self._clock.monotonic_s()
+        with self._beating:
+            if not self._stop.is_set():
+                self._end_after(self._worker.health.stall_after_s + NOTICE_S)
 
     # -- publishing -----------------------------------------------------------------------------
 

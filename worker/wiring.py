@@ -16,7 +16,7 @@ from model.kinds.base import Doubt
 from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, OutboxError
 from pipeline.event_machines import EventMachines
 from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
@@ -65,7 +65,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     new_publisher = _redis_publishers(settings, clock=clock)
     new_publisher().close()  # reads the address, so that a mistake in it is refused now
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
-    outbox = _opened(settings, observer=metrics)  # before what takes long
+    outbox = _opened(settings, clock=clock, observer=metrics)  # before what takes long
     try:
         engine = _ready(settings, clock=clock)
     except BaseException:
@@ -154,16 +154,17 @@ def _stages(
     )
 
 
-def _opened(settings: Settings, *, observer: Observer) -> Outbox:
+def _opened(settings: Settings, *, clock: Clock, observer: Observer) -> Outbox:
     path = settings.outbox.path
-    outbox = Outbox(
-        None if path == "memory" else Path(path),
-        max_bytes=settings.outbox.max_bytes,
-        observer=observer,
-    )
-    if outbox.moved_aside is not None:
-        log.error("outbox_was_corrupt", moved_to=str(outbox.moved_aside))
-    return outbox
+    try:
+        return Outbox(
+            None if path == "memory" else Path(path),
+            max_bytes=settings.outbox.max_bytes,
+            observer=observer,
+            clock=clock,
+        )
+    except OutboxError as error:
+        raise OutboxError(f"VIGIL_OUTBOX__PATH: {error}") from None
 
 
 def _describe(stages: _Stages, about: Mapping[str, str]) -> None:
@@ -191,7 +192,10 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
         private={camera_id: camera.private for camera_id, camera in settings.cameras.items()},
         freeze_watch=FreezeWatch(settings.pruner.frozen_after, clock=stages.clock),
         condition_of=partial(
-            condition_of, load=stages.load, admission_backlog=stages.admission_backlog
+            condition_of,
+            load=stages.load,
+            admission_backlog=stages.admission_backlog,
+            outbox_trouble=lambda: stages.outbox.trouble,
         ),
         settlements=stages.settlements,
         observer=stages.metrics,

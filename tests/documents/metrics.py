@@ -29,6 +29,13 @@ ALERTS = (
         "[Symptoms and cures](README.md#symptoms-and-cures) says what helps.",
     ),
     (
+        "vigil_outbox_degraded == 1",
+        "1 min",
+        "The outbox's disk is full, nearly full, read-only or failing; the log line "
+        "`outbox_degraded` and the cameras' status `degraded: outbox` say which. The worker goes "
+        "on. Free the disk: the file is tried every 10 s.",
+    ),
+    (
         "vigil_outbox_oldest_seconds > 60",
         "5 min",
         "Redis is away, full or read-only, and messages wait on the disk. No message is lost while "

@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from pipeline.outbox import Outbox
 from worker.demo.embedded_redis import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,15 @@ def test_a_settings_mistake_is_exit_status_2_and_one_line(
     assert len(done.stderr.strip().splitlines()) == 1
     assert words in done.stderr
     assert "canary" not in done.stderr + done.stdout
+
+
+def test_a_second_worker_on_one_outbox_is_told_which_setting_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with closing(Outbox(path, max_bytes=1 << 20)):
+        done = vigil("run", **CAMERA, **ON_NANO, VIGIL_OUTBOX__PATH=str(path))
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"vigil: VIGIL_OUTBOX__PATH: {path}: in use by another worker")
 
 
 @pytest.mark.parametrize("wrong", ["missing", "extra", "misshaped"])

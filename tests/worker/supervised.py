@@ -101,6 +101,7 @@ def make(
     admission_backlog: AdmissionBacklog | None = None,
     frozen_after_s: float = 60.0,
     stall_after_s: float = 120.0,
+    outbox: Outbox | None = None,
 ) -> Supervisor:
     """A supervisor of these feeds; health answers on a free port."""
     clock = SystemClock()
@@ -108,7 +109,7 @@ def make(
     ticks = Ticks(period_s=1.0, per_period=4)
     ladder = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
     backlog = admission_backlog or AdmissionBacklog()
-    outbox = Outbox(None, max_bytes=10_000_000)
+    outbox = outbox or Outbox(None, max_bytes=10_000_000)
     engine = ScriptedEngine(answers or (lambda _c, q: Answer(q.kind, "no", 0.1, 0)))
     settlements = Settlements()
     status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
@@ -134,7 +135,12 @@ def make(
             ),
             private=private,
             freeze_watch=FreezeWatch(frozen_after_s, clock=clock),
-            condition_of=partial(condition_of, load=ladder, admission_backlog=backlog),
+            condition_of=partial(
+                condition_of,
+                load=ladder,
+                admission_backlog=backlog,
+                outbox_trouble=lambda: outbox.trouble,
+            ),
             settlements=settlements,
             observer=metrics,
         ),

@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
@@ -13,10 +14,14 @@ from model.types import Answer, Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.errors import ConfigError, SourceError
 from pipeline.events import EventRule
+from pipeline.messages import Message
+from pipeline.outbox import Outbox
+from pipeline.outbox_trouble import LOOK_EVERY_S
 from pipeline.regions import Region
 from pipeline.sources.base import FrameSource
 from pipeline.types import Frame, Overflow, Receipt
-from tests.fakes import ScriptedSource, frame_at
+from tests.fakes import FakeClock, ScriptedSource, frame_at
+from tests.pipeline.test_outbox_disk import empty_disk, fill_disk
 from tests.worker.supervised import ASK, Delivered, feed, make, until
 from worker.supervisor import Supervisor
 
@@ -170,6 +175,45 @@ def test_a_camera_says_when_it_waits_for_memory_and_when_less_is_done(
     backlog.leave("yard")
     worker.load.level = 0
     until(lambda: last()[0] == "online")
+
+
+def test_the_cameras_say_that_the_outboxs_disk_is_full_and_take_it_back(
+    running: Callable[[Supervisor], Thread], tmp_path: Path
+) -> None:
+    """jellyfin#10187: the disk full, Redis well. The worker ended, and every restart with it."""
+
+    def drip() -> Iterator[Frame]:
+        for index in range(500):
+            time.sleep(0.02)
+            yield frame_at(float(index))
+
+    clock = FakeClock()
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=1 << 24, clock=clock)
+    source = ScriptedSource([])
+    source.frames = drip  # type: ignore[method-assign]  # a slow script
+    publisher = Delivered()
+    supervisor = make(feed(lambda: source), publisher=publisher, outbox=outbox)
+
+    def last() -> tuple[str, str | None]:
+        told = publisher.data("status")[-1] if publisher.data("status") else {}
+        return told.get("state", ""), told.get("reason")
+
+    running(supervisor)
+    until(lambda: last() == ("online", None))
+    fill_disk(outbox)
+    filler = Message("caption", "yard", "filler", {"id": "filler", "data": {"text": "x" * 100_000}})
+    outbox.put([filler])
+    until(lambda: last() == ("degraded", "outbox"))
+    assert "kept in memory" in publisher.data("status")[-1]["detail"]
+    assert "full" in publisher.data("status")[-1]["detail"]
+    assert "kept in memory" in str(supervisor._status()["outbox"])
+    num_answers = len(publisher.data("answer"))
+    until(lambda: len(publisher.data("answer")) > num_answers + 3)
+    empty_disk(outbox)
+    clock.seconds += LOOK_EVERY_S
+    until(lambda: last() == ("online", None))
+    assert supervisor._status()["outbox"] == "ok"
+    assert publisher.seqs == list(range(1, len(publisher.seqs) + 1))
 
 
 def test_private_regions_are_black_before_anything_sees_them(

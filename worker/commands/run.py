@@ -7,6 +7,7 @@ import structlog
 
 from pipeline.clock import SystemClock
 from worker import environment, log
+from worker.watchdog import end_process_after
 
 SUMMARY = "watch the configured cameras until stopped (Ctrl-C or SIGTERM)"
 FAILED = 1
@@ -30,7 +31,8 @@ def run(_arguments: argparse.Namespace) -> int:
     from worker.supervisor import Supervisor, stop_on_signals
     from worker.wiring import build
 
-    supervisor = Supervisor(build(settings, clock=SystemClock()))
+    worker = build(settings, clock=SystemClock())
+    supervisor = Supervisor(worker, end_after=end_process_after)
     stop_on_signals(supervisor.stop)
     status = supervisor.run()
     if status == FAILED:

@@ -1,0 +1,203 @@
+"""The outbox's tables, and what is done to them in one statement or a few."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
+
+from pipeline.messages import MessageKind
+
+SET_ASIDE = 0
+WORTH: dict[MessageKind, int] = {"caption": 1, "status": 2, "answer": 3, "event": 4}
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS origin (name TEXT NOT NULL, generation INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS messages (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    worth INTEGER NOT NULL,
+    camera_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_worth ON messages (worth);
+CREATE TABLE IF NOT EXISTS numbers (
+    camera_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (camera_id, kind)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+_INSERT = """
+INSERT INTO messages (worth, camera_id, kind, id, size, body, generation, seq, row)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_OLDEST = """
+SELECT row, generation, seq, kind, camera_id, id, body FROM messages
+WHERE worth > ? ORDER BY row LIMIT ?
+"""
+_FORGET = """
+DELETE FROM messages WHERE row IN (SELECT value FROM json_each(?)) RETURNING worth, size
+"""
+_SHELVE = """
+UPDATE messages SET worth = :aside
+WHERE row IN (SELECT value FROM json_each(:rows)) AND worth > :aside RETURNING kind
+"""
+# Behind all that waits, under the generation of now: a later position than any before. The number
+# stays, so that the gap in the stream is filled.
+_RETRY = """
+INSERT INTO messages (worth, camera_id, kind, generation, seq, id, size, body)
+SELECT :worth, camera_id, kind, :generation, seq, id, size, body
+FROM messages WHERE worth = :aside AND kind = :kind ORDER BY row
+"""
+_LEAST_WORTH = "SELECT row, worth, kind, size FROM messages WHERE worth < ? ORDER BY worth, row"
+_WHOLE = """
+SELECT worth, camera_id, kind, id, size, body, generation, seq, row FROM messages ORDER BY row
+"""
+_UNREAD = """
+SELECT worth, camera_id, kind, id, size, body, row FROM messages
+WHERE row > ? AND worth > ? ORDER BY row
+"""
+_TOTALS = """
+SELECT COALESCE(MAX(row), 0), COALESCE(SUM(size), 0), COUNT(*) FILTER (WHERE worth > ?)
+FROM messages
+"""
+
+Numbers = dict[tuple[str, str], int]
+"""(camera_id, kind) -> the last number given."""
+
+Row = tuple[int, str, str, str, int, bytes]
+"""worth, camera_id, kind, id, size, body"""
+
+Numbered = tuple[int, str, str, str, int, bytes, int, int, int]
+"""A `Row` with its generation, number and place."""
+
+
+def insert(db: sqlite3.Connection, rows: Iterable[Numbered]) -> None:
+    """Add messages."""
+    db.executemany(_INSERT, rows)
+
+
+def remember(db: sqlite3.Connection, numbers: Numbers, states: Mapping[str, str | None]) -> None:
+    """Note the last numbers, and named states; forget a state that is None."""
+    db.executemany(
+        "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?)",
+        [(*key, seq) for key, seq in numbers.items()],
+    )
+    db.executemany(
+        "INSERT OR REPLACE INTO states VALUES (?, ?)",
+        [one for one in states.items() if one[1] is not None],
+    )
+    db.executemany(
+        "DELETE FROM states WHERE name = ?",
+        [(name,) for name, value in states.items() if value is None],
+    )
+
+
+def remembered(db: sqlite3.Connection) -> tuple[Numbers, dict[str, str | None]]:
+    """Return the last numbers, and the states by name."""
+    numbers = {(camera, kind): seq for camera, kind, seq in db.execute("SELECT * FROM numbers")}
+    return numbers, dict(db.execute("SELECT * FROM states"))
+
+
+def origin_of(db: sqlite3.Connection) -> tuple[str, int]:
+    """Return the outbox's random name and how often it was opened."""
+    name, generation = db.execute("SELECT * FROM origin").fetchone()  # 0.2.0 called it `epoch`
+    return name, generation
+
+
+def totals(db: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return the last row, the size in bytes, and how many messages are to be delivered."""
+    last_row, size_bytes, num_waiting = db.execute(_TOTALS, (SET_ASIDE,)).fetchone()
+    return last_row, size_bytes, num_waiting
+
+
+def oldest(
+    db: sqlite3.Connection, limit: int
+) -> list[tuple[int, int, int, MessageKind, str, str, bytes]]:
+    """Return (row, generation, seq, kind, camera_id, id, body) of those to be delivered."""
+    return db.execute(_OLDEST, (SET_ASIDE, limit)).fetchall()
+
+
+def forget(db: sqlite3.Connection, rows: Iterable[int]) -> list[tuple[int, int]]:
+    """Delete messages; return (worth, size) of each that was there."""
+    return db.execute(_FORGET, (json.dumps(list(rows)),)).fetchall()
+
+
+def shelve(db: sqlite3.Connection, rows: Iterable[int]) -> list[MessageKind]:
+    """Set messages aside; return the kind of each that was not."""
+    names = {"aside": SET_ASIDE, "rows": json.dumps(list(rows))}
+    return [kind for (kind,) in db.execute(_SHELVE, names).fetchall()]
+
+
+def retry(db: sqlite3.Connection, *, generation: int) -> None:
+    """Let what was set aside wait for delivery again."""
+    for kind, worth in WORTH.items():
+        names = {"worth": worth, "aside": SET_ASIDE, "kind": kind, "generation": generation}
+        db.execute(_RETRY, names)
+    db.execute("DELETE FROM messages WHERE worth = ?", (SET_ASIDE,))
+
+
+def unread(db: sqlite3.Connection, row: int) -> tuple[list[Row], int]:
+    """Return the messages after a row that are to be delivered, and the last one's row."""
+    found = db.execute(_UNREAD, (row, SET_ASIDE)).fetchall()
+    return [one[:-1] for one in found], found[-1][-1] if found else row
+
+
+def take(file: sqlite3.Connection, memory: sqlite3.Connection) -> int:
+    """Copy the messages that can be read, oldest first; return the row of the last."""
+    last_row = 0
+    with suppress(sqlite3.Error), memory:
+        memory.execute("BEGIN IMMEDIATE")
+        for message in file.execute(_WHOLE):
+            memory.execute(_INSERT, message)
+            last_row = message[-1]
+    return last_row
+
+
+def name_origin(db: sqlite3.Connection, name: str, generation: int) -> None:
+    """Note another random name and number of openings."""
+    db.execute("DELETE FROM origin")
+    db.execute("INSERT INTO origin VALUES (?, ?)", (name, generation))
+
+
+def replace(file: sqlite3.Connection, memory: sqlite3.Connection) -> None:
+    """Write another's messages in the place of those that are there."""
+    file.execute("DELETE FROM messages")
+    with closing(memory.execute(_WHOLE)) as messages:
+        insert(file, messages)
+
+
+def make_room(
+    db: sqlite3.Connection, size_bytes: int, *, room_bytes: int, max_bytes: int
+) -> list[tuple[int, MessageKind, int]]:
+    """Delete the least worth, oldest first, until the rest fits; an event only above `max_bytes`.
+
+    Returns:
+        (worth, kind, size) of what was lost.
+    """
+    lost = _delete(db, size_bytes - room_bytes, below=WORTH["event"])
+    size_bytes -= sum(size for *_, size in lost)
+    return lost + _delete(db, size_bytes - max_bytes, below=WORTH["event"] + 1)
+
+
+def _delete(
+    db: sqlite3.Connection, excess_bytes: int, *, below: int
+) -> list[tuple[int, MessageKind, int]]:
+    if excess_bytes <= 0:
+        return []
+    rows, lost = [], []
+    with closing(db.execute(_LEAST_WORTH, (below,))) as cursor:
+        for row, worth, kind, size in cursor:
+            rows.append((row,))
+            lost.append((worth, kind, size))
+            excess_bytes -= size
+            if excess_bytes <= 0:
+                break
+    db.executemany("DELETE FROM messages WHERE row = ?", rows)
+    return lost
