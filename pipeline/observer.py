@@ -94,12 +94,17 @@ KAFKA_RECORDS = Metric(
     kind="counter",
     labels=("topic",),
 )
-KAFKA_STALE = Metric(
-    "vigil_kafka_records_stale",
-    "Records that were skipped because their picture was captured longer ago than "
-    "VIGIL_KAFKA__MAX_LAG.",
+KAFKA_PASSED_OVER = Metric(
+    "vigil_kafka_records_passed_over",
+    "Records that became no frame, though they are no dead letters. `late`: older than a picture "
+    "of the same camera that was taken already; `future`: from more than a minute ahead; "
+    "`too_old`: older than VIGIL_KAFKA__MAX_LAG; `jumped`: not read at all, because they are older "
+    "than MAX_LAG or, with OVERFLOW=latest, than a minute; `replaced`: a newer picture of the "
+    "camera came before this one was decoded, with OVERFLOW=latest; `heavy`: the same, because the "
+    "camera's pictures take longer than 0.25 s to decode and others share the topic; `deadly`: "
+    "several processes died before they could even copy it to the dead-letter topic.",
     kind="counter",
-    labels=("topic",),
+    labels=("topic", "reason"),
 )
 KAFKA_COMMITS = Metric(
     "vigil_kafka_commits",

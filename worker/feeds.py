@@ -117,11 +117,11 @@ def _address(camera: CameraSettings) -> str:
 
 
 def _kafka_feed(given: _Given) -> Feed:
-    settings, config = given.settings, _kafka_config(given.settings)
+    config = _kafka_config(given.settings)
     return Feed(
         name=f"kafka/{config.topic}",
-        camera_ids=tuple(key for key, camera in settings.cameras.items() if camera.url is None),
-        overflow=Overflow(settings.kafka.overflow),
+        camera_ids=tuple(sorted(config.camera_ids)),
+        overflow=config.overflow,
         build=lambda wanted: KafkaSource(
             config=config,
             wanted=wanted,
@@ -131,12 +131,13 @@ def _kafka_feed(given: _Given) -> Feed:
         ),
         is_endless=True,
         retry=given.retry,
-        stuck_after_s=None,  # a topic may be silent for ever
+        stuck_after_s=None,  # a topic may be silent for ever; the source says which camera is
     )
 
 
 def _kafka_config(settings: Settings) -> KafkaConfig:
     kafka = settings.kafka
+    with_address = frozenset(key for key, one in settings.cameras.items() if one.url is not None)
     return KafkaConfig(
         bootstrap_servers=kafka.bootstrap_servers,
         topic=kafka.topic,
@@ -148,7 +149,11 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         sasl_username=kafka.sasl_username,
         sasl_password=kafka.sasl_password.get_secret_value(),
         ssl_cafile=kafka.ssl_cafile or None,
-        camera_ids=None,
+        camera_ids=frozenset(settings.cameras) - with_address,
+        elsewhere=with_address,
+        only_configured=kafka.only_configured,
         max_cameras=kafka.max_cameras,
+        overflow=Overflow(kafka.overflow),
         max_lag_s=kafka.max_lag or None,
+        stall_after_s=kafka.stall_after or None,
     )
