@@ -79,6 +79,13 @@ CAMERA_FAILURES = Metric(
     kind="counter",
     labels=("camera", "reason"),
 )
+CAMERA_LAG = Metric(
+    "vigil_camera_lag_seconds",
+    "How long after its capture the camera's last picture was read. From 10 s on its status is "
+    "`degraded: lagging`, until it is below 5 s.",
+    kind="gauge",
+    labels=("camera",),
+)
 PICTURES_CORRUPT = Metric(
     "vigil_pictures_corrupt",
     "Packets and pictures of a camera's video that were thrown away because they were damaged.",

@@ -65,7 +65,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         name=camera_id,
         camera_ids=(camera_id,),
         overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
-        build=lambda wanted: FileSource(
+        build=lambda wanted, tell: FileSource(
             camera_id,
             Path(_address(camera)),
             wanted=wanted,
@@ -75,6 +75,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             loop=camera.loop,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
+            tell=tell,
         ),
         is_endless=camera.loop,
         retry=given.retry,
@@ -88,7 +89,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         name=camera_id,
         camera_ids=(camera_id,),
         overflow=Overflow.LATEST,
-        build=lambda wanted: RtspSource(
+        build=lambda wanted, _tell: RtspSource(
             camera_id,
             _address(camera),
             wanted=wanted,
@@ -122,12 +123,13 @@ def _kafka_feed(given: _Given) -> Feed:
         name=f"kafka/{config.topic}",
         camera_ids=tuple(sorted(config.camera_ids)),
         overflow=config.overflow,
-        build=lambda wanted: KafkaSource(
+        build=lambda wanted, tell: KafkaSource(
             config=config,
             wanted=wanted,
             grid_of=given.grid_of,
             clock=given.clock,
             observer=given.observer,
+            tell=tell,
         ),
         is_endless=True,
         retry=given.retry,

@@ -79,18 +79,22 @@ class FairQueue:
             self._changed.notify_all()
         return (oldest, reason) if oldest is not None and reason is not None else None
 
-    def take(self) -> Taken | None:
-        """Wait for the record whose turn it is; None once the queue is closed.
+    def take(self, timeout_s: float) -> Taken | None:
+        """Return the record whose turn it is; None where none comes in time, or any more.
 
         Raises:
             SourceError: nothing more will come.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._failure or self._waiting)
+            self._changed.wait_for(
+                lambda: self._is_closed or self._failure or self._waiting, timeout_s
+            )
             if self._is_closed:
                 return None
             if self._failure is not None:
                 raise self._failure
+            if not self._waiting:
+                return None
             camera_id = min(self._waiting, key=lambda one: self._used_s[one])
             self._level_s = self._used_s[camera_id]
             return self._removed(camera_id)

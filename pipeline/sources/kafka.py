@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError, FrameError, SourceError
 from pipeline.observer import DEAD_LETTERS, KAFKA_PASSED_OVER, UNOBSERVED, Observer
 from pipeline.sources.beginning import Beginning
 from pipeline.sources.broker import DRIVER_ERRORS, Connector, Opened, ms
+from pipeline.sources.camera_health import LOOK_S, CameraHealth
 from pipeline.sources.consumer import (
     LEAVE_TIMEOUT_S,
     MAX_POLLED_RECORDS,
@@ -33,7 +34,7 @@ from pipeline.sources.image import decode_image
 from pipeline.sources.judge import Door, Judge, PassedOver
 from pipeline.sources.offsets import RecordPlace
 from pipeline.sources.record import RefusalReason
-from pipeline.types import Frame, Overflow, Receipt, Wanted
+from pipeline.types import Frame, Overflow, Receipt, Tell, Wanted, tell_nobody
 
 LATEST_BACK_S = 60.0  # where the newest pictures are wanted, no older ones are read
 
@@ -127,6 +128,7 @@ class KafkaSource:
         grid_of: Callable[[int, int], PatchGrid],
         clock: Clock,
         observer: Observer = UNOBSERVED,
+        tell: Tell = tell_nobody,
     ) -> None:
         """Make a source; it connects in `frames`.
 
@@ -136,6 +138,7 @@ class KafkaSource:
             grid_of: (height_px, width_px) of a picture to its grid.
             clock: for capture times, silences and the commit interval.
             observer: told what becomes of the records.
+            tell: told of cameras that are silent, or whose pictures come late.
         """
         self._config = config
         self._wanted = wanted
@@ -162,6 +165,7 @@ class KafkaSource:
             observer=observer,
             failed=self._queue.fail,
         )
+        self._health = CameraHealth(config.stall_after_s, tell=tell, clock=clock, observer=observer)
         self._stopped = Event()
         self._leaving = Event()  # the same for the polling thread, which commits last
         self._reader: TopicReader | None = None
@@ -173,9 +177,12 @@ class KafkaSource:
             reader = self._reader = self._new_reader(opened)
             self._thread = Thread(target=self._read, args=(reader,), name="kafka", daemon=True)
             self._thread.start()
-            while (taken := self._queue.take()) is not None:
-                frame = self._decoded(taken, reader)
+            while not self._stopped.is_set():
+                taken = self._queue.take(LOOK_S)
+                frame = self._decoded(taken, reader) if taken else None
+                self._health.look(reader.silent)
                 if frame is not None:
+                    self._health.came(frame)
                     yield frame
         except SourceError:
             if not self._stopped.is_set():
@@ -188,12 +195,6 @@ class KafkaSource:
             reader = self._reader
             if reader is not None:
                 reader.settle(receipt)
-
-    def silent(self) -> frozenset[str]:
-        reader, after_s = self._reader, self._config.stall_after_s
-        if reader is None or after_s is None:
-            return frozenset()
-        return reader.silent(after_s)
 
     def close(self) -> None:
         self._stopped.set()
