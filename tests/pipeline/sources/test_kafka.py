@@ -1,26 +1,20 @@
 import gc
-import io
 import logging
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from PIL import Image
+from kafka import KafkaAdminClient
 from structlog.testing import capture_logs
 
-from model.videollama3.patches import pin_grid
-from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, SourceError
 from pipeline.observer import (
     DEAD_LETTERS,
@@ -28,8 +22,6 @@ from pipeline.observer import (
     KAFKA_LAG,
     KAFKA_PASSED_OVER,
     KAFKA_RECORDS,
-    UNOBSERVED,
-    Observer,
 )
 from pipeline.sources.base import FrameSource
 from pipeline.sources.broker import Connector
@@ -38,8 +30,22 @@ from pipeline.sources.dead_letters import LOG_EVERY_S, DeadLetters, Letter
 from pipeline.sources.image import decode_image
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.offsets import RecordPlace
-from pipeline.types import Frame, Receipt
+from pipeline.types import Receipt
 from tests.fakes import FakeClock, Recorder
+from tests.pipeline.sources.topics import (
+    committed,
+    config,
+    dead_letters,
+    gate,
+    grid_of,
+    jpeg,
+    place_of,
+    read,
+    reading,
+    receipt_of,
+    source_of,
+    wait_until,
+)
 from tests.servers.kafka import (
     SASL_PASSWORD,
     SASL_USER,
@@ -49,113 +55,13 @@ from tests.servers.kafka import (
     produce,
 )
 
-grid_of = partial(pin_grid, max_tokens=144)
-
-
-# kafka-python leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 
 @pytest.fixture(autouse=True)
-def collected_garbage(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Leave none of those sockets to a later test; a captured log record would hold on to one."""
-    caplog.set_level(logging.CRITICAL, logger="kafka")
+def every_socket_is_closed(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Find the sockets that a test left to the garbage collector: the warning is an error."""
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # a log record would hold on to one
     yield
     gc.collect()
-
-
-def jpeg(grey: int = 128) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (320, 240), (grey, grey, grey)).save(file, "JPEG")
-    return file.getvalue()
-
-
-def gate(index: int) -> Sent:
-    """The gate camera's frame number `index`."""
-    return Sent(jpeg(index), key=b"gate")
-
-
-def every_frame(camera_id: str, pts_s: float) -> bool:
-    return bool(camera_id) and pts_s > 0
-
-
-def config(bootstrap: str, topic: str, **options: Any) -> KafkaConfig:
-    defaults = {"dead_letter_topic": f"{topic}-dead", "commit_interval_s": 0.1}
-    return KafkaConfig(
-        bootstrap_servers=bootstrap,
-        topic=topic,
-        group_id=f"vigil-{topic}",
-        **{**defaults, **options},
-    )
-
-
-def source_of(
-    source_config: KafkaConfig,
-    wanted: Callable[[str, float], bool] = every_frame,
-    *,
-    observer: Observer = UNOBSERVED,
-) -> KafkaSource:
-    return KafkaSource(
-        config=source_config,
-        wanted=wanted,
-        grid_of=grid_of,
-        clock=SystemClock(),
-        observer=observer,
-    )
-
-
-@contextmanager
-def reading(source: KafkaSource) -> Iterator[Iterator[Frame]]:
-    try:
-        yield source.frames()
-    finally:
-        source.close()
-
-
-def receipt_of(frame: Frame) -> Receipt:
-    assert frame.receipt is not None
-    return frame.receipt
-
-
-def place_of(frame: Frame) -> RecordPlace:
-    assert isinstance(frame.receipt, RecordPlace)
-    return frame.receipt
-
-
-def read(source: KafkaSource, count: int) -> list[Frame]:
-    with reading(source) as frames:
-        return list(islice(frames, count))
-
-
-def committed(bootstrap: str, topic: str) -> int | None:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=f"vigil-{topic}")
-    try:
-        offset: int | None = consumer.committed(TopicPartition(topic, 0), timeout_ms=10_000)
-        return offset
-    finally:
-        consumer.close()
-
-
-def dead_letters(bootstrap: str, topic: str) -> list[Any]:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    partition = TopicPartition(topic, 0)
-    try:
-        consumer.assign([partition])
-        end = consumer.end_offsets([partition])[partition]
-        letters: list[Any] = []
-        while len(letters) < end:
-            for records in consumer.poll(timeout_ms=1000).values():
-                letters += records
-        return letters
-    finally:
-        consumer.close()
-
-
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        time.sleep(0.05)
 
 
 # ---------------------------------------------------------------- frames
