@@ -36,6 +36,7 @@ class Lane:
         clock: Clock,
         arrived: Condition,
         closed: Callable[[], bool],
+        burst_s: float,
     ) -> None:
         self.camera_id = camera_id
         self.is_live = overflow is Overflow.LATEST
@@ -43,6 +44,7 @@ class Lane:
         self._clock = clock
         self._arrived = arrived
         self._closed = closed
+        self._burst_s = burst_s
         self._waiting: PrunedSample | None = None
         self._since_s = (
             0.0  # when the oldest frame came that was not taken, dropped ones among them
@@ -50,6 +52,7 @@ class Lane:
         self._offered = 0
         self._taken = 0
         self._dropped = 0
+        self.num_overdue = 0  # of those dropped: the model had time for them
 
     def offer(self, frame: Frame) -> Frame | None:
         """Put a frame in; return the one that was dropped for it, or None.
@@ -66,6 +69,8 @@ class Lane:
                 return frame
             dropped, arrived_s = self._waiting, self._clock.monotonic_s()
             self._dropped += dropped is not None
+            if dropped is not None and arrived_s - dropped.arrived_s >= self._burst_s:
+                self.num_overdue += 1
             self._since_s = self._since_s if dropped else arrived_s
             self._waiting = self._pruned(frame, arrived_s)
             self._arrived.notify_all()
@@ -123,9 +128,20 @@ class Lanes:
     takes less than a millisecond, so cameras do not get in each other's way.
     """
 
-    def __init__(self, new_pruner: Callable[[str], Pruner], *, clock: Clock) -> None:
+    def __init__(
+        self, new_pruner: Callable[[str], Pruner], *, clock: Clock, burst_s: float = 0.0
+    ) -> None:
+        """Begin without a lane.
+
+        Args:
+            new_pruner: makes a camera's, by its id.
+            clock: for arrivals.
+            burst_s: a frame that gave way to one that came sooner than this after it was part of a
+                burst of its camera's own, as after a reconnection, and no sign of load.
+        """
         self._new_pruner = new_pruner
         self._clock = clock
+        self._burst_s = burst_s
         self._arrived = Condition()
         self._lanes: dict[str, Lane] = {}
         self._threshold_ratio = 1.0
@@ -142,6 +158,7 @@ class Lanes:
                     clock=self._clock,
                     arrived=self._arrived,
                     closed=lambda: self._is_closed,
+                    burst_s=self._burst_s,
                 )
                 lane.raise_threshold(self._threshold_ratio)
             return self._lanes[camera_id]
@@ -182,10 +199,10 @@ class Lanes:
             return {camera_id: lane.counts for camera_id, lane in self._lanes.items()}
 
     @property
-    def num_dropped(self) -> int:
-        """Live frames that gave way to newer ones, of all cameras."""
+    def num_overdue(self) -> int:
+        """Live frames, of all cameras, that gave way to newer ones because the model was slow."""
         with self._arrived:
-            return sum(lane.counts.dropped for lane in self._lanes.values() if lane.is_live)
+            return sum(lane.num_overdue for lane in self._lanes.values() if lane.is_live)
 
     def close(self) -> None:
         """Let every blocked `offer` and `wait` return."""

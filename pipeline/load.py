@@ -103,7 +103,8 @@ class Load:
             begun_s: when it began, monotonic.
             ended_s: when its replies were stored.
             ages_s: of the live frames it took, when they were answered.
-            num_dropped: live frames that gave way to newer ones since the tick before.
+            num_dropped: live frames that gave way to newer ones since the tick before, because the
+                model had not taken them; a burst of a camera's own is no load.
         """
         judged = self._judged = self._judged or _Judged(begun_s)
         judged.busy_s += ended_s - begun_s

@@ -79,6 +79,13 @@ CAMERA_FAILURES = Metric(
     kind="counter",
     labels=("camera", "reason"),
 )
+CAMERA_LAG = Metric(
+    "vigil_camera_lag_seconds",
+    "How long after its capture the camera's last picture was read. From 10 s on its status is "
+    "`degraded: lagging`, until it is below 5 s.",
+    kind="gauge",
+    labels=("camera",),
+)
 PICTURES_CORRUPT = Metric(
     "vigil_pictures_corrupt",
     "Packets and pictures of a camera's video that were thrown away because they were damaged.",
@@ -94,12 +101,17 @@ KAFKA_RECORDS = Metric(
     kind="counter",
     labels=("topic",),
 )
-KAFKA_STALE = Metric(
-    "vigil_kafka_records_stale",
-    "Records that were skipped because their picture was captured longer ago than "
-    "VIGIL_KAFKA__MAX_LAG.",
+KAFKA_PASSED_OVER = Metric(
+    "vigil_kafka_records_passed_over",
+    "Records that became no frame, though they are no dead letters. `late`: older than a picture "
+    "of the same camera that was taken already; `future`: from more than a minute ahead; "
+    "`too_old`: older than VIGIL_KAFKA__MAX_LAG; `jumped`: not read at all, because they are older "
+    "than MAX_LAG or, with OVERFLOW=latest, than a minute; `replaced`: a newer picture of the "
+    "camera came before this one was decoded, with OVERFLOW=latest; `heavy`: the same, because the "
+    "camera's pictures take longer than 0.25 s to decode and others share the topic; `deadly`: "
+    "several processes died before they could even copy it to the dead-letter topic.",
     kind="counter",
-    labels=("topic",),
+    labels=("topic", "reason"),
 )
 KAFKA_COMMITS = Metric(
     "vigil_kafka_commits",

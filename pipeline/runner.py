@@ -308,7 +308,7 @@ class Runner:
 
     def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
         """Tell the metrics and the load of a tick; act on what the load makes of it."""
-        ended_s, num_dropped = self._now_s(), self._lanes.num_dropped
+        ended_s, num_dropped = self._now_s(), self._lanes.num_overdue
         live = [one.arrived_s for one in sent if one.is_live]
         if live:
             self._load.note(

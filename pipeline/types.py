@@ -20,6 +20,16 @@ Wanted = Callable[[str, float], bool]
 scaling a 1080p picture costs as much as decoding it."""
 
 
+Tell = Callable[[str, str, str | None], None]
+"""(camera_id, reason, detail): a source says that a camera whose pictures may not come is degraded,
+or offline if the reason is `stalled`, again and again while it is; a detail of None takes it back.
+"""
+
+
+def tell_nobody(_camera_id: str, _reason: str, _detail: str | None) -> None:
+    """Be told, and do nothing."""
+
+
 class Overflow(Enum):
     """What a full lane does with the next frame."""
 

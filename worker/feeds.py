@@ -65,7 +65,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         name=camera_id,
         camera_ids=(camera_id,),
         overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
-        build=lambda wanted: FileSource(
+        build=lambda wanted, tell: FileSource(
             camera_id,
             Path(_address(camera)),
             wanted=wanted,
@@ -75,6 +75,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             loop=camera.loop,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
+            tell=tell,
         ),
         is_endless=camera.loop,
         retry=given.retry,
@@ -88,7 +89,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         name=camera_id,
         camera_ids=(camera_id,),
         overflow=Overflow.LATEST,
-        build=lambda wanted: RtspSource(
+        build=lambda wanted, _tell: RtspSource(
             camera_id,
             _address(camera),
             wanted=wanted,
@@ -117,26 +118,28 @@ def _address(camera: CameraSettings) -> str:
 
 
 def _kafka_feed(given: _Given) -> Feed:
-    settings, config = given.settings, _kafka_config(given.settings)
+    config = _kafka_config(given.settings)
     return Feed(
         name=f"kafka/{config.topic}",
-        camera_ids=tuple(key for key, camera in settings.cameras.items() if camera.url is None),
-        overflow=Overflow(settings.kafka.overflow),
-        build=lambda wanted: KafkaSource(
+        camera_ids=tuple(sorted(config.camera_ids)),
+        overflow=config.overflow,
+        build=lambda wanted, tell: KafkaSource(
             config=config,
             wanted=wanted,
             grid_of=given.grid_of,
             clock=given.clock,
             observer=given.observer,
+            tell=tell,
         ),
         is_endless=True,
         retry=given.retry,
-        stuck_after_s=None,  # a topic may be silent for ever
+        stuck_after_s=None,  # a topic may be silent for ever; the source says which camera is
     )
 
 
 def _kafka_config(settings: Settings) -> KafkaConfig:
     kafka = settings.kafka
+    with_address = frozenset(key for key, one in settings.cameras.items() if one.url is not None)
     return KafkaConfig(
         bootstrap_servers=kafka.bootstrap_servers,
         topic=kafka.topic,
@@ -148,7 +151,11 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         sasl_username=kafka.sasl_username,
         sasl_password=kafka.sasl_password.get_secret_value(),
         ssl_cafile=kafka.ssl_cafile or None,
-        camera_ids=None,
+        camera_ids=frozenset(settings.cameras) - with_address,
+        elsewhere=with_address,
+        only_configured=kafka.only_configured,
         max_cameras=kafka.max_cameras,
+        overflow=Overflow(kafka.overflow),
         max_lag_s=kafka.max_lag or None,
+        stall_after_s=kafka.stall_after or None,
     )

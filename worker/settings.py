@@ -56,8 +56,8 @@ class KafkaSettings(Part):
     group_id: str = "vigil"
     """Name of the Kafka consumer group."""
     dead_letter_topic: str = ""
-    """Topic that records without a readable picture are copied to; empty: TOPIC with -dead-letter
-    appended, such as frames-dead-letter."""
+    """Topic that records are copied to that are no readable picture, or of no camera to be watched;
+    empty: TOPIC with -dead-letter appended, such as frames-dead-letter."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """Encryption and login of the connection to Kafka."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -71,14 +71,22 @@ class KafkaSettings(Part):
     checked against; empty: those of the system."""
     overflow: Literal["wait", "latest"] = "wait"
     """What happens when records come faster than the worker handles them. wait: no sampled picture
-    is skipped, and the worker falls behind. latest: a camera's older pictures are skipped in favour
-    of its newest."""
+    is skipped, and the worker falls behind; only where a camera's pictures take longer than 0.25 s
+    to decode, some of its own are skipped, so that the others need not wait. latest: a camera's
+    older pictures are skipped in favour of its newest, those older than a minute unread."""
     max_lag: DurationOrZero = 0.0
     """Skip records whose picture was captured longer ago than this; 0s: never skip."""
+    stall_after: DurationOrZero = 15.0
+    """A camera of which no readable picture has come through Kafka for this long is reported as
+    offline with the reason stalled, until one comes. Set it to more than the longest pause between
+    two pictures of a camera. 0s: never."""
+    only_configured: bool = False
+    """Watch only those cameras through Kafka that have settings of their own. Records of others are
+    copied to the dead-letter topic."""
     max_cameras: int = Field(default=64, ge=1, le=4096)
-    """Largest number of cameras that are watched through Kafka. A camera is watched as soon as a
-    record comes with its id as the key, also without settings of its own. Records of further
-    cameras are copied to the dead-letter topic."""
+    """Largest number of cameras without settings of their own that are watched through Kafka. Such
+    a camera is watched as soon as a record comes with its id as the key. Records of further ones
+    are copied to the dead-letter topic. A camera that has settings is always watched."""
 
 
 class ModelSettings(Part):

@@ -143,7 +143,7 @@ def _stages(
     return _Stages(
         clock=clock,
         engine=engine,
-        lanes=Lanes(partial(new_pruner, settings), clock=clock),
+        lanes=Lanes(partial(new_pruner, settings), clock=clock, burst_s=period_s / 2),
         ticks=ticks,
         load=load,
         admission_backlog=AdmissionBacklog(),

@@ -1,30 +1,26 @@
 """Connections to Kafka that fail soon, say why, and leave nothing behind.
 
 kafka-python's constructors wait for a broker; when none comes they say only that time ran out, and
-leave a thread and its sockets running. This and `pipeline.sources.kafka` alone import kafka.
+leave a thread and its sockets running.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-import structlog
-from kafka import KafkaProducer
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka import errors as driver
 from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import KafkaNetSocket
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
-from pipeline.observer import DEAD_LETTERS, Observer
 from pipeline.redact import redact
 
 REQUEST_TIMEOUT_S = 10.0
-LOG_EVERY_S = 60.0  # dead letters of one reason: a producer that is wrong once is wrong every time
 
 # What the driver raises beside its own tree: closed loops, sockets, TLS files.
 DRIVER_ERRORS = (driver.KafkaError, OSError, RuntimeError, ValueError)
@@ -43,12 +39,25 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], SourceReason], ...] = (
 )
 
 
-_log = structlog.get_logger(__name__)
-
-
 def ms(seconds: float) -> int:
     """Return whole milliseconds: the driver puts some of its settings on the wire as they are."""
     return int(seconds * 1000)
+
+
+class _Sockets(KafkaNetSocket):  # type: ignore[misc]  # the driver has no types
+    """The driver's way to a broker, which closes the sockets of connections that fail.
+
+    The driver leaves them to the garbage collector. It takes this class for an address of a proxy.
+    """
+
+    SCHEMES = ("vigil-direct",)
+
+    async def sock_connect(self, net: Any, sock: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().sock_connect(net, sock, *args, **kwargs)
+        except BaseException:  # the end of the driver's loop is one that is no Exception
+            sock.close()
+            raise
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # the driver has no types
@@ -80,6 +89,15 @@ class BrokerClient(KafkaNetClient):  # type: ignore[misc]  # the driver has no t
         loop = NetworkSelector(**configs)
         self._connections = _Connections(loop, **configs)
         super().__init__(net=loop, manager=self._connections, **configs)
+
+    def abort(self) -> None:
+        """Make what waits for a broker fail now; whoever waits then closes the rest. Any thread."""
+
+        async def hang_up() -> None:
+            self._connections.close()
+
+        with suppress(RuntimeError):  # it is closed already
+            self._net.call_soon_threadsafe(hang_up)
 
     @property
     def failure(self) -> Exception | None:
@@ -115,6 +133,7 @@ class Connector:
             "bootstrap_timeout_ms": ms(timeout_s),
             "request_timeout_ms": ms(REQUEST_TIMEOUT_S),
             "reconnect_backoff_max_ms": 1000,
+            "proxy_url": f"{_Sockets.SCHEMES[0]}://",
             **options,
         }
         self._secret = secret
@@ -157,7 +176,7 @@ class Connector:
             self._is_aborted = True
             opening, self._opening = self._opening, None
         if opening is not None:
-            opening.close()
+            opening.abort()
 
     def source_error(self, exc: Exception, *, what: str) -> SourceError:
         """Return our error for the driver's."""
@@ -165,98 +184,28 @@ class Connector:
         return SourceError(reason or "unreachable", f"{what}: {redact(str(exc), self._secret)}")
 
 
-class DeadLetters:
-    """Records that are no frames, on their way to the dead-letter topic."""
+class Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # the driver has no types
+    """Told by the driver's own loop, in which nothing may block.
+
+    A partition that was lost may be another's already, and nothing of it is committed.
+    """
 
     def __init__(
         self,
-        connector: Connector,
         *,
-        topic: str,
-        timeout_s: float,
-        clock: Clock,
-        observer: Observer,
+        assigned: Callable[[Iterable[TopicPartition]], None],
+        revoked: Callable[[Iterable[TopicPartition]], None],
+        lost: Callable[[Iterable[TopicPartition]], None],
     ) -> None:
-        self._connector = connector
-        self._topic = topic
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._observer = observer
-        self._logged_s: dict[str, float] = {}  # by reason
-        self._unlogged: Counter[str] = Counter()  # since then, by reason
-        self._producer: KafkaProducer | None = None
+        self._assigned = assigned
+        self._revoked = revoked
+        self._lost = lost
 
-    def write(self, record: Any, *, reason: str, detail: str) -> None:
-        """Produce the record's key, value and headers with why and whence; wait for the broker.
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._assigned(assigned)
 
-        Each is counted; of one reason a line is logged at once, and then at most one a minute.
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._revoked(revoked)
 
-        Raises:
-            SourceError: the topic could not be written.
-        """
-        headers = [
-            *((name, value or b"") for name, value in record.headers),  # the driver takes no null
-            ("reason", reason.encode()),
-            ("detail", detail.encode()),
-            ("topic", record.topic.encode()),
-            ("partition", str(record.partition).encode()),
-            ("offset", str(record.offset).encode()),
-        ]
-        producer = self._producer = self._producer or self._open()
-        try:
-            try:
-                self._send(producer, record.key, record.value, headers)
-            except (driver.MessageSizeTooLargeError, driver.RecordListTooLargeError):
-                # With our headers it is too long: what they name can still be found in its topic.
-                headers.append(("value", b"left out: too large"))
-                self._send(producer, record.key, b"", headers)
-        except DRIVER_ERRORS as exc:
-            raise self._connector.source_error(exc, what=f"writing to {self._topic!r}") from None
-        self._observer.count(DEAD_LETTERS, reason=reason)
-        self._log(record, reason=reason, detail=detail)
-
-    def close(self) -> None:
-        """Let go of the producer, unless a `write` waits: that one ends by itself; close again."""
-        if self._producer is not None:
-            with suppress(*DRIVER_ERRORS):
-                self._producer.close(
-                    timeout=0
-                )  # raises, and closes nothing, while one is on its way
-                self._producer = None
-
-    def _log(self, record: Any, *, reason: str, detail: str) -> None:
-        self._unlogged[reason] += 1
-        now_s = self._clock.monotonic_s()
-        if now_s - self._logged_s.get(reason, -LOG_EVERY_S) < LOG_EVERY_S:
-            return
-        _log.warning(
-            "record_dead_lettered",
-            reason=reason,
-            detail=redact(detail),
-            count=self._unlogged.pop(reason),
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-        )
-        self._logged_s[reason] = now_s
-
-    def _open(self) -> KafkaProducer:
-        return self._connector.open(
-            KafkaProducer,
-            what=f"connecting to write to {self._topic!r}",
-            acks="all",
-            enable_idempotence=False,  # a dead letter may come twice, and needs no further rights
-            linger_ms=0,
-            request_timeout_ms=ms(self._timeout_s),
-            delivery_timeout_ms=ms(self._timeout_s),
-            max_block_ms=ms(self._timeout_s),
-            max_request_size=2**30,  # what is too large is the broker's to say
-        ).driver
-
-    def _send(
-        self, producer: KafkaProducer, key: bytes | None, value: bytes | None, headers: list[Any]
-    ) -> None:
-        if key is None and value is None:  # which the driver refuses to send
-            value = b""
-        sent = producer.send(self._topic, key=key, value=value, headers=headers)
-        sent.get(timeout=2 * self._timeout_s)  # the driver itself gives up after one
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._lost(lost)

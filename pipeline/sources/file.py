@@ -10,11 +10,12 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
-from pipeline.types import Frame, Receipt, Wanted
+from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 
 # A play list inside a "video" file must not make the worker fetch things from the network.
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 TIMEOUT_S = 30.0  # a network share that hangs
+ALIVE_S = 1.0  # while it waits for the next packet's moment it says so often that it does not hang
 
 
 class FileSource:
@@ -37,6 +38,7 @@ class FileSource:
         loop: bool,
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
+        tell: Tell = tell_nobody,
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 
@@ -50,6 +52,7 @@ class FileSource:
             loop: start again at the end, else raise `ended` there.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
+            tell: told, while a hole in a live file is waited out, that nothing is wrong.
         """
         self.camera_id = camera_id
         self._path = path
@@ -60,6 +63,7 @@ class FileSource:
         self._loop = loop
         self._sample_period_s = sample_period_s
         self._observer = observer
+        self._tell = tell
         self._closed = Event()
         self._offset_s = 0.0  # from the file's own time to stream time
 
@@ -121,7 +125,16 @@ class FileSource:
             if num_before == 0:
                 self._offset_s = round_s - arrival.pts_s
             due_s = started_s + self._stream_s(arrival.pts_s)
-            pause_s = due_s - self._clock.monotonic_s() if self._live else 0.0
-            if self._closed.is_set() or (pause_s > 0 and self._clock.wait(pause_s, self._closed)):
+            if not self._is_time(due_s):
                 return
             yield arrival
+
+    def _is_time(self, due_s: float) -> bool:
+        """Wait for a packet's moment when live; False where the file is closed before."""
+        while not self._closed.is_set():
+            pause_s = due_s - self._clock.monotonic_s() if self._live else 0.0
+            if pause_s <= 0:
+                return True
+            self._tell(self.camera_id, "stalled", None)
+            self._clock.wait(min(pause_s, ALIVE_S), self._closed)
+        return False

@@ -20,19 +20,21 @@ class OffsetLedger:
         self._in_flight: Counter[int] = Counter()
         self._next: int | None = None
 
-    def restart(self) -> None:
-        """Note that the partition was assigned anew: the group's offset counts now, not ours."""
-        self._next = None
+    def restart(self, offset: int) -> None:
+        """Note that the partition was assigned anew and is read from here.
+
+        What lies before was committed, by whomever, or is passed over.
+        """
+        for one in [one for one in self._in_flight if one < offset]:
+            del self._in_flight[one]
+        self._next = offset
+
+    def jumped(self, offset: int) -> None:
+        """Note that the records between the last one and this are passed over."""
+        self._next = offset
 
     def delivered(self, offset: int) -> None:
-        """Note a record on its way; it may come again, after a rebalance, while it still is.
-
-        The first one after `restart` is where the group stands: what lies before it was committed,
-        by whomever.
-        """
-        if self._next is None:
-            for one in [one for one in self._in_flight if one < offset]:
-                del self._in_flight[one]
+        """Note a record on its way; it may come again, after a rebalance, while it still is."""
         self._in_flight[offset] += 1
         self._next = offset + 1
 
@@ -43,7 +45,7 @@ class OffsetLedger:
             del self._in_flight[offset]
 
     def position(self) -> int | None:
-        """Return the offset to commit: every delivery before it is settled; None before the first.
+        """Return the offset to commit: every delivery before it is settled; None at first.
 
         It falls back when a partition was emptied and filled anew; committing it then costs
         records that come twice, never one that is lost.

@@ -13,11 +13,13 @@ CAPTURED_AT_HEADER = "captured-at"
 RefusalReason = Literal[
     "no_key",
     "bad_key",
+    "not_by_kafka",
     "unknown_camera",
     "too_many_cameras",
     "bad_captured_at",
     "too_large",
     "bad_image",
+    "killed_the_worker",
 ]
 
 _EPOCH_MS = re.compile(r"\d{1,18}", re.ASCII)

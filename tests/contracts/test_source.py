@@ -40,9 +40,6 @@ PASSWORD = "c@n:ary/%23"
 PERIOD_S = 0.2  # between two sampled frames
 SOON_S = 10.0
 
-# kafka-python leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 
 @dataclass(frozen=True)
 class World:

@@ -17,7 +17,7 @@ from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
-from pipeline.types import Overflow, Receipt, Wanted
+from pipeline.types import Overflow, Receipt, Tell, Wanted
 from tests.fakes import FakeClock, Recorder, ScriptedSource, frame_at, picture
 
 FIRST, SECOND = Receipt("first"), Receipt("second")
@@ -181,7 +181,7 @@ def test_every_connection_is_sampled_anew() -> None:
     bench = Bench()
     asked: list[bool] = []
 
-    def build(wanted: Wanted) -> FrameSource:
+    def build(wanted: Wanted, _tell: Tell) -> FrameSource:
         asked.extend(wanted("yard", pts_s) for pts_s in (0.0, 0.1))
         return bench.source
 
@@ -195,3 +195,37 @@ def test_a_feed_has_cameras_once_they_are_expected_or_seen() -> None:
     assert not bench.intake.has_cameras
     bench.take(1.0)
     assert bench.intake.has_cameras
+
+
+def test_what_a_source_says_of_a_camera_comes_before_the_load_and_is_taken_back() -> None:
+    """An hour's backlog on Kafka was worked off as `online`."""
+    bench = Bench()
+    bench.take(0.0)
+    bench.intake.told("yard", "lagging", "its pictures are 3600 s old when they come")
+    bench.take(1.0)
+    bench.intake.told("yard", "lagging", None)
+    bench.take(2.0)
+    assert bench.changes == [
+        ("yard", "online", ""),
+        ("yard", "degraded", "lagging"),
+        ("yard", "online", ""),
+    ]
+    details = [message.body["data"]["detail"] for message in bench.said]
+    assert details == [None, "its pictures are 3600 s old when they come", None]
+
+
+def test_a_camera_that_stops_is_offline_until_its_next_frame() -> None:
+    """A Kafka camera that stopped was `online`, its event open, after 120 s."""
+    bench = Bench()
+    bench.take(0.0)
+    bench.intake.told("yard", "stalled", "no readable picture has come for 15 s")
+    assert bench.observer.numbers(CAMERA_UP, camera="yard")[-1] == 0
+    assert bench.observer.total(CAMERA_FAILURES, camera="yard", reason="stalled") == 1
+    bench.intake.told("yard", "stalled", None)
+    bench.take(20.0)
+    assert bench.changes == [
+        ("yard", "online", ""),
+        ("yard", "offline", "stalled"),
+        ("yard", "online", ""),
+    ]
+    assert bench.observer.numbers(CAMERA_UP, camera="yard")[-1] == 1

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.lane import Lanes
+from pipeline.load import Load
 from pipeline.pruner import Pruner
 from pipeline.types import Overflow
 from tests.fakes import FakeClock, frame_at, picture
@@ -134,3 +135,52 @@ def test_the_threshold_is_raised_for_cameras_that_are_here_and_for_those_to_come
     lane = lanes.lane("a", overflow=Overflow.LATEST)
     lane.offer(frame_at(2.0, faint, camera_id="a"))
     assert [sent.pruned.num_kept for sent in lanes.take()] == [12]
+
+
+class Watched:
+    """Two live cameras before a model that takes what waits every quarter of a second."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.lanes = Lanes(lambda _camera_id: Pruner(), clock=self.clock, burst_s=0.5)
+        self.load = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
+        self.counted = 0  # of the overdue, up to the tick before
+
+    def offer(self, camera_id: str) -> None:
+        lane = self.lanes.lane(camera_id, overflow=Overflow.LATEST)
+        lane.offer(frame_at(self.clock.seconds, camera_id=camera_id))
+
+    def go(self, seconds: int, *, burst: int, takes: bool = True) -> int:
+        """Let seconds pass, with so many frames at once of one camera; return the load's level."""
+        for tick in range(4 * seconds):
+            if tick % 4 == 0:
+                self.offer("neighbour")
+                for _ in range(burst):
+                    self.offer("flapping")
+                    self.clock.seconds += 0.01
+            taken = self.lanes.take() if takes else []
+            now_s = self.clock.seconds
+            self.load.note(
+                begun_s=now_s,
+                ended_s=now_s,
+                ages_s=[now_s - one.arrived_s for one in taken],
+                num_dropped=self.lanes.num_overdue - self.counted,
+            )
+            self.counted = self.lanes.num_overdue
+            self.load.judge(now_s)
+            self.clock.seconds += 0.25
+        return self.load.level
+
+
+def test_one_flapping_cameras_bursts_are_no_load_of_all() -> None:
+    """A neighbour was `degraded: load_captions` for 30 s while one camera came and went."""
+    watched = Watched()
+    assert watched.go(60, burst=4) == 0
+    assert watched.lanes.counts()["flapping"].dropped == 180
+
+
+def test_frames_that_the_model_had_time_for_are_load() -> None:
+    watched = Watched()
+    assert watched.go(60, burst=1, takes=False) > 0
+    assert watched.load.reason == "frames_dropped"
+    assert watched.lanes.num_overdue == watched.lanes.counts()["flapping"].dropped * 2

@@ -184,9 +184,13 @@ class Sent:
     partition: int | None = None
 
 
-def produce(bootstrap: str, topic: str, records: Iterable[Sent]) -> None:
-    """Write records in order and wait until the broker has them."""
-    producer = KafkaProducer(bootstrap_servers=bootstrap, max_request_size=2**24)
+def produce(
+    bootstrap: str, topic: str, records: Iterable[Sent], *, compression: str | None = None
+) -> None:
+    """Write records in order, compressed as Kafka names it; wait until the broker has them."""
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap, max_request_size=2**24, compression_type=compression
+    )
     try:
         futures = [
             producer.send(

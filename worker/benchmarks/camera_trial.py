@@ -171,12 +171,12 @@ def trial(
         clock.pause(0.5)
     progress(f"{num_cameras} cameras: measuring {measured_s:g} s")
     seen.reset()
-    num_dropped, begun_s = lanes.num_dropped, clock.monotonic_s()
+    num_dropped, begun_s = lanes.num_overdue, clock.monotonic_s()
     level = load.level
     while clock.monotonic_s() - begun_s < measured_s and threads[0].is_alive():
         clock.pause(0.5)
         level = max(level, load.level)
-        if lanes.num_dropped > num_dropped or level:
+        if lanes.num_overdue > num_dropped or level:
             break
     spent_s = clock.monotonic_s() - begun_s
     has_failed = not threads[0].is_alive()
@@ -188,7 +188,7 @@ def trial(
     return seen.trial(
         num_cameras,
         measured_s=spent_s,
-        num_dropped=lanes.num_dropped - num_dropped,
+        num_dropped=lanes.num_overdue - num_dropped,
         level=level,
         context_tokens=_context_tokens(engine, cameras),
     )

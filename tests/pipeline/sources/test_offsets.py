@@ -46,7 +46,7 @@ def test_settling_what_was_never_delivered_changes_nothing() -> None:
 
 def test_a_record_that_came_twice_is_settled_twice() -> None:
     ledger = ledger_of(5, 6)
-    ledger.restart()
+    ledger.restart(5)
     ledger.delivered(5)
     ledger.settled(5)
     assert ledger.position() == 5
@@ -56,8 +56,9 @@ def test_a_record_that_came_twice_is_settled_twice() -> None:
 
 def test_a_partition_that_comes_back_does_not_commit_backwards() -> None:
     ledger = ledger_of(5, 6)
-    ledger.restart()
-    assert ledger.position() is None
+    ledger.restart(500)
+    assert ledger.position() == 500
+    ledger.settled(5)
     ledger.delivered(500)
     assert ledger.position() == 500
     ledger.settled(500)
@@ -92,15 +93,12 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.in_flight: Counter[int] = Counter()
         self.next = 0
         self.committed = 0
-        self.is_assigned = True
+        self.is_begun = False
 
     @rule(gap=st.integers(0, 3))
     def deliver(self, gap: int) -> None:
         offset = self.next + gap
-        if not self.is_assigned:
-            # where the group stands, everything before is safe
-            self.in_flight = Counter({o: n for o, n in self.in_flight.items() if o >= offset})
-        self.is_assigned = True
+        self.is_begun = True
         self.ledger.delivered(offset)
         self.in_flight[offset] += 1
         self.next = offset + 1
@@ -123,13 +121,22 @@ class AnyInterleaving(RuleBasedStateMachine):
         """The partition goes and comes back, `others` records further on."""
         self.committed += others
         self.next = self.committed
-        self.is_assigned = False
-        self.ledger.restart()
+        self.is_begun = True
+        self.ledger.restart(self.next)
+        # where the group stands, everything before is safe
+        self.in_flight = Counter({o: n for o, n in self.in_flight.items() if o >= self.next})
+
+    @precondition(lambda self: self.is_begun)
+    @rule(distance=st.integers(1, 5))
+    def jump(self, distance: int) -> None:
+        """What lies between is passed over; what is in flight stays so."""
+        self.next += distance
+        self.ledger.jumped(self.next)
 
     @invariant()
     def no_unsettled_record_is_passed(self) -> None:
         position = self.ledger.position()
-        assert (position is None) == (not self.is_assigned or self.next == 0)
+        assert (position is None) == (not self.is_begun)
         if position is not None:
             assert all(position <= offset for offset in self.in_flight)
             if not self.in_flight:

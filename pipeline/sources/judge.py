@@ -1,0 +1,151 @@
+"""Which records of a topic are taken: by their camera, by their time, and by the sampler."""
+
+from datetime import datetime
+from threading import Lock
+from typing import Any, Literal
+
+from pipeline.clock import Clock
+from pipeline.sources.fair_queue import Taken
+from pipeline.sources.record import RecordError, camera_of, captured_at
+from pipeline.types import Wanted
+
+MAX_AHEAD_S = 60.0  # clocks differ; a record from later than this is passed over
+
+PassedOver = Literal["late", "future", "too_old", "replaced", "heavy", "jumped", "deadly"]
+"""Why a record becomes no frame, though it is no dead letter; the last four are found elsewhere."""
+
+Verdict = Taken | PassedOver | RecordError | None
+"""What becomes of a record: it is decoded, passed over, or dead-lettered; None: nobody wants it."""
+
+
+class Door:
+    """Which cameras may come by a topic; each id has one door."""
+
+    def __init__(
+        self,
+        *,
+        camera_ids: frozenset[str],
+        elsewhere: frozenset[str],
+        only_configured: bool,
+        max_strangers: int,
+    ) -> None:
+        """Begin with the cameras that have settings.
+
+        Args:
+            camera_ids: of them those that are expected here; always let in.
+            elsewhere: of them those with an address of their own; never let in.
+            only_configured: whether no other is let in.
+            max_strangers: how many others are.
+        """
+        self._camera_ids = camera_ids
+        self._elsewhere = elsewhere
+        self._max_strangers = 0 if only_configured else max_strangers
+        self._only_configured = only_configured
+        self._lock = Lock()
+        self._strangers: dict[str, bool] = {}  # whether a picture of it was ever read
+
+    def admit(self, camera_id: str) -> None:
+        """Let a camera's record in.
+
+        Raises:
+            RecordError: the camera has another door, or there is no room for it.
+        """
+        if camera_id in self._elsewhere:
+            raise RecordError(
+                "not_by_kafka",
+                f"expected no key of a camera that has an address, got {camera_id!r}",
+            )
+        with self._lock:
+            if camera_id in self._camera_ids or camera_id in self._strangers:
+                return
+            if self._only_configured:
+                raise RecordError(
+                    "unknown_camera", f"expected the key of a configured camera, got {camera_id!r}"
+                )
+            if len(self._strangers) >= self._max_strangers:
+                raise RecordError(
+                    "too_many_cameras",
+                    f"expected at most {self._max_strangers} cameras without settings, "
+                    f"got {camera_id!r} too",
+                )
+            self._strangers[camera_id] = False
+
+    def was_read(self, camera_id: str) -> None:
+        """Note that a picture of the camera was: it keeps its place."""
+        with self._lock:
+            if camera_id in self._strangers:
+                self._strangers[camera_id] = True
+
+    def was_junk(self, camera_id: str) -> None:
+        """Give the place of a stranger, of whom no picture was ever read, to another."""
+        with self._lock:
+            if self._strangers.get(camera_id) is False:
+                del self._strangers[camera_id]
+
+
+class Judge:
+    """Judges records in the order of their partitions. For one thread."""
+
+    def __init__(
+        self,
+        door: Door,
+        *,
+        wanted: Wanted,
+        clock: Clock,
+        max_lag_s: float | None,
+        max_record_bytes: int,
+    ) -> None:
+        """Begin without having taken anything.
+
+        Args:
+            door: which cameras are let in.
+            wanted: the sampler; asked last.
+            clock: what capture times are judged by.
+            max_lag_s: records captured longer ago are passed over; None for never.
+            max_record_bytes: longest value that is decoded.
+        """
+        self._door = door
+        self._wanted = wanted
+        self._clock = clock
+        self._max_lag_s = max_lag_s
+        self._max_record_bytes = max_record_bytes
+        self._newest: dict[str, datetime] = {}  # capture time of what was taken, by camera
+
+    def judge(self, record: Any) -> Verdict:
+        """Return what becomes of a record.
+
+        One from up to MAX_AHEAD_S ahead counts as captured now, so that none of a camera's later
+        ones is older.
+        """
+        try:
+            return self._taken(record)
+        except RecordError as exc:
+            return exc
+
+    def forget(self, camera_id: str) -> None:
+        """Forget a camera's time, as when another member of the group has it."""
+        self._newest.pop(camera_id, None)
+
+    def _taken(self, record: Any) -> Taken | PassedOver | None:
+        camera_id = camera_of(record.key)
+        self._door.admit(camera_id)
+        captured = captured_at(record.headers, timestamp_ms=record.timestamp)
+        now = self._clock.now()
+        age_s = (now - captured).total_seconds()
+        if age_s < -MAX_AHEAD_S:
+            return "future"
+        if self._max_lag_s is not None and age_s > self._max_lag_s:
+            return "too_old"
+        captured = min(captured, now)
+        newest = self._newest.get(camera_id)
+        if newest is not None and captured < newest:
+            return "late"
+        if not self._wanted(camera_id, captured.timestamp()):
+            return None
+        num_bytes = len(record.value or b"")
+        if num_bytes > self._max_record_bytes:
+            raise RecordError(
+                "too_large", f"expected at most {self._max_record_bytes} bytes, got {num_bytes}"
+            )
+        self._newest[camera_id] = captured
+        return Taken(record, camera_id, captured)

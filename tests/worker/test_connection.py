@@ -1,0 +1,84 @@
+import random
+from pathlib import Path
+from threading import Event
+
+import av
+
+from pipeline.sources.file import FileSource
+from pipeline.types import Overflow
+from tests.fakes import FakeClock
+from tests.pipeline.sources.clips import clip, grid_of
+from tests.pipeline.test_intake import Bench
+from worker.connection import Connection
+from worker.parts import Feed, Retry
+
+STUCK_AFTER_S = 50.0
+
+
+class Watching(FakeClock):
+    """Looks, whenever somebody has waited, at whether a connection counts as stuck."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection: Connection | None = None
+        self.was_stuck = False
+
+    def wait(self, seconds: float, stop: Event) -> bool:
+        is_stopped = super().wait(seconds, stop)
+        self.was_stuck |= self.connection is not None and self.connection.is_stuck
+        return is_stopped
+
+
+def with_a_hole(path: Path, *, after_s: float, hole_s: float) -> Path:
+    """Copy a clip, with nothing for a while in its midst."""
+    holed = path.with_name("hole.mkv")
+    with av.open(path) as whole, av.open(holed, "w") as out:
+        source = whole.streams.video[0]
+        stream = out.add_stream_from_template(source)
+        assert source.time_base is not None
+        for packet in whole.demux(source):
+            if packet.pts is None or packet.dts is None:
+                continue
+            if packet.pts * source.time_base >= after_s:
+                packet.pts += int(hole_s / source.time_base)
+                packet.dts += int(hole_s / source.time_base)
+            packet.stream = stream
+            out.mux(packet)
+    return holed
+
+
+def test_a_live_file_waits_out_a_hole_of_minutes(tmp_path: Path) -> None:
+    """open-nvr#229: it was `stalled` at 50 s and began again; nobody saw what lies behind."""
+    whole = clip(tmp_path / "whole.mp4", seconds=4, gop_s=1)
+    path = with_a_hole(whole, after_s=2, hole_s=186)
+    clock, bench = Watching(), Bench()
+    feed = Feed(
+        name="yard",
+        camera_ids=("yard",),
+        overflow=Overflow.LATEST,
+        build=lambda wanted, tell: FileSource(
+            "yard",
+            path,
+            wanted=wanted,
+            grid_of=grid_of,
+            clock=clock,
+            live=True,
+            loop=False,
+            tell=tell,
+        ),
+        is_endless=False,
+        retry=Retry(base_s=1.0, cap_s=2.0),
+        stuck_after_s=STUCK_AFTER_S,
+    )
+    clock.connection = Connection(feed, bench.intake, clock=clock, rng=random.Random(1))  # noqa: S311 (jitter)
+    clock.connection.run()
+    assert clock.connection.is_done
+    assert not clock.was_stuck
+    (last,) = bench.lanes.take()
+    assert last.frame.pts_s > 188
+    assert clock.seconds - last.frame.pts_s < 2
+    assert bench.changes == [
+        ("yard", "connecting", ""),
+        ("yard", "online", ""),
+        ("yard", "offline", "ended"),
+    ]
