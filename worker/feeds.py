@@ -150,5 +150,6 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         ssl_cafile=kafka.ssl_cafile or None,
         camera_ids=None,
         max_cameras=kafka.max_cameras,
+        max_pixels=kafka.max_pixels,
         max_lag_s=kafka.max_lag or None,
     )

@@ -69,6 +69,10 @@ class KafkaSettings(Part):
     of its newest."""
     max_lag: DurationOrZero = 0.0
     """Skip records whose picture was captured longer ago than this; 0s: never skip."""
+    max_pixels: int = Field(default=16 * 2**20, ge=4096, le=64 * 2**20)
+    """Largest picture that is decoded, in pixels; the default is 4096x4096. A record with a larger
+    one is copied to the dead-letter topic. While a picture is decoded, it takes up to 9 bytes of
+    memory for each pixel of this limit."""
     max_cameras: int = Field(default=64, ge=1, le=4096)
     """Largest number of cameras that are watched through Kafka. A camera is watched as soon as a
     record comes with its id as the key, also without settings of its own. Records of further

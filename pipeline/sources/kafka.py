@@ -30,7 +30,7 @@ from pipeline.observer import (
     Observer,
 )
 from pipeline.sources.broker import DRIVER_ERRORS, Connector, DeadLetters, Opened, ms
-from pipeline.sources.image import decode_image
+from pipeline.sources.image import MAX_PIXELS, decode_image
 from pipeline.sources.offsets import OffsetLedger, RecordPlace
 from pipeline.sources.record import RecordError, RefusalReason, camera_of, captured_at
 from pipeline.types import Frame, Receipt, Wanted
@@ -61,6 +61,7 @@ class KafkaConfig:
         camera_ids: keys that are taken; None for any slug, up to max_cameras different ones.
         max_cameras: where camera_ids is None.
         max_record_bytes: longest value that is decoded, and the fetch size.
+        max_pixels: largest picture that is decoded.
         max_lag_s: records captured longer ago are passed over and counted; None for never.
         connect_timeout_s: for the first answer of a broker, for a dead letter's delivery, and how
             long all brokers may be away before the source gives up.
@@ -83,6 +84,7 @@ class KafkaConfig:
     camera_ids: frozenset[str] | None = None
     max_cameras: int = 64
     max_record_bytes: int = 8 * 2**20
+    max_pixels: int = MAX_PIXELS
     max_lag_s: float | None = None
     connect_timeout_s: float = 10.0
     session_timeout_s: float = 20.0
@@ -244,7 +246,7 @@ class KafkaSource:
             raise RecordError(
                 "too_large", f"expected at most {config.max_record_bytes} bytes, got {len(value)}"
             )
-        image = decode_image(value, grid_of=self._grid_of)
+        image = decode_image(value, grid_of=self._grid_of, max_pixels=config.max_pixels)
         return Frame(camera_id, image.pixels, image.grid, pts_s, captured, receipt)
 
     def _known(self, camera_id: str) -> str:
