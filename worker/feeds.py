@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from model.types import PatchGrid
 from model.videollama3.patches import pin_grid
@@ -12,11 +11,12 @@ from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
+from pipeline.sources.shape import Shape
 from pipeline.types import Overflow
 from worker.parts import Feed, Retry
 from worker.settings import Settings
 from worker.site_settings import CAMERA_SOURCES, CameraSettings, CameraSource
-from worker.values import scheme
+from worker.values import file_path, scheme
 
 
 def feeds_of(
@@ -67,7 +67,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
         build=lambda wanted: FileSource(
             camera_id,
-            Path(_address(camera)),
+            file_path(_address(camera)),
             wanted=wanted,
             grid_of=given.grid_of,
             clock=given.clock,
@@ -75,6 +75,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             loop=camera.loop,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
+            shape=Shape(camera.aspect, camera.rotate),
         ),
         is_endless=camera.loop,
         retry=given.retry,
@@ -99,6 +100,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             transport=camera.transport,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
+            shape=Shape(camera.aspect, camera.rotate),
         ),
         is_endless=True,
         retry=given.retry,

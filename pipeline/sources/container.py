@@ -16,8 +16,9 @@ import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
@@ -25,6 +26,10 @@ from pipeline.redact import encode_credentials, redact, url_secrets
 
 RTP_CLOCK = Fraction(1, 90_000)
 DEFAULT_FRAME_S = 1 / 25
+
+# Tracks that are there beside a video: covers, previews. Muxers do not always mark them.
+_NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_COVER_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Video:
     """An opened stream. Used by one thread: libav's contexts are not shared, `close` included.
 
     Attributes:
+        aspect: width over height of one sample where the container tells it, else None.
         end_s: stream time at which the latest packet so far has been shown, or None.
     """
 
@@ -57,10 +63,11 @@ class Video:
         Raises:
             SourceError: it has no video, or video in a codec that is not known here.
         """
-        if not container.streams.video:
-            raise SourceError("no_video", f"expected a video stream, got {_kinds(container)}")
         self._container = container
-        self._stream = container.streams.video[0]
+        self._stream = _best_video(container)
+        for other in container.streams:
+            if other is not self._stream:
+                other.discard = Discard.all
         self._clock = clock
         self._read_timeout_s = read_timeout_s
         # A stream of an unknown codec has no context, whatever its stub says.
@@ -70,6 +77,9 @@ class Video:
         # Threads hold frames back and cost memory; one core decodes 200 1080p frames a second.
         context.thread_count = 1
         self.codec_context: VideoCodecContext = context
+        # libav answers with the codec's where the container tells none; that one may change.
+        told = self._stream.sample_aspect_ratio
+        self.aspect = None if told == context.sample_aspect_ratio else told
         self.end_s: float | None = None
 
     def __enter__(self) -> Self:
@@ -194,6 +204,23 @@ def _read_reason(exc: av.FFmpegError) -> SourceReason:
     if isinstance(exc, av.error.ExitError | av.error.TimeoutError):
         return "stalled"
     return "corrupt" if isinstance(exc, av.error.InvalidDataError) else "ended"
+
+
+def _best_video(container: InputContainer) -> VideoStream:
+    """Return the largest video track that is no cover or preview, whichever comes first."""
+    videos = [s for s in container.streams.video if not s.disposition & _NO_VIDEO]
+    if not videos:
+        raise SourceError("no_video", f"expected a video stream, got {_kinds(container)}")
+    return max(videos, key=_worth)
+
+
+def _worth(stream: VideoStream) -> tuple[bool, int, bool]:
+    # A stream of an unknown codec has no context, whatever its stub says.
+    context: VideoCodecContext | None = stream.codec_context
+    if context is None:
+        return (False, 0, False)
+    is_default = bool(stream.disposition & Disposition.default)
+    return (context.name not in _COVER_CODECS, context.width * context.height, is_default)
 
 
 def _kinds(container: InputContainer) -> str:

@@ -10,6 +10,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.shape import Shape
 from pipeline.types import Frame, Receipt, Wanted
 
 # A play list inside a "video" file must not make the worker fetch things from the network.
@@ -37,6 +38,7 @@ class FileSource:
         loop: bool,
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
+        shape: Shape = Shape(),  # noqa: B008 (frozen)
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 
@@ -50,6 +52,7 @@ class FileSource:
             loop: start again at the end, else raise `ended` there.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
+            shape: what the video does not say of its pictures.
         """
         self.camera_id = camera_id
         self._path = path
@@ -60,6 +63,7 @@ class FileSource:
         self._loop = loop
         self._sample_period_s = sample_period_s
         self._observer = observer
+        self._shape = shape
         self._closed = Event()
         self._offset_s = 0.0  # from the file's own time to stream time
 
@@ -78,13 +82,16 @@ class FileSource:
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
             observer=self._observer,
+            shape=self._shape,
         )
         started_s, started_at = self._clock.monotonic_s(), self._clock.now()
         round_s = 0.0
         while not self._closed.is_set():
             with self._open() as video:
                 arrivals = self._paced(video, round_s=round_s, started_s=started_s)
-                for picture in reader.pictures(arrivals, context=video.codec_context):
+                for picture in reader.pictures(
+                    arrivals, context=video.codec_context, aspect=video.aspect
+                ):
                     pts_s = self._stream_s(picture.pts_s)
                     captured_at = started_at + timedelta(seconds=pts_s)
                     yield Frame(self.camera_id, picture.pixels, picture.grid, pts_s, captured_at)

@@ -10,6 +10,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import open_video
 from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.shape import Shape
 from pipeline.types import Frame, Receipt, Wanted
 
 # One second is enough to see the codec, and the frame rate, which libav would watch for two seconds
@@ -38,6 +39,7 @@ class RtspSource:
         transport: Transport = "tcp",
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
+        shape: Shape = Shape(),  # noqa: B008 (frozen)
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
 
@@ -52,6 +54,7 @@ class RtspSource:
             transport: RTP over TCP unless the network asks for UDP, which loses packets.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
+            shape: what the video does not say of its pictures.
         """
         self.camera_id = camera_id
         self._url = url
@@ -63,6 +66,7 @@ class RtspSource:
         self._transport = transport
         self._sample_period_s = sample_period_s
         self._observer = observer
+        self._shape = shape
         self._closed = Event()
 
     def frames(self) -> Iterator[Frame]:
@@ -77,6 +81,7 @@ class RtspSource:
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
             observer=self._observer,
+            shape=self._shape,
         )
         try:
             yield from self._frames(reader)
@@ -102,7 +107,7 @@ class RtspSource:
             clock=self._clock,
         ) as video:
             live = takewhile(lambda _: not self._closed.is_set(), video.packets())
-            for picture in reader.pictures(live, context=video.codec_context):
+            for picture in reader.pictures(live, context=video.codec_context, aspect=video.aspect):
                 yield Frame(
                     self.camera_id,
                     picture.pixels,

@@ -29,6 +29,7 @@ def test_every_source_that_settings_allow_is_built() -> None:
         ("rtsp://10.0.0.5/stream", RtspSource),
         ("RTSPS://10.0.0.5/stream", RtspSource),
         ("clips/gate.mp4", FileSource),
+        ("file:///clips/gate%20one.mp4", FileSource),
     ],
 )
 def test_an_address_says_by_its_scheme_what_it_is(url: str, source: type) -> None:
