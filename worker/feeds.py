@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from model.types import PatchGrid
 from model.videollama3.patches import pin_grid
@@ -11,6 +12,7 @@ from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
+from pipeline.sources.rtsp_refusal import Tls
 from pipeline.sources.shape import Shape
 from pipeline.types import Overflow
 from worker.parts import Feed, Retry
@@ -101,6 +103,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             sample_period_s=given.sample_period_s,
             observer=given.observer,
             shape=Shape(camera.aspect, camera.rotate),
+            tls=Tls(rtsp.verify, Path(rtsp.ca_file) if rtsp.ca_file else None),
         ),
         is_endless=True,
         retry=given.retry,

@@ -173,7 +173,7 @@ class OutboxSettings(Part):
 
 
 class RtspSettings(Part):
-    """These settings are the time limits of connections to cameras."""
+    """These settings are the time limits of connections to cameras, and what is trusted there."""
 
     open_timeout: Duration = 10.0
     """Time limit for connecting to a camera, and again for its first video data. After it, the
@@ -186,6 +186,13 @@ class RtspSettings(Part):
     RETRY_CAP."""
     retry_cap: Duration = 60.0
     """Longest pause before a reconnection to a camera."""
+    ca_file: str = ""
+    """Path of a PEM file with the certificate authorities, or the certificates themselves, that
+    rtsps:// cameras are checked against; empty: the authorities of the system."""
+    verify: bool = True
+    """For rtsps:// cameras: refuse one whose certificate is not valid for the host in its address.
+    no: take any certificate; then anybody between the worker and the camera can read its
+    password."""
 
 
 class HealthSettings(Part):

@@ -50,7 +50,8 @@ class CameraSettings(Part):
     come through Kafka. A question can name such a camera only where another of its variables is
     set, such as IGNORE."""
     transport: Literal["tcp", "udp"] = "tcp"
-    """How RTSP video is carried over the network."""
+    """How RTSP video is carried over the network. With tcp, a camera that refuses TCP is asked for
+    UDP, unless its address is rtsps://."""
     aspect: Aspect | None = None
     """Shape of the picture as it is to be seen, WIDTH:HEIGHT before ROTATE, such as 16:9. For a
     camera whose pictures come squeezed and that does not tell their shape; empty: as the video

@@ -5,6 +5,7 @@ No driver exception is chained: the text of PyAV's holds the URL with its passwo
 
 from __future__ import annotations  # PyAV's Packet is generic in its stub alone
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -183,6 +184,8 @@ _OPEN_REASONS: tuple[tuple[type[av.FFmpegError], SourceReason], ...] = (
     (av.error.HTTPUnauthorizedError, "auth_failed"),
     (av.error.HTTPForbiddenError, "auth_failed"),
     (av.error.HTTPNotFoundError, "not_found"),
+    (av.error.HTTPOtherClientError, "refused"),
+    (av.error.HTTPServerError, "refused"),
     (av.error.FileNotFoundError, "not_found"),
     (av.error.DecoderNotFoundError, "codec_unsupported"),
     (av.error.ConnectionRefusedError, "unreachable"),
@@ -195,6 +198,8 @@ def _open_reason(exc: av.FFmpegError, *, is_remote: bool, is_late: bool) -> Sour
     for kind, reason in _OPEN_REASONS:
         if isinstance(exc, kind):
             return reason
+    if exc.errno == errno.EPROTONOSUPPORT:  # 461 to SETUP
+        return "transport_refused"
     if is_remote:  # a peer that never answers surfaces as "invalid data", once the time is up
         return "timeout" if is_late else "unreachable"
     return "corrupt"
