@@ -77,7 +77,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             loop=camera.loop,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
-            shape=Shape(camera.aspect, camera.rotate),
+            shape=_shape(camera),
         ),
         is_endless=camera.loop,
         retry=given.retry,
@@ -102,7 +102,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             transport=camera.transport,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
-            shape=Shape(camera.aspect, camera.rotate),
+            shape=_shape(camera),
             tls=Tls(rtsp.verify, Path(rtsp.ca_file) if rtsp.ca_file else None),
         ),
         is_endless=True,
@@ -115,6 +115,10 @@ _CAMERA_FEEDS: Mapping[CameraSource, Callable[[_Given, str, CameraSettings], Fee
     "file": _file_feed,
     "rtsp": _rtsp_feed,
 }
+
+
+def _shape(camera: CameraSettings) -> Shape:
+    return Shape(camera.aspect, camera.rotate)
 
 
 def _address(camera: CameraSettings) -> str:
@@ -156,5 +160,6 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         camera_ids=None,
         max_cameras=kafka.max_cameras,
         max_pixels=kafka.max_pixels,
+        shapes={key: _shape(camera) for key, camera in settings.cameras.items()},
         max_lag_s=kafka.max_lag or None,
     )

@@ -23,7 +23,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import PICTURES_CORRUPT, UNOBSERVED, Observer
 from pipeline.sources.container import Arrival
 from pipeline.sources.keyframes import Decode, KeyframePolicy
-from pipeline.sources.shape import Shape
+from pipeline.sources.shape import AS_TOLD, Shape
 
 GridOf = Callable[[int, int], PatchGrid]
 """(height_px, width_px) of a picture -> the token grid it is scaled to."""
@@ -69,7 +69,7 @@ class PictureReader:
         grid_of: GridOf,
         sample_period_s: float,
         observer: Observer = UNOBSERVED,
-        shape: Shape = Shape(),  # noqa: B008 (frozen)
+        shape: Shape = AS_TOLD,
     ) -> None:
         """Bind the reader to its sampler.
 
@@ -201,7 +201,7 @@ class PictureReader:
 class Scaler:
     """Scales decoded frames to their grid with one swscale context, which is costly to set up."""
 
-    def __init__(self, grid_of: GridOf, shape: Shape = Shape()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, grid_of: GridOf, shape: Shape = AS_TOLD) -> None:
         """Ask `grid_of` for the grid of each size of picture, seen in `shape`."""
         self._grid_of = grid_of
         self._shape = shape
@@ -227,7 +227,7 @@ class Scaler:
             SourceError: `corrupt` when there is no grid for such a size.
         """
         turn = self._shape.turn(frame)
-        size_px = self._shape.size_px(frame, aspect)
+        size_px = self._shape.size_px(frame.height, frame.width, sample_aspect=aspect)
         if turn.is_lying:
             size_px = size_px[::-1]
         if size_px != self._size_px:

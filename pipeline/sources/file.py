@@ -10,7 +10,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
-from pipeline.sources.shape import Shape
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Receipt, Wanted
 
 # A play list inside a "video" file must not make the worker fetch things from the network.
@@ -38,7 +38,7 @@ class FileSource:
         loop: bool,
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
-        shape: Shape = Shape(),  # noqa: B008 (frozen)
+        shape: Shape = AS_TOLD,
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 

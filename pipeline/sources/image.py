@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageFile, JpegImagePlugin
 from model.errors import InputError
 from model.types import PatchGrid
 from pipeline.errors import FrameError
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.sources.webp import WebP
 
 FORMATS = ("JPEG", "PNG")  # by Pillow; WebP by libav
@@ -66,6 +67,11 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING = {5, 6, 7, 8}  # orientations that exchange height and width
+_CLOCKWISE = {
+    90: Image.Transpose.ROTATE_270,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ def decode_image(
     *,
     grid_of: Callable[[int, int], PatchGrid],
     max_pixels: int = MAX_PIXELS,
+    shape: Shape = AS_TOLD,
 ) -> DecodedImage:
     """Decode a JPEG, PNG or WebP, upright and scaled to its grid by bicubic interpolation.
 
@@ -100,6 +107,7 @@ def decode_image(
         value: the file's bytes.
         grid_of: (height_px, width_px) of the upright picture to its grid.
         max_pixels: largest picture; told from the header, before any memory is taken for it.
+        shape: what the file does not say of its picture.
 
     Raises:
         FrameError: no such image, one that breaks off or is damaged, one that is too large, or one
@@ -112,8 +120,9 @@ def decode_image(
             f"expected at most {max_pixels} pixels, got {image.size[0]}x{image.size[1]}"
         )
     orientation = _orientation(image)
-    is_lying = orientation in _LYING
-    grid = _grid(image.size, grid_of, is_lying=is_lying)
+    is_lying = (orientation in _LYING) != (shape.rotate_deg % 180 == 90)
+    width_px, height_px = image.size
+    grid = _grid(shape.size_px(height_px, width_px), grid_of, is_lying=is_lying)
     size = (grid.height_px, grid.width_px) if is_lying else (grid.width_px, grid.height_px)
     try:
         if isinstance(image, WebP):
@@ -128,6 +137,8 @@ def decode_image(
         ) from exc
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
+    if shape.rotate_deg in _CLOCKWISE:
+        upright = upright.transpose(_CLOCKWISE[shape.rotate_deg])
     return DecodedImage(np.array(upright, dtype=np.uint8, order="C"), grid)
 
 
@@ -156,9 +167,9 @@ def _orientation(image: Image.Image | WebP) -> int:
 
 
 def _grid(
-    size: tuple[int, int], grid_of: Callable[[int, int], PatchGrid], *, is_lying: bool
+    size_px: tuple[int, int], grid_of: Callable[[int, int], PatchGrid], *, is_lying: bool
 ) -> PatchGrid:
-    width_px, height_px = size
+    height_px, width_px = size_px
     try:
         return grid_of(width_px, height_px) if is_lying else grid_of(height_px, width_px)
     except InputError as exc:

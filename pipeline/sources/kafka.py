@@ -33,6 +33,7 @@ from pipeline.sources.broker import DRIVER_ERRORS, Connector, DeadLetters, Opene
 from pipeline.sources.image import MAX_PIXELS, decode_image
 from pipeline.sources.offsets import OffsetLedger, RecordPlace
 from pipeline.sources.record import RecordError, RefusalReason, camera_of, captured_at
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Receipt, Wanted
 
 MAX_WAITING_RECORDS = 8  # between the two threads; each may be max_record_bytes long
@@ -62,6 +63,7 @@ class KafkaConfig:
         max_cameras: where camera_ids is None.
         max_record_bytes: longest value that is decoded, and the fetch size.
         max_pixels: largest picture that is decoded.
+        shapes: what pictures do not say of themselves, by camera id.
         max_lag_s: records captured longer ago are passed over and counted; None for never.
         connect_timeout_s: for the first answer of a broker, for a dead letter's delivery, and how
             long all brokers may be away before the source gives up.
@@ -85,6 +87,7 @@ class KafkaConfig:
     max_cameras: int = 64
     max_record_bytes: int = 8 * 2**20
     max_pixels: int = MAX_PIXELS
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     max_lag_s: float | None = None
     connect_timeout_s: float = 10.0
     session_timeout_s: float = 20.0
@@ -246,7 +249,8 @@ class KafkaSource:
             raise RecordError(
                 "too_large", f"expected at most {config.max_record_bytes} bytes, got {len(value)}"
             )
-        image = decode_image(value, grid_of=self._grid_of, max_pixels=config.max_pixels)
+        shape, most = config.shapes.get(camera_id, AS_TOLD), config.max_pixels
+        image = decode_image(value, grid_of=self._grid_of, max_pixels=most, shape=shape)
         return Frame(camera_id, image.pixels, image.grid, pts_s, captured, receipt)
 
     def _known(self, camera_id: str) -> str:

@@ -10,8 +10,8 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
-from pipeline.sources.rtsp_refusal import Tls, refusal
-from pipeline.sources.shape import Shape
+from pipeline.sources.rtsp_refusal import VERIFIED, Tls, refusal
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Receipt, Wanted
 
 # One second is enough to see the codec, and the frame rate, which libav would watch for two seconds
@@ -47,8 +47,8 @@ class RtspSource:
         transport: Transport = "tcp",
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
-        shape: Shape = Shape(),  # noqa: B008 (frozen)
-        tls: Tls = Tls(),  # noqa: B008 (frozen)
+        shape: Shape = AS_TOLD,
+        tls: Tls = VERIFIED,
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
 

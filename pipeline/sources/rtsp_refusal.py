@@ -64,6 +64,9 @@ class Tls:
         return context.wrap_socket(plain, server_hostname=host)
 
 
+VERIFIED = Tls()
+
+
 def refusal(url: str, *, tls: Tls, timeout_s: float) -> SourceError | None:
     """Ask a camera that refused once more, without credentials, and return why; None: unknown.
 

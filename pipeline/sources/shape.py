@@ -22,17 +22,20 @@ class Shape:
     aspect: Fraction | None = None
     rotate_deg: int = 0
 
-    def size_px(self, frame: VideoFrame, sample_aspect: Fraction | None) -> tuple[int, int]:
-        """Return (height, width) at which a frame's pixels would be square, before it is turned.
+    def size_px(
+        self, height_px: int, width_px: int, *, sample_aspect: Fraction | None = None
+    ) -> tuple[int, int]:
+        """Return (height, width) at which a picture's samples would be square, before it is turned.
 
         Args:
-            frame: as it was decoded.
+            height_px: as it comes.
+            width_px: as it comes.
             sample_aspect: width over height of one sample; None or 0 when not told.
         """
-        width_px = frame.width * (sample_aspect or 1)
+        wide_px = width_px * (sample_aspect or 1)
         if self.aspect is not None:
-            width_px = frame.height * self.aspect
-        return frame.height, max(1, round(width_px))
+            wide_px = height_px * self.aspect
+        return height_px, max(1, round(wide_px))
 
     def turn(self, frame: VideoFrame) -> "Turn":
         """Return what brings a frame upright."""
@@ -40,6 +43,9 @@ class Shape:
         for _ in range(self.rotate_deg // 90):
             told = Turn(-told.down_x, -told.down_y, told.right_x, told.right_y)
         return told
+
+
+AS_TOLD = Shape()
 
 
 @dataclass(frozen=True, slots=True)

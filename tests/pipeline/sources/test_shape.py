@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -13,12 +14,14 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from model.errors import DataError
 from model.videollama3.patches import pin_grid
 from pipeline.errors import SourceError
 from pipeline.recorded import Media
 from pipeline.sources.file import FileSource
+from pipeline.sources.image import decode_image
 from pipeline.sources.shape import Shape
 from tests.fakes import FakeClock
 from tests.pipeline.sources.clips import clip
@@ -183,3 +186,21 @@ def test_a_file_with_a_cover_alone_has_no_video(tmp_path: Path) -> None:
         seen(path)
     with pytest.raises(DataError, match="expected a video stream"):
         trained_on(path)
+
+
+@pytest.mark.parametrize("rotate_deg", [0, 90, 180, 270])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_setting_turns_an_encoded_picture_after_what_it_tells(
+    orientation: int, rotate_deg: int
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation  # 6: to be turned clockwise by 90 degrees
+    file = BytesIO()
+    Image.fromarray(quarters()).save(file, "PNG", exif=exif)
+    shape = Shape(Fraction(16, 9), rotate_deg)
+    turned = decode_image(file.getvalue(), grid_of=grid_of, shape=shape)
+    told_deg = 90 if orientation == 6 else 0
+    expected = np.rot90(quarters(), -(told_deg + rotate_deg) // 90)
+    np.testing.assert_array_equal(corners(turned.pixels), corners(expected))
+    wide = grid_of(96, round(96 * 16 / 9)), grid_of(round(96 * 16 / 9), 96)
+    assert turned.grid == wide[(told_deg + rotate_deg) % 180 == 90]
