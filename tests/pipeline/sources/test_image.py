@@ -183,6 +183,18 @@ def test_a_part_of_an_animated_webp_lies_where_it_belongs() -> None:
     np.testing.assert_array_equal(decode(value).pixels, expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}])
+def test_a_webp_that_is_larger_than_its_header_says_is_refused(options: dict[str, bool]) -> None:
+    """Its header is what memory is bounded by."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    value = bytearray(encode(picture(), "WEBP", exif=exif, **options))
+    assert value[12:16] == b"VP8X"
+    value[24:30] = (9).to_bytes(3, "little") + (9).to_bytes(3, "little")
+    with pytest.raises(FrameError, match="expected a WebP image within 10x10, got 320x240 at 0,0"):
+        decode(bytes(value))
+
+
 WAYS_TO_ENCODE = [
     pytest.param({"quality": 90}, id="baseline"),
     pytest.param({"quality": 90, "progressive": True}, id="progressive"),
