@@ -19,6 +19,7 @@ from pipeline.types import Frame, Wanted
 
 Pixels = NDArray[np.uint8]
 PERIOD_S = 1.0
+MAX_PIXELS = 64 * 2**20  # of a training picture: one is decoded at a time, on a large machine
 
 
 def sampled(path: Path, *, grid_of: GridOf, period_s: float = PERIOD_S) -> Iterator[Frame]:
@@ -56,7 +57,9 @@ class Media:
             DataError: it is missing or corrupt.
         """
         try:
-            return decode_image(path.read_bytes(), grid_of=self.grid_of).pixels
+            return decode_image(
+                path.read_bytes(), grid_of=self.grid_of, max_pixels=MAX_PIXELS
+            ).pixels
         except (OSError, FrameError) as exc:
             raise DataError(f"{path}: {exc}") from exc
 

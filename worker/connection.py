@@ -96,6 +96,6 @@ class Connection:
     def _pause(self, reason: str) -> None:
         retry = self.feed.retry
         # A wrong password is not retried quickly: cameras lock accounts.
-        base_s = retry.cap_s if reason == "auth_failed" else retry.base_s
+        base_s = retry.cap_s if reason.startswith("auth_") else retry.base_s
         pause_s = backoff_s(self._failures, base_s=base_s, cap_s=retry.cap_s, rng=self._rng)
         self._clock.wait(pause_s, self._stop)

@@ -16,6 +16,7 @@ from pipeline.redact import url_secrets
 from worker.settings import PREFIX, Settings
 from worker.site_settings import CameraSettings, Part, QuestionSettings
 
+_HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # read by the hub's client
 _BY_ID: dict[str, type[BaseModel]] = {"cameras": CameraSettings, "questions": QuestionSettings}
 
 
@@ -84,8 +85,10 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Return every literal that must never be printed."""
     urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.url]
     urls.append(settings.redis.url.get_secret_value())
-    sasl = settings.kafka.sasl_password.get_secret_value()
-    return tuple(secret for url in urls for secret in url_secrets(url)) + ((sasl,) if sasl else ())
+    literals = [settings.kafka.sasl_password.get_secret_value()]
+    literals += [os.environ.get(name, "") for name in _HUB_TOKENS]
+    found = [secret for url in urls for secret in url_secrets(url)]
+    return tuple(found + [literal for literal in literals if literal])
 
 
 def variables(settings: BaseModel, prefix: str = PREFIX) -> Iterator[tuple[str, object, FieldInfo]]:

@@ -12,11 +12,13 @@ from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.rtsp import RtspSource
+from pipeline.sources.rtsp_refusal import Tls
+from pipeline.sources.shape import Shape
 from pipeline.types import Overflow
 from worker.parts import Feed, Retry
 from worker.settings import Settings
 from worker.site_settings import CAMERA_SOURCES, CameraSettings, CameraSource
-from worker.values import scheme
+from worker.values import file_path, scheme
 
 
 def feeds_of(
@@ -67,7 +69,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
         build=lambda wanted, tell: FileSource(
             camera_id,
-            Path(_address(camera)),
+            file_path(_address(camera)),
             wanted=wanted,
             grid_of=given.grid_of,
             clock=given.clock,
@@ -76,6 +78,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             sample_period_s=given.sample_period_s,
             observer=given.observer,
             tell=tell,
+            shape=_shape(camera),
         ),
         is_endless=camera.loop,
         retry=given.retry,
@@ -100,6 +103,8 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             transport=camera.transport,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
+            shape=_shape(camera),
+            tls=Tls(rtsp.verify, Path(rtsp.ca_file) if rtsp.ca_file else None),
         ),
         is_endless=True,
         retry=given.retry,
@@ -111,6 +116,10 @@ _CAMERA_FEEDS: Mapping[CameraSource, Callable[[_Given, str, CameraSettings], Fee
     "file": _file_feed,
     "rtsp": _rtsp_feed,
 }
+
+
+def _shape(camera: CameraSettings) -> Shape:
+    return Shape(camera.aspect, camera.rotate)
 
 
 def _address(camera: CameraSettings) -> str:
@@ -156,6 +165,8 @@ def _kafka_config(settings: Settings) -> KafkaConfig:
         only_configured=kafka.only_configured,
         max_cameras=kafka.max_cameras,
         overflow=Overflow(kafka.overflow),
+        max_pixels=kafka.max_pixels,
+        shapes={key: _shape(camera) for key, camera in settings.cameras.items()},
         max_lag_s=kafka.max_lag or None,
         stall_after_s=kafka.stall_after or None,
     )

@@ -83,6 +83,10 @@ class KafkaSettings(Part):
     only_configured: bool = False
     """Watch only those cameras through Kafka that have settings of their own. Records of others are
     copied to the dead-letter topic."""
+    max_pixels: int = Field(default=16 * 2**20, ge=4096, le=64 * 2**20)
+    """Largest picture that is decoded, in pixels; the default is 4096x4096. A record with a larger
+    one is copied to the dead-letter topic. While a picture is decoded, it takes up to 9 bytes of
+    memory for each pixel of this limit."""
     max_cameras: int = Field(default=64, ge=1, le=4096)
     """Largest number of cameras without settings of their own that are watched through Kafka. Such
     a camera is watched as soon as a record comes with its id as the key. Records of further ones
@@ -184,7 +188,7 @@ class OutboxSettings(Part):
 
 
 class RtspSettings(Part):
-    """These settings are the time limits of connections to cameras."""
+    """These settings are the time limits of connections to cameras, and what is trusted there."""
 
     open_timeout: Duration = 10.0
     """Time limit for connecting to a camera, and again for its first video data. After it, the
@@ -197,6 +201,13 @@ class RtspSettings(Part):
     RETRY_CAP."""
     retry_cap: Duration = 60.0
     """Longest pause before a reconnection to a camera."""
+    ca_file: str = ""
+    """Path of a PEM file with the certificate authorities, or the certificates themselves, that
+    rtsps:// cameras are checked against; empty: the authorities of the system."""
+    verify: bool = True
+    """For rtsps:// cameras: refuse one whose certificate is not valid for the host in its address.
+    no: take any certificate; then anybody between the worker and the camera can read its
+    password."""
 
 
 class HealthSettings(Part):

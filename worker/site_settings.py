@@ -3,24 +3,32 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from model.errors import InputError
 from model.kinds import kind_of, standing_kinds
 from model.types import Question
 from worker.values import (
+    Aspect,
     Band,
+    CameraAddress,
     Duration,
     DurationOrZero,
     NOfM,
     Probability,
     QuestionKind,
     Regions,
+    Rotation,
     Words,
 )
 
 CameraSource = Literal["file", "rtsp"]
-CAMERA_SOURCES: Mapping[str, CameraSource] = {"": "file", "rtsp": "rtsp", "rtsps": "rtsp"}
+CAMERA_SOURCES: Mapping[str, CameraSource] = {
+    "": "file",
+    "file": "file",
+    "rtsp": "rtsp",
+    "rtsps": "rtsp",
+}
 """The scheme of a camera's address -> its source; a path has no scheme. `worker.feeds` builds each
 source."""
 
@@ -36,12 +44,22 @@ class Part(BaseModel):
 class CameraSettings(Part):
     """These settings describe one camera."""
 
-    url: SecretStr | None = None
-    """The camera's rtsp:// or rtsps:// address, or the path of a video file. Leave it out for a
-    camera whose frames come through Kafka. A question can name such a camera only where another of
-    its variables is set, such as IGNORE."""
+    url: CameraAddress | None = None
+    """The camera's rtsp:// or rtsps:// address, or the path of a video file. A path begins with /,
+    . or ~, or ends as a video file does, such as gate.mp4. Leave it out for a camera whose frames
+    come through Kafka. A question can name such a camera only where another of its variables is
+    set, such as IGNORE."""
     transport: Literal["tcp", "udp"] = "tcp"
-    """How RTSP video is carried over the network."""
+    """How RTSP video is carried over the network. With tcp, a camera that refuses TCP is asked for
+    UDP, unless its address is rtsps://."""
+    aspect: Aspect | None = None
+    """Shape of the picture as it is to be seen, WIDTH:HEIGHT before ROTATE, such as 16:9. For a
+    camera whose pictures come squeezed and that does not tell their shape; empty: as the video
+    tells it, or else as many pixels wide and high as it comes."""
+    rotate: Rotation = 0
+    """By how many degrees the picture is turned clockwise until it is upright: 0, 90, 180 or 270.
+    It comes after what the video itself tells. IGNORE and PRIVATE are areas of the turned
+    picture."""
     loop: bool = False
     """For a video file: play it again when it ends."""
     live: bool = True
@@ -49,7 +67,7 @@ class CameraSettings(Part):
     as fast as the model takes it."""
     ignore: Regions = ()
     """Areas whose changes are ignored, such as a clock in the picture: LEFT,TOP,RIGHT,BOTTOM as
-    fractions of the picture from 0 to 1. Semicolons separate several areas."""
+    fractions, from 0 to 1, of the picture as it is shown. Semicolons separate several areas."""
     private: Regions = ()
     """Areas painted black before the model or anything else sees the picture; written like
     IGNORE."""

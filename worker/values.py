@@ -2,14 +2,28 @@
 
 import re
 import socket
+from fractions import Fraction
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from model.kinds import standing_kinds
 from pipeline.camera_id import CAMERA_ID
 from pipeline.errors import ConfigError
+from pipeline.redact import split_credentials
 from pipeline.regions import Region
+
+# host, [IPv6] or either with a port, before a path, a query or the end
+_HOST_AND_PORT = re.compile(
+    r"(?:\[[0-9a-fA-F:.]+(?:%\w+)?\]|[^\s\[\]:/?#@]+)"
+    r"(?::(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?(?=[/?#]|$)"
+)
+_VIDEO_ENDING = re.compile(
+    r"\.(?:mp4|m4v|mkv|mov|avi|m?2?ts|mpe?g|webm|flv|3gp|og[gv]|wmv|asf|mjpe?g|[hx]?26[45]|avc|hevc"
+    r"|ivf|y4m|gif)"
+)
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -73,6 +87,23 @@ def _band(value: object) -> object:
     return value
 
 
+def _aspect(value: object) -> object:
+    """Read `16:9` or `1.85` as width over height."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d{1,4}(?:\.\d{1,4})?)(?:[:/](\d{1,4}))?", value.strip())
+        if match is None or int(match[2] or 1) == 0:
+            raise ValueError("expected WIDTH:HEIGHT, such as 16:9")
+        return Fraction(match[1]) / int(match[2] or 1)
+    return value
+
+
+def _rotation(value: int) -> int:
+    """Take quarter turns."""
+    if value not in (0, 90, 180, 270):
+        raise ValueError("expected 0, 90, 180 or 270")
+    return value
+
+
 def _kind(value: str) -> str:
     """Take the name of a kind that a standing question may have."""
     if value not in standing_kinds():
@@ -114,6 +145,45 @@ def scheme(url: SecretStr) -> str:
     return scheme.lower() if found else ""
 
 
+def file_path(address: str) -> Path:
+    """Return the path that a camera's address names, as `PATH` or `file:///PATH`."""
+    name, found, rest = address.partition("://")
+    return Path(unquote(rest) if found and name.lower() == "file" else address).expanduser()
+
+
+def _camera_address(address: SecretStr) -> SecretStr:
+    """Take the address of a camera or the path of a file, and write its scheme in small letters."""
+    text = address.get_secret_value()
+    name, found, rest = text.partition("://")
+    if not found:
+        if not _is_path(text):
+            raise ValueError(
+                "expected rtsp:// or rtsps:// and a host, or a file's path, which begins with /, . "
+                "or ~, or ends as a video file does, such as gate.mp4"
+            )
+        return address
+    if name.lower() == "file" and not rest.startswith("/"):
+        raise ValueError("expected file:/// and an absolute path")
+    bare, _ = split_credentials(text)
+    if name.lower().startswith("rtsp") and not _HOST_AND_PORT.match(bare.partition("://")[2]):
+        raise ValueError(
+            f"expected {name.lower()}://HOST:PORT/PATH, with a port from 1 to 65535 or none, an "
+            "IPv6 address in brackets, and characters such as / in a password percent-encoded"
+        )
+    return SecretStr(f"{name.lower()}://{rest}")
+
+
+def _is_path(text: str) -> bool:
+    """Tell a path from an address that lacks its scheme, whose password would be shown as one."""
+    if Path(text).expanduser().is_file():
+        return True
+    if text.startswith("//") or re.search(r":[^/]*@", text):
+        return False
+    return text.startswith(("/", ".", "~")) or bool(
+        ":" not in text and "@" not in text and _VIDEO_ENDING.fullmatch(Path(text.lower()).suffix)
+    )
+
+
 Duration = Annotated[float, BeforeValidator(_duration_s), Field(gt=0, le=7 * 24 * 3600)]
 DurationOrZero = Annotated[float, BeforeValidator(_duration_s), Field(ge=0, le=7 * 24 * 3600)]
 Size = Annotated[int, BeforeValidator(_size_bytes), Field(ge=0, le=1024**5)]
@@ -124,4 +194,7 @@ Band = Annotated[tuple[float, float], BeforeValidator(_band)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Regions = Annotated[tuple[Region, ...], BeforeValidator(_regions)]
 QuestionKind = Annotated[str, AfterValidator(_kind)]
+CameraAddress = Annotated[SecretStr, AfterValidator(_camera_address)]
+Aspect = Annotated[Fraction, BeforeValidator(_aspect), Field(ge=Fraction(1, 8), le=8)]
+Rotation = Annotated[int, AfterValidator(_rotation)]
 Slug = Annotated[str, Field(pattern=rf"^{CAMERA_ID}$")]

@@ -211,6 +211,8 @@ def serve(args: argparse.Namespace) -> None:
         factory.set_launch(AUDIO_ONLY)
     else:
         factory = LoopingFactory(read_clip(args))
+    if args.transport:
+        factory.set_protocols(getattr(GstRtsp.RTSPLowerTrans, args.transport.upper()))
     server = GstRtspServer.RTSPServer.new()
     server.set_address(args.host)
     server.set_service(str(args.port))
@@ -245,6 +247,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-s", type=float, default=0.0, help="use the clip's first seconds")
     parser.add_argument("--user", help="demand digest authentication")
     parser.add_argument("--password-file", help="a file that holds the password")
+    parser.add_argument("--transport", choices=["tcp", "udp"], help="refuse the other with 461")
     parser.add_argument("--audio-only", action="store_true", help="a camera without a picture")
     args = parser.parse_args()
     if not args.audio_only and not args.file:

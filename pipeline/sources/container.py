@@ -5,6 +5,7 @@ No driver exception is chained: the text of PyAV's holds the URL with its passwo
 
 from __future__ import annotations  # PyAV's Packet is generic in its stub alone
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,8 +17,9 @@ import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
@@ -28,6 +30,10 @@ RTP_CLOCK = Fraction(1, 90_000)
 DEFAULT_FRAME_S = 1 / 25
 BURST_ENDS_S = 0.02  # a packet that was waited for so long had not come with those before it
 MAX_BURST = 250
+
+# Tracks that are there beside a video: covers, previews. Muxers do not always mark them.
+_NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_COVER_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Video:
     """An opened stream. Used by one thread: libav's contexts are not shared, `close` included.
 
     Attributes:
+        aspect: width over height of one sample where the container tells it, else None.
         end_s: stream time at which the latest packet so far has been shown, or None; not told of a
             live stream.
     """
@@ -71,10 +78,11 @@ class Video:
         Raises:
             SourceError: it has no video, or video in a codec that is not known here.
         """
-        if not container.streams.video:
-            raise SourceError("no_video", f"expected a video stream, got {_kinds(container)}")
         self._container = container
-        self._stream = container.streams.video[0]
+        self._stream = _best_video(container)
+        for other in container.streams:
+            if other is not self._stream:
+                other.discard = Discard.all
         self._clock = clock
         self._read_timeout_s = read_timeout_s
         self._stream_clock = stream_clock
@@ -85,6 +93,9 @@ class Video:
         # Threads hold frames back and cost memory; one core decodes 200 1080p frames a second.
         context.thread_count = 1
         self.codec_context: VideoCodecContext = context
+        # libav answers with the codec's where the container tells none; that one may change.
+        told = self._stream.sample_aspect_ratio
+        self.aspect = None if told == context.sample_aspect_ratio else told
         self.end_s: float | None = None
 
     def __enter__(self) -> Self:
@@ -227,6 +238,8 @@ _OPEN_REASONS: tuple[tuple[type[av.FFmpegError], SourceReason], ...] = (
     (av.error.HTTPUnauthorizedError, "auth_failed"),
     (av.error.HTTPForbiddenError, "auth_failed"),
     (av.error.HTTPNotFoundError, "not_found"),
+    (av.error.HTTPOtherClientError, "refused"),
+    (av.error.HTTPServerError, "refused"),
     (av.error.FileNotFoundError, "not_found"),
     (av.error.DecoderNotFoundError, "codec_unsupported"),
     (av.error.ConnectionRefusedError, "unreachable"),
@@ -239,6 +252,8 @@ def _open_reason(exc: av.FFmpegError, *, is_remote: bool, is_late: bool) -> Sour
     for kind, reason in _OPEN_REASONS:
         if isinstance(exc, kind):
             return reason
+    if exc.errno == errno.EPROTONOSUPPORT:  # 461 to SETUP
+        return "transport_refused"
     if is_remote:  # a peer that never answers surfaces as "invalid data", once the time is up
         return "timeout" if is_late else "unreachable"
     return "corrupt"
@@ -248,6 +263,23 @@ def _read_reason(exc: av.FFmpegError) -> SourceReason:
     if isinstance(exc, av.error.ExitError | av.error.TimeoutError):
         return "stalled"
     return "corrupt" if isinstance(exc, av.error.InvalidDataError) else "ended"
+
+
+def _best_video(container: InputContainer) -> VideoStream:
+    """Return the largest video track that is no cover or preview, whichever comes first."""
+    videos = [s for s in container.streams.video if not s.disposition & _NO_VIDEO]
+    if not videos:
+        raise SourceError("no_video", f"expected a video stream, got {_kinds(container)}")
+    return max(videos, key=_worth)
+
+
+def _worth(stream: VideoStream) -> tuple[bool, int, bool]:
+    # A stream of an unknown codec has no context, whatever its stub says.
+    context: VideoCodecContext | None = stream.codec_context
+    if context is None:
+        return (False, 0, False)
+    is_default = bool(stream.disposition & Disposition.default)
+    return (context.name not in _COVER_CODECS, context.width * context.height, is_default)
 
 
 def _kinds(container: InputContainer) -> str:

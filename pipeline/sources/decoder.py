@@ -23,6 +23,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import PICTURES_CORRUPT, UNOBSERVED, Observer
 from pipeline.sources.container import Arrival
 from pipeline.sources.keyframes import Decode, KeyframePolicy
+from pipeline.sources.shape import AS_TOLD, Shape
 
 GridOf = Callable[[int, int], PatchGrid]
 """(height_px, width_px) of a picture -> the token grid it is scaled to."""
@@ -70,6 +71,7 @@ class PictureReader:
         grid_of: GridOf,
         sample_period_s: float,
         observer: Observer = UNOBSERVED,
+        shape: Shape = AS_TOLD,
     ) -> None:
         """Bind the reader to its sampler.
 
@@ -80,31 +82,39 @@ class PictureReader:
             grid_of: the grid for a picture's size; asked again when the size changes.
             sample_period_s: how often `wanted` will take a picture, for the key-frame policy.
             observer: told of packets and pictures thrown away because they were damaged.
+            shape: what the video does not say of its pictures.
         """
         self.policy = KeyframePolicy(sample_period_s)
         self._camera_id = camera_id
         self._observer = observer
         self._wanted = wanted
-        self._scaler = Scaler(grid_of)
+        self._scaler = Scaler(grid_of, shape)
+        self._aspect: Fraction | None = None
         self._backlog: list[Arrival] = []
         self._is_late = False
         self._num_fruitless = 0
         self._count_corrupt(0)  # so that the first one is a growth
 
     def pictures(
-        self, arrivals: Iterable[Arrival], *, context: VideoCodecContext
+        self,
+        arrivals: Iterable[Arrival],
+        *,
+        context: VideoCodecContext,
+        aspect: Fraction | None = None,
     ) -> Iterator[Picture]:
         """Yield the wanted pictures from the first key frame until the packets end.
 
         Args:
             arrivals: a video's packets, in the order they come.
             context: that video's decoder.
+            aspect: width over height of one sample, where the container tells it; None: the codec.
 
         Raises:
             SourceError: `codec_unsupported`, `corrupt` when nothing can be decoded any more, and
                 what iterating over `arrivals` raises.
         """
         self._backlog.clear()
+        self._aspect = aspect
         last: Arrival | None = None
         for last in arrivals:
             yield from self._feed(context, last)
@@ -179,7 +189,9 @@ class PictureReader:
                 yield self._picture(context, frame, its_own)
 
     def _picture(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
-        pixels, grid = self._scaler.scaled(frame, aspect=context.sample_aspect_ratio)
+        pixels, grid = self._scaler.scaled(
+            frame, aspect=self._aspect or context.sample_aspect_ratio
+        )
         return Picture(pixels, grid, arrival.pts_s, arrival.captured_at)
 
     def _decode(
@@ -206,9 +218,10 @@ class PictureReader:
 class Scaler:
     """Scales decoded frames to their grid with one swscale context, which is costly to set up."""
 
-    def __init__(self, grid_of: GridOf) -> None:
-        """Ask `grid_of` for the grid of each size of picture."""
+    def __init__(self, grid_of: GridOf, shape: Shape = AS_TOLD) -> None:
+        """Ask `grid_of` for the grid of each size of picture, seen in `shape`."""
         self._grid_of = grid_of
+        self._shape = shape
         self._reformatter = VideoReformatter()
         self._size_px: tuple[int, int] | None = None
         self._grid = PatchGrid(1, 1)
@@ -218,7 +231,7 @@ class Scaler:
     ) -> tuple[NDArray[np.uint8], PatchGrid]:
         """Return `frame` on the grid for the size it is shown at, and that grid.
 
-        A rotation noted in a file's metadata is not applied: cameras turn their own pictures.
+        A picture that the video, or `shape`, says to lie is turned upright.
 
         Args:
             frame: in any pixel format and size.
@@ -230,18 +243,23 @@ class Scaler:
         Raises:
             SourceError: `corrupt` when there is no grid for such a size.
         """
-        size_px = (frame.height, max(1, round(frame.width * (aspect or 1))))
+        turn = self._shape.turn(frame)
+        size_px = self._shape.size_px(frame.height, frame.width, sample_aspect=aspect)
+        if turn.is_lying:
+            size_px = size_px[::-1]
         if size_px != self._size_px:
             self._size_px, self._grid = size_px, self._gridded(*size_px)
+        width_px, height_px = self._grid.width_px, self._grid.height_px
         scaled = self._reformatter.reformat(
             frame,
-            width=self._grid.width_px,
-            height=self._grid.height_px,
+            width=height_px if turn.is_lying else width_px,
+            height=width_px if turn.is_lying else height_px,
             format="rgb24",
             interpolation=BICUBIC_EXACT,
             threads=1,
         )
-        return np.ascontiguousarray(scaled.to_ndarray(), dtype=np.uint8), self._grid
+        pixels = np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+        return np.ascontiguousarray(turn.applied(pixels)), self._grid
 
     def _gridded(self, height_px: int, width_px: int) -> PatchGrid:
         try:

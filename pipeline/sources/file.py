@@ -10,6 +10,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 
 # A play list inside a "video" file must not make the worker fetch things from the network.
@@ -39,6 +40,7 @@ class FileSource:
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
         tell: Tell = tell_nobody,
+        shape: Shape = AS_TOLD,
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 
@@ -53,6 +55,7 @@ class FileSource:
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
             tell: told, while a hole in a live file is waited out, that nothing is wrong.
+            shape: what the video does not say of its pictures.
         """
         self.camera_id = camera_id
         self._path = path
@@ -64,6 +67,7 @@ class FileSource:
         self._sample_period_s = sample_period_s
         self._observer = observer
         self._tell = tell
+        self._shape = shape
         self._closed = Event()
         self._offset_s = 0.0  # from the file's own time to stream time
 
@@ -82,13 +86,16 @@ class FileSource:
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
             observer=self._observer,
+            shape=self._shape,
         )
         started_s, started_at = self._clock.monotonic_s(), self._clock.now()
         round_s = 0.0
         while not self._closed.is_set():
             with self._open() as video:
                 arrivals = self._paced(video, round_s=round_s, started_s=started_s)
-                for picture in reader.pictures(arrivals, context=video.codec_context):
+                for picture in reader.pictures(
+                    arrivals, context=video.codec_context, aspect=video.aspect
+                ):
                     pts_s = self._stream_s(picture.pts_s)
                     captured_at = started_at + timedelta(seconds=pts_s)
                     yield Frame(self.camera_id, picture.pixels, picture.grid, pts_s, captured_at)

@@ -5,7 +5,7 @@ writes dead letters, and one, whoever iterates `frames`, decodes. Between them l
 each camera (`FairQueue`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Literal, get_args
@@ -30,10 +30,11 @@ from pipeline.sources.consumer import (
 )
 from pipeline.sources.dead_letters import DeadLetters
 from pipeline.sources.fair_queue import FairQueue, Taken
-from pipeline.sources.image import decode_image
+from pipeline.sources.image import MAX_PIXELS, decode_image
 from pipeline.sources.judge import Door, Judge, PassedOver
 from pipeline.sources.offsets import RecordPlace
 from pipeline.sources.record import RefusalReason
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Overflow, Receipt, Tell, Wanted, tell_nobody
 
 LATEST_BACK_S = 60.0  # where the newest pictures are wanted, no older ones are read
@@ -64,6 +65,8 @@ class KafkaConfig:
         max_record_bytes: longest value that is decoded, and the fetch size.
         overflow: what happens to a camera's records when they come faster than they are decoded;
             see `pipeline.sources.fair_queue`.
+        max_pixels: largest picture that is decoded.
+        shapes: what pictures do not say of themselves, by camera id.
         max_lag_s: records captured longer ago are passed over and counted; None for never.
         stall_after_s: a camera without a good picture for so long is silent; None for never.
         connect_timeout_s: for the first answer of a broker, for a dead letter's delivery, and how
@@ -90,6 +93,8 @@ class KafkaConfig:
     max_cameras: int = 64
     max_record_bytes: int = 8 * 2**20
     overflow: Overflow = Overflow.WAIT
+    max_pixels: int = MAX_PIXELS
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     max_lag_s: float | None = None
     stall_after_s: float | None = None
     connect_timeout_s: float = 10.0
@@ -270,7 +275,12 @@ class KafkaSource:
         record, camera_id = taken.record, taken.camera_id
         begun_s = self._clock.monotonic_s()
         try:
-            image = decode_image(record.value or b"", grid_of=self._grid_of)
+            image = decode_image(
+                record.value or b"",
+                grid_of=self._grid_of,
+                max_pixels=self._config.max_pixels,
+                shape=self._config.shapes.get(taken.camera_id, AS_TOLD),
+            )
         except FrameError as exc:
             self._door.was_junk(camera_id)
             reader.decoded(taken, is_good=False)

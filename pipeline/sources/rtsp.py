@@ -9,16 +9,25 @@ from typing import Literal
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
-from pipeline.sources.container import open_video
+from pipeline.sources.container import Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.rtsp_refusal import VERIFIED, Tls, refusal
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.sources.stream_clock import StreamClock
 from pipeline.types import Frame, Receipt, Wanted
 
 # One second is enough to see the codec, and the frame rate, which libav would watch for two seconds
 # more, is not asked for.
 PROBE = {"analyzeduration": "1000000", "fpsprobesize": "0"}
+# Sound and metadata are not asked for. Several video tracks are: libav has no way to leave one out.
+VIDEO_ONLY = {"allowed_media_types": "video"}
 
 Transport = Literal["tcp", "udp"]
+_TRANSPORTS = {
+    # Over UDP where the camera refuses TCP (461), as VLC's own server does.
+    "tcp": {"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp"},
+    "udp": {"rtsp_transport": "udp"},
+}
 
 
 class RtspSource:
@@ -40,6 +49,8 @@ class RtspSource:
         transport: Transport = "tcp",
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
+        shape: Shape = AS_TOLD,
+        tls: Tls = VERIFIED,
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
 
@@ -51,9 +62,12 @@ class RtspSource:
             clock: for time-outs and `captured_at`.
             open_timeout_s: limit for connecting, and again for the first packets.
             read_timeout_s: longest silence between two video packets.
-            transport: RTP over TCP unless the network asks for UDP, which loses packets.
+            transport: RTP over TCP unless the network asks for UDP, which loses packets; a camera
+                that refuses TCP is asked for UDP.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
+            shape: what the video does not say of its pictures.
+            tls: how the certificate of an rtsps:// camera is judged.
         """
         self.camera_id = camera_id
         self._url = url
@@ -65,6 +79,8 @@ class RtspSource:
         self._transport = transport
         self._sample_period_s = sample_period_s
         self._observer = observer
+        self._shape = shape
+        self._tls = tls
         self._closed = Event()
         self._taken_s = -inf  # stream time of the last picture
 
@@ -80,6 +96,7 @@ class RtspSource:
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
             observer=self._observer,
+            shape=self._shape,
         )
         try:
             yield from self._frames(reader)
@@ -103,16 +120,9 @@ class RtspSource:
     def _frames(self, reader: PictureReader) -> Iterator[Frame]:
         if self._closed.is_set():
             return
-        with open_video(
-            self._url,
-            options={"rtsp_transport": self._transport, **PROBE},
-            open_timeout_s=self._open_timeout_s,
-            read_timeout_s=self._read_timeout_s,
-            clock=self._clock,
-            stream_clock=StreamClock(),
-        ) as video:
+        with self._opened() as video:
             live = takewhile(lambda _: not self._closed.is_set(), video.packets())
-            for picture in reader.pictures(live, context=video.codec_context):
+            for picture in reader.pictures(live, context=video.codec_context, aspect=video.aspect):
                 yield Frame(
                     self.camera_id,
                     picture.pixels,
@@ -121,3 +131,28 @@ class RtspSource:
                     picture.captured_at,
                 )
         raise SourceError("ended", "the camera closed the stream")
+
+    def _opened(self) -> Video:
+        is_secure = self._url.startswith("rtsps:")
+        options = PROBE | _TRANSPORTS[self._transport]
+        if is_secure:  # and no fall-back to UDP, which would carry the pictures in the clear
+            options |= {"rtsp_transport": self._transport} | self._tls.options()
+        try:
+            return self._tried(options | VIDEO_ONLY)
+        except SourceError as error:
+            failure = error
+        if failure.reason == "refused":  # as of a camera without a picture, which then says so
+            return self._tried(options)
+        if failure.reason == "auth_failed" or (is_secure and failure.reason == "unreachable"):
+            failure = refusal(self._url, tls=self._tls, timeout_s=self._open_timeout_s) or failure
+        raise failure  # out here, where nothing is chained to it
+
+    def _tried(self, options: dict[str, str]) -> Video:
+        return open_video(
+            self._url,
+            options=options,
+            open_timeout_s=self._open_timeout_s,
+            read_timeout_s=self._read_timeout_s,
+            clock=self._clock,
+            stream_clock=StreamClock(),
+        )

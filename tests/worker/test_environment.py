@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from pipeline.errors import ConfigError
 from pipeline.regions import Region
-from worker.environment import load, templates, variables
+from worker.environment import load, secrets_of, templates, variables
 
 GATE = {"VIGIL_CAMERAS__GATE__URL": "rtsp://user:pw@10.0.0.5/stream"}
 FIRE = {"VIGIL_QUESTIONS__FIRE__ASK": "Is there fire or smoke?"}
@@ -100,6 +100,10 @@ def test_other_programs_variables_do_not_matter() -> None:
         ({"VIGIL_CAMERAS__YARD__LOOP": "true"}, r"VIGIL_CAMERAS__YARD__URL: expected an address"),
         ({"VIGIL_CAMERAS__GATE__IGNORE": "0,0,1.2,1"}, r"GATE__IGNORE: expected LEFT,TOP,RIGHT"),
         ({"VIGIL_CAMERAS__GATE__PRIVATE": "0,0,1"}, r"GATE__PRIVATE: expected LEFT,TOP,RIGHT"),
+        ({"VIGIL_CAMERAS__GATE__ASPECT": "16x9"}, r"GATE__ASPECT: expected WIDTH:HEIGHT, such"),
+        ({"VIGIL_CAMERAS__GATE__ASPECT": "16:0"}, r"GATE__ASPECT: expected WIDTH:HEIGHT, such"),
+        ({"VIGIL_CAMERAS__GATE__ASPECT": "99:1"}, r"GATE__ASPECT: "),
+        ({"VIGIL_CAMERAS__GATE__ROTATE": "45"}, r"GATE__ROTATE: expected 0, 90, 180 or 270"),
         ({"VIGIL_MODEL__DEVICE": "tpu"}, r"VIGIL_MODEL__DEVICE: "),
         ({"VIGIL_HEALTH__PORT": "99999"}, r"VIGIL_HEALTH__PORT: .*65535"),
         ({"VIGIL_REDIS__URL_FILE": "/none"}, r"VIGIL_REDIS__URL_FILE: expected a readable file"),
@@ -111,6 +115,71 @@ def test_a_mistake_is_refused_in_one_line_that_names_the_variable(
     with pytest.raises(ConfigError, match=line) as refused:
         load(GATE | mistake)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp:/user:canary@10.0.0.5/stream",
+        "rtsp:user:canary@10.0.0.5",
+        "user:canary@10.0.0.5/stream",
+        "//user:canary@10.0.0.5/stream",
+        "/user:canary@10.0.0.5/stream",
+        "10.0.0.5/canary",
+        "canary.local",
+        "gate:554/canary.mp4",
+        "rtsp//user:canary@10.0.0.5/stream",
+        "http://user:canary@10.0.0.5/stream",
+        "rtsp://user:canary@",
+        "rtsp:///canary",
+        "rtsp://10.0.0.5:canary/s",
+        "rtsp://10.0.0.5:65536/canary",
+        "rtsp://10.0.0.5:0/canary",
+        "rtsp://fe80::1:canary/s",
+        "file://canary/gate.mp4",
+    ],
+)
+def test_an_address_that_is_none_is_refused_without_its_value(address: str) -> None:
+    """It was taken for a file, printed by check, logged and published with its password."""
+    with pytest.raises(ConfigError, match=r"VIGIL_CAMERAS__GATE__URL: expected ") as refused:
+        load({"VIGIL_CAMERAS__GATE__URL": address})
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("RTSP://User:Pw@Cam/Live", "rtsp://User:Pw@Cam/Live"),
+        ("RtSpS://[::1]/a@b", "rtsps://[::1]/a@b"),
+        ("rtsp://u:p@[fe80::1%25eth0]:554/s", "rtsp://u:p@[fe80::1%25eth0]:554/s"),
+        ("rtsp://admin:c@n:ary#?x/1@cam:554/s", "rtsp://admin:c@n:ary#?x/1@cam:554/s"),
+        ("rtsp://cam_1?stream=a", "rtsp://cam_1?stream=a"),
+        ("clips/gate.mp4", "clips/gate.mp4"),
+        ("./gate", "./gate"),
+        ("/video/10:30 gate", "/video/10:30 gate"),
+        ("~/gate.mkv", "~/gate.mkv"),
+        ("FILE:///video/gate.mp4", "file:///video/gate.mp4"),
+    ],
+)
+def test_an_address_is_taken_with_its_scheme_in_any_case(address: str, taken: str) -> None:
+    settings = load({"VIGIL_CAMERAS__GATE__URL": address})
+    assert settings.cameras["gate"].url == SecretStr(taken)
+
+
+def test_a_file_that_is_there_needs_no_sign_of_being_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gate").touch()
+    assert load({"VIGIL_CAMERAS__GATE__URL": "gate"}).cameras["gate"].url == SecretStr("gate")
+
+
+@pytest.mark.parametrize(
+    ("written", "aspect"), [("16:9", 16 / 9), ("4/3", 4 / 3), ("1.85", 1.85), ("2.39:1", 2.39)]
+)
+def test_an_aspect_is_written_as_on_a_box(written: str, aspect: float) -> None:
+    settings = load(GATE | {"VIGIL_CAMERAS__GATE__ASPECT": written})
+    assert float(settings.cameras["gate"].aspect or 0) == pytest.approx(aspect)
 
 
 @given(
@@ -162,3 +231,13 @@ def test_the_effective_settings_are_listed_by_variable() -> None:
     shown = {name: value for name, value, _ in variables(load(GATE | FIRE))}
     assert shown["VIGIL_QUESTIONS__FIRE__EVERY"] == 5.0
     assert shown["VIGIL_WINDOW"] == 180.0
+
+
+def test_the_secrets_of_the_environment_and_of_addresses_are_never_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary-of-the-hub")
+    url = "rtsps://cam/WaGgPq9CEsXiDv0h?access_token=canary-of-the-camera"
+    secrets = secrets_of(load({"VIGIL_CAMERAS__GATE__URL": url}))
+    assert {"canary-of-the-hub", "WaGgPq9CEsXiDv0h", "canary-of-the-camera"} <= set(secrets)
+    assert "" not in secrets

@@ -1,11 +1,14 @@
+from fractions import Fraction
+
 import pytest
 
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaSource
 from pipeline.sources.rtsp import RtspSource
+from pipeline.sources.shape import Shape
 from pipeline.types import Overflow, tell_nobody
 from tests.fakes import FakeClock
-from worker.feeds import _CAMERA_FEEDS, feeds_of
+from worker.feeds import _CAMERA_FEEDS, _kafka_config, feeds_of
 from worker.parts import Feed, Retry
 from worker.settings import Settings
 from worker.site_settings import CAMERA_SOURCES
@@ -29,6 +32,7 @@ def test_every_source_that_settings_allow_is_built() -> None:
         ("rtsp://10.0.0.5/stream", RtspSource),
         ("RTSPS://10.0.0.5/stream", RtspSource),
         ("clips/gate.mp4", FileSource),
+        ("file:///clips/gate%20one.mp4", FileSource),
     ],
 )
 def test_an_address_says_by_its_scheme_what_it_is(url: str, source: type) -> None:
@@ -58,3 +62,15 @@ def test_a_topic_carries_the_cameras_without_an_address_and_may_be_silent_for_ev
     assert topic.camera_ids == ("gate",)
     assert topic.overflow is Overflow.WAIT
     assert topic.stuck_after_s is None
+
+
+def test_a_camera_of_a_topic_has_its_shape_and_the_topic_its_largest_picture() -> None:
+    settings = Settings.model_validate(
+        {
+            "cameras": {"gate": {"aspect": "16:9", "rotate": 90}},
+            "kafka": {"bootstrap_servers": "127.0.0.1:1", "max_pixels": 1_000_000},
+        }
+    )
+    config = _kafka_config(settings)
+    assert config.shapes == {"gate": Shape(Fraction(16, 9), 90)}
+    assert config.max_pixels == 1_000_000

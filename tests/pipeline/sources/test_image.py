@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -127,6 +128,21 @@ def test_sixteen_bit_grey_is_brought_to_eight() -> None:
     assert abs(row[len(row) // 2] - 128) <= 1
 
 
+@pytest.mark.parametrize("num_bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("colours", ["grey", "RGB", "RGBA"])
+def test_fewer_bits_in_a_png_of_sixteen_are_seen(colours: str, num_bits: int) -> None:
+    """ti-slam#1, picamera2#311: 12 bits in a 16-bit PNG were black to the model."""
+    ramp = np.linspace(0, 2**num_bits - 1, WIDTH_PX).astype(np.uint16)
+    layers = {"grey": 1, "RGB": 3, "RGBA": 4}[colours]
+    samples = np.repeat(np.tile(ramp, (HEIGHT_PX, 1))[..., None], layers, axis=-1)
+    samples[..., 3:] = 0xFFFF
+    decoded = decode(png_of_sixteen_bits(samples)).pixels
+    row = decoded[10].astype(int)
+    assert np.ptp(decoded, axis=-1).max() == 0
+    expected = np.linspace(0, 255, row.shape[0])
+    assert np.abs(row[:, 0] - expected).max() <= 2
+
+
 def test_cmyk_becomes_rgb() -> None:
     decoded = decode(encode(picture().convert("CMYK"), "JPEG", quality=95))
     upright = decode(encode(picture(), "PNG"))
@@ -153,6 +169,72 @@ def test_first_picture_of_an_animation_is_taken(file_format: str) -> None:
     value = encode(picture(), file_format, save_all=True, append_images=[black], lossless=True)
     expected = decode(encode(picture(), "PNG")).pixels
     assert mean_difference(decode(value).pixels, expected) < 2.0
+
+
+def test_a_part_of_an_animated_webp_lies_where_it_belongs() -> None:
+    part = picture().crop((100, 50, 220, 170)).convert("RGBA")
+    clear = Image.new("RGBA", (WIDTH_PX, HEIGHT_PX))
+    clear.paste(part, (100, 50))
+    other = clear.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    value = encode(clear, "WEBP", save_all=True, append_images=[other], lossless=True)
+    over_black = Image.new("RGB", clear.size)
+    over_black.paste(clear, mask=clear.getchannel("A"))
+    expected = decode(encode(over_black, "PNG")).pixels
+    np.testing.assert_array_equal(decode(value).pixels, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}])
+def test_a_webp_that_is_larger_than_its_header_says_is_refused(options: dict[str, bool]) -> None:
+    """Its header is what memory is bounded by."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    value = bytearray(encode(picture(), "WEBP", exif=exif, **options))
+    assert value[12:16] == b"VP8X"
+    value[24:30] = (9).to_bytes(3, "little") + (9).to_bytes(3, "little")
+    with pytest.raises(FrameError, match="expected a WebP image within 10x10, got 320x240 at 0,0"):
+        decode(bytes(value))
+
+
+WAYS_TO_ENCODE = [
+    pytest.param({"quality": 90}, id="baseline"),
+    pytest.param({"quality": 90, "progressive": True}, id="progressive"),
+    pytest.param({"quality": 90, "restart_marker_rows": 1}, id="restart markers"),
+    pytest.param({"quality": 90, "subsampling": 0, "optimize": True}, id="4:4:4"),
+]
+
+
+@pytest.mark.parametrize("padding", [b"", b"\xff", b"\0" * 16])
+@pytest.mark.parametrize("options", WAYS_TO_ENCODE)
+def test_a_jpeg_without_its_end_marker_is_shown(options: dict[str, int], padding: bytes) -> None:
+    """Pillow#2038, Pillow#7879: a JPEG without its last two bytes was dead-lettered."""
+    value = encode(picture(), "JPEG", **options)
+    assert value.endswith(b"\xff\xd9")
+    shown = decode(value[:-2] + padding).pixels
+    np.testing.assert_array_equal(shown, decode(value).pixels)
+
+
+@pytest.mark.parametrize("options", WAYS_TO_ENCODE)
+def test_a_jpeg_that_lacks_more_than_its_end_marker_is_refused(options: dict[str, int]) -> None:
+    value = encode(picture(), "JPEG", **options)
+    for lacking in (10, 40, len(value) // 4, len(value) // 2):
+        with pytest.raises(FrameError, match="that cannot be decoded"):
+            decode(value[:-lacking])
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused() -> None:
+    value = encode(picture(), "JPEG", progressive=True)
+    scans = [match.start() for match in re.finditer(rb"\xff\xda", value)]
+    for end in scans[1:]:
+        with pytest.raises(FrameError, match="that cannot be decoded"):
+            decode(value[:end])
+
+
+def test_a_jpeg_of_scans_without_end_is_refused() -> None:
+    value = encode(picture(), "JPEG", progressive=True)
+    last = value[value.rindex(b"\xff\xda") : -2]
+    assert decode(value[:-2] + 10 * last + value[-2:]).pixels.any()
+    with pytest.raises(FrameError, match="expected at most 100 scans, got 1010"):
+        decode(value[:-2] + 1000 * last + value[-2:])
 
 
 @pytest.mark.parametrize(
@@ -185,21 +267,40 @@ def test_an_image_that_breaks_off_is_refused(file_format: str) -> None:
         decode(value[: len(value) // 2])
 
 
-def png_of_declared_size(width_px: int, height_px: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
+
+def png_of_sixteen_bits(samples: NDArray[np.uint16]) -> bytes:
+    """Return (H, W, 1, 3 or 4) as a PNG; Pillow writes none of 16-bit colours."""
+    height_px, width_px, layers = samples.shape
+    colour_type = {1: 0, 3: 2, 4: 6}[layers]
+    header = struct.pack(">IIBBBBB", width_px, height_px, 16, colour_type, 0, 0, 0)
+    rows = samples.astype(">u2").reshape(height_px, -1).view(np.uint8)
+    body = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes(), 1)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def png_of_declared_size(width_px: int, height_px: int) -> bytes:
     header = struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side_px", [8193, 10_000, 12_000, 100_000])
-def test_more_than_64_megapixels_are_refused_by_the_header_alone(side_px: int) -> None:
+@pytest.mark.parametrize("side_px", [4097, 10_000, 12_000, 100_000])
+def test_more_than_16_megapixels_are_refused_by_the_header_alone(side_px: int) -> None:
     assert side_px**2 > MAX_PIXELS
-    with pytest.raises(FrameError, match="expected at most 67108864 pixels"):
+    with pytest.raises(FrameError, match="expected at most 16777216 pixels"):
         decode(png_of_declared_size(side_px, side_px))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_the_largest_picture_is_a_setting(file_format: str) -> None:
+    value = encode(picture(), file_format)
+    limit = WIDTH_PX * HEIGHT_PX
+    assert decode_image(value, grid_of=grid_of, max_pixels=limit).pixels.any()
+    with pytest.raises(FrameError, match=rf"at most {limit - 1} pixels, got 320x240"):
+        decode_image(value, grid_of=grid_of, max_pixels=limit - 1)
 
 
 def test_a_picture_without_a_grid_is_refused() -> None:
