@@ -5,7 +5,7 @@ from pipeline.sources.kafka import KafkaSource
 from pipeline.sources.rtsp import RtspSource
 from pipeline.types import Overflow, tell_nobody
 from tests.fakes import FakeClock
-from worker.feeds import _CAMERA_FEEDS, feeds_of
+from worker.feeds import _CAMERA_FEEDS, _kafka_config, feeds_of
 from worker.parts import Feed, Retry
 from worker.settings import Settings
 from worker.site_settings import CAMERA_SOURCES
@@ -58,3 +58,23 @@ def test_a_topic_carries_the_cameras_without_an_address_and_may_be_silent_for_ev
     assert topic.camera_ids == ("gate",)
     assert topic.overflow is Overflow.WAIT
     assert topic.stuck_after_s is None
+
+
+def test_an_id_has_one_door_so_that_a_lost_broker_marks_its_own_cameras_alone() -> None:
+    """A key equal to an RTSP camera's id made that camera `offline` when the broker went."""
+    settings = Settings.model_validate(
+        {
+            "cameras": {"gate": {}, "yard": {"url": "rtsp://10.0.0.5/stream"}},
+            "kafka": {
+                "bootstrap_servers": "127.0.0.1:1",
+                "overflow": "latest",
+                "only_configured": True,
+            },
+        }
+    )
+    config = _kafka_config(settings)
+    assert config.camera_ids == {"gate"}
+    assert config.elsewhere == {"yard"}
+    assert config.only_configured
+    assert config.overflow is Overflow.LATEST
+    assert config.stall_after_s == 15.0
