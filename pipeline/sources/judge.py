@@ -10,6 +10,9 @@ from pipeline.sources.record import RecordError, camera_of, captured_at
 from pipeline.types import Wanted
 
 MAX_AHEAD_S = 60.0  # clocks differ; a record from later than this is passed over
+SET_BACK_S = 10.0  # late records that follow each other for so long: a clock was set back
+
+_IMAGE = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # how those begin that may set a camera's time
 
 PassedOver = Literal["late", "future", "too_old", "replaced", "heavy", "jumped", "deadly"]
 """Why a record becomes no frame, though it is no dead letter; the last four are found elsewhere."""
@@ -110,6 +113,7 @@ class Judge:
         self._max_lag_s = max_lag_s
         self._max_record_bytes = max_record_bytes
         self._newest: dict[str, datetime] = {}  # capture time of what was taken, by camera
+        self._late_since: dict[str, datetime] = {}  # that of the first of late ones in a row
 
     def judge(self, record: Any) -> Verdict:
         """Return what becomes of a record.
@@ -125,6 +129,7 @@ class Judge:
     def forget(self, camera_id: str) -> None:
         """Forget a camera's time, as when another member of the group has it."""
         self._newest.pop(camera_id, None)
+        self._late_since.pop(camera_id, None)
 
     def _taken(self, record: Any) -> Taken | PassedOver | None:
         camera_id = camera_of(record.key)
@@ -137,15 +142,25 @@ class Judge:
         if self._max_lag_s is not None and age_s > self._max_lag_s:
             return "too_old"
         captured = min(captured, now)
-        newest = self._newest.get(camera_id)
-        if newest is not None and captured < newest:
+        if self._is_late(camera_id, captured):
             return "late"
         if not self._wanted(camera_id, captured.timestamp()):
             return None
-        num_bytes = len(record.value or b"")
+        value = record.value or b""
+        num_bytes = len(value)
         if num_bytes > self._max_record_bytes:
             raise RecordError(
                 "too_large", f"expected at most {self._max_record_bytes} bytes, got {num_bytes}"
             )
-        self._newest[camera_id] = captured
+        if value.startswith(_IMAGE):
+            self._newest[camera_id] = captured
         return Taken(record, camera_id, captured)
+
+    def _is_late(self, camera_id: str, captured: datetime) -> bool:
+        """Say whether it is older than what was taken, but not for ever: that may be what lies."""
+        newest = self._newest.get(camera_id)
+        if newest is None or captured >= newest:
+            self._late_since.pop(camera_id, None)
+            return False
+        since = self._late_since.setdefault(camera_id, captured)
+        return (captured - since).total_seconds() < SET_BACK_S

@@ -74,3 +74,23 @@ def test_a_camera_of_a_topic_has_its_shape_and_the_topic_its_largest_picture() -
     config = _kafka_config(settings)
     assert config.shapes == {"gate": Shape(Fraction(16, 9), 90)}
     assert config.max_pixels == 1_000_000
+
+
+def test_an_id_has_one_door_so_that_a_lost_broker_marks_its_own_cameras_alone() -> None:
+    """A key equal to an RTSP camera's id made that camera `offline` when the broker went."""
+    settings = Settings.model_validate(
+        {
+            "cameras": {"gate": {}, "yard": {"url": "rtsp://10.0.0.5/stream"}},
+            "kafka": {
+                "bootstrap_servers": "127.0.0.1:1",
+                "overflow": "latest",
+                "only_configured": True,
+            },
+        }
+    )
+    config = _kafka_config(settings)
+    assert config.camera_ids == {"gate"}
+    assert config.elsewhere == {"yard"}
+    assert config.only_configured
+    assert config.overflow is Overflow.LATEST
+    assert config.stall_after_s == 15.0

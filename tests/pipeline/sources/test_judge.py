@@ -74,10 +74,12 @@ class Topic:
             max_record_bytes=100,
         )
 
-    def verdict(self, ago_s: float, key: bytes = b"gate") -> Taken | PassedOver | None:
+    def verdict(
+        self, ago_s: float, *, key: bytes = b"gate", value: bytes = b"\xff\xd8"
+    ) -> Taken | PassedOver | None:
         made = self.clock.now() - timedelta(seconds=ago_s)
         record = SimpleNamespace(
-            key=key, value=b"?", headers=(), timestamp=int(made.timestamp() * 1000)
+            key=key, value=value, headers=(), timestamp=int(made.timestamp() * 1000)
         )
         verdict = self.judge.judge(record)
         assert not isinstance(verdict, RecordError)
@@ -121,3 +123,17 @@ def test_another_member_that_had_the_camera_in_between_makes_nothing_late() -> N
     assert isinstance(topic.verdict(10.0), Taken)
     topic.judge.forget("gate")
     assert isinstance(topic.verdict(15.0), Taken)
+
+
+def test_a_camera_whose_clock_was_set_back_is_soon_taken_again() -> None:
+    topic = Topic()
+    assert isinstance(topic.verdict(0.0), Taken)
+    verdicts = [topic.verdict(3600.0 - second) for second in range(15)]
+    assert verdicts[:10] == ["late"] * 10
+    assert all(isinstance(verdict, Taken) for verdict in verdicts[10:])
+
+
+def test_what_is_no_picture_makes_none_late() -> None:
+    topic = Topic()
+    assert isinstance(topic.verdict(0.0, value=b"hello"), Taken)  # its decoder will refuse it
+    assert isinstance(topic.verdict(3600.0), Taken)
