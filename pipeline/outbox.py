@@ -63,6 +63,13 @@ WHERE worth > ? ORDER BY row LIMIT ?
 _FORGET = """
 DELETE FROM messages WHERE row IN (SELECT value FROM json_each(?)) RETURNING worth, size
 """
+# Behind all that waits, under the generation of now: a later position than any before. The number
+# stays, so that the gap in the stream is filled.
+_RETRY = """
+INSERT INTO messages (worth, camera_id, kind, generation, seq, id, size, body)
+SELECT :worth, camera_id, kind, (SELECT generation FROM origin), seq, id, size, body
+FROM messages WHERE worth = :aside AND kind = :kind ORDER BY row
+"""
 _SHELVE = """
 UPDATE messages SET worth = :aside
 WHERE row IN (SELECT value FROM json_each(:rows)) AND worth > :aside RETURNING kind
@@ -97,6 +104,7 @@ class Outbox:
         """
         self._max_bytes = max_bytes
         self._num_waiting = 0
+        self._num_set_aside = 0  # what was, when the file was opened, waits again
         self._size_bytes = 0
         self._changed = threading.Condition()
         self._observer = observer
@@ -125,6 +133,17 @@ class Outbox:
         """Messages to be delivered."""
         with self._changed:
             return self._num_waiting
+
+    @property
+    def num_set_aside(self) -> int:
+        """Messages that lie out of the way until the file is opened again."""
+        with self._changed:
+            return self._num_set_aside
+
+    def camera_ids(self) -> set[str]:
+        """Return every camera that a message was ever put of."""
+        with self._changed:
+            return {camera_id for camera_id, _ in self._numbers}
 
     @property
     def size_bytes(self) -> int:
@@ -178,6 +197,7 @@ class Outbox:
             self._num_waiting += len(rows) - sum(worth > _SET_ASIDE for worth, *_ in lost)
             self._size_bytes = size_bytes - sum(size for *_, size in lost)
             if lost:
+                self._num_set_aside -= sum(worth == _SET_ASIDE for worth, *_ in lost)
                 self._note_dropped(kind for worth, kind, _ in lost if worth > _SET_ASIDE)
             self._changed.notify_all()
 
@@ -210,12 +230,13 @@ class Outbox:
             self._size_bytes -= sum(size for _, size in gone)
 
     def set_aside(self, rows: Iterable[int]) -> None:
-        """Take messages that will never be taken out of the way; they stay while there is room."""
+        """Take messages out of the way until the next start; they stay while there is room."""
         with self._changed:
             with self._transaction() as db:
                 names = {"aside": _SET_ASIDE, "rows": json.dumps(list(rows))}
                 aside = db.execute(_SHELVE, names).fetchall()
             self._num_waiting -= len(aside)
+            self._num_set_aside += len(aside)
             for (kind,) in aside:
                 self._observer.count(OUTBOX_SET_ASIDE, kind=kind)
 
@@ -277,6 +298,9 @@ def _connect(path: Path | str) -> sqlite3.Connection:
                 (secrets.token_hex(8),),
             )
             db.execute("UPDATE origin SET generation = generation + 1")
+            for kind, worth in _WORTH.items():
+                db.execute(_RETRY, {"worth": worth, "aside": _SET_ASIDE, "kind": kind})
+            db.execute("DELETE FROM messages WHERE worth = ?", (_SET_ASIDE,))
             db.execute(f"PRAGMA user_version = {_VERSION}")
         db.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.DatabaseError as exc:

@@ -10,7 +10,7 @@ MASK = "***"
 # at the first @ and print the rest.
 _USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
 _SECRET_QUERY = re.compile(
-    r"(?i)([?&](?:password|passwd|pwd|pass|token|key|secret|auth|user|username)=)[^&\s'\"]*"
+    r"(?i)([?&](?:\w+_)?(?:password|passwd|pwd|pass|token|key|secret|auth|user|username)=)[^&\s'\"]*"
 )
 
 

@@ -1,11 +1,12 @@
 """What state each camera is in, published whenever it changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from threading import Lock
+from typing import Any
 
 from pipeline.clock import Clock
-from pipeline.messages import Message, status_message
+from pipeline.messages import Message, said_again, status_message
 from pipeline.types import CameraState
 
 
@@ -26,6 +27,7 @@ class StatusBoard:
         self._clock = clock
         self._lock = Lock()
         self._cameras: dict[str, CameraStatus] = {}
+        self._said: dict[str, Message] = {}
 
     def set(
         self, camera_id: str, state: CameraState, *, reason: str = "", detail: str = ""
@@ -37,12 +39,24 @@ class StatusBoard:
                 return False
             at = self._clock.now()
             self._cameras[camera_id] = CameraStatus(state, reason, at.isoformat())
-            self._put(
-                status_message(
-                    camera_id, at=at, state=state, reason=reason or None, detail=detail or None
-                )
+            said = self._said[camera_id] = status_message(
+                camera_id, at=at, state=state, reason=reason or None, detail=detail or None
             )
+            self._put(said)
             return True
+
+    def said(self) -> dict[str, Mapping[str, Any]]:
+        """Return, by camera, the `data` of the last message."""
+        with self._lock:
+            return {camera_id: said.body["data"] for camera_id, said in self._said.items()}
+
+    def say_again(self, lost: Mapping[str, Mapping[str, Any]]) -> None:
+        """Publish messages of `said` again, but for those that another has followed since."""
+        with self._lock:
+            for camera_id, data in lost.items():
+                said = self._said[camera_id]
+                if said.body["data"] is data:
+                    self._put(said_again(said, at=self._clock.now()))
 
     def state(self, camera_id: str) -> CameraState | None:
         """Return a camera's state, or None when it was never heard of."""

@@ -10,14 +10,12 @@ import structlog
 
 from pipeline.cadence import Cadence
 from pipeline.clock import Clock
-from pipeline.errors import ConfigError, OutboxError, PublishError
-from pipeline.observer import PUBLISH_FAILURES
-from pipeline.retry import backoff_s
+from pipeline.errors import ConfigError, OutboxError
 from worker.connection import Connection
 from worker.health import HealthServer
 from worker.parts import Feed, Worker
+from worker.publishing import Publishing
 
-PUBLISH_RETRY_CAP_S = 10.0
 DRAIN_S = 5.0  # for what waits for Redis when the worker stops
 FINISH_S = 30.0  # for the step in hand; compose kills after 45 s
 SUMMARY_EVERY_S = 60.0
@@ -42,6 +40,13 @@ class Supervisor:
         self._lock = Lock()
         self._connections: dict[str, Connection] = {}
         self._beat_s = self._clock.monotonic_s()
+        self._publishing = Publishing(
+            worker.new_publisher,
+            worker.outbox,
+            clock=worker.clock,
+            observer=worker.metrics,
+            rng=worker.rng,
+        )
         self._failed_thread = Event()
         self._is_ready = Event()
 
@@ -72,7 +77,9 @@ class Supervisor:
         except OSError as error:
             raise ConfigError(f"VIGIL_HEALTH__PORT: cannot listen: {error.strerror}") from None
         stop_publishing = Event()
-        publishing = self._thread("publish", lambda: self._publish(stop_publishing))
+        publishing = self._thread(
+            "publish", lambda: self._publishing.run(stop_publishing, fields=self._heartbeat)
+        )
         inference = self._thread("infer", self._infer)
         for feed in worker.feeds:
             self._start_feed(feed)
@@ -152,6 +159,7 @@ class Supervisor:
             "live": self._is_live(),
             **self._worker.about,
             "outbox_depth": self._worker.outbox.num_waiting,
+            "publishing": self._publishing.status(),
             "load": {"level": self._worker.load.level, "reason": self._worker.load.reason},
             "cameras": self._worker.status.snapshot(),
         }
@@ -163,31 +171,6 @@ class Supervisor:
 
     def _beat(self) -> None:
         self._beat_s = self._clock.monotonic_s()
-
-    # -- publishing -----------------------------------------------------------------------------
-
-    def _publish(self, stop: Event) -> None:
-        failures = 0
-        while not stop.is_set():
-            publisher = self._worker.new_publisher()
-            begun_s = self._clock.monotonic_s()
-            try:
-                publisher.run(self._worker.outbox, stop, fields=self._heartbeat)
-            except (PublishError, OutboxError) as error:
-                if self._clock.monotonic_s() - begun_s > PUBLISH_RETRY_CAP_S:
-                    failures = 0
-                failures += 1
-                self._worker.metrics.count(PUBLISH_FAILURES)
-                if failures == 1:
-                    log.warning("publishing_failed", reason=str(error))
-            finally:
-                publisher.close()
-            if stop.is_set():  # one last try was made: what is left waits for the next start
-                return
-            pause_s = backoff_s(
-                failures, base_s=0.5, cap_s=PUBLISH_RETRY_CAP_S, rng=self._worker.rng
-            )
-            self._clock.wait(pause_s, stop)
 
     def _heartbeat(self) -> dict[str, object]:
         return {"live": self._is_live(), "outbox_depth": self._worker.outbox.num_waiting}
