@@ -41,8 +41,8 @@ class RedisSettings(Part):
     """First word of the name of every Redis channel and key."""
     stream_max_len: int = Field(default=10_000, ge=1, le=10_000_000)
     """Number of messages kept in each Redis stream; older ones are deleted. A camera has four
-    streams, and a message takes some 800 bytes: 10000 of each kind are at most 31 MiB of Redis'
-    memory, 1000 are 3.1 MiB. All of a camera's keys expire a week after its worker last ran."""
+    streams, and a message takes 750 to 1100 bytes of Redis' memory: a camera whose streams are full
+    takes 35 MiB at 10000, 3.5 MiB at 1000. Its keys expire a week after its worker last ran."""
     heartbeat: Duration = 10.0
     """Time between two renewals of the worker's key PREFIX:worker:ID in Redis. When the worker is
     gone, the key expires after three times this long."""

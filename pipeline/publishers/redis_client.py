@@ -64,7 +64,9 @@ def check_certificates(url: str) -> None:
         reason = exc.strerror or type(exc).__name__
     else:
         return
-    raise ConfigError(f"expected readable files of certificates for TLS: {reason}")
+    raise ConfigError(
+        f"expected readable certificates in CA_FILE or in the options for TLS: {reason}"
+    )
 
 
 def _directly(address: RedisAddress) -> redis.Redis:
