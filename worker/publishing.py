@@ -101,11 +101,11 @@ class Publishing:
             "set_aside": self._outbox.num_set_aside,
         }
 
-    def _works(self) -> None:
+    def _works(self) -> bool:
         self._failures = 0
         before = self._standing
         if before.state == "ok":
-            return
+            return False
         self._stand(self._now("ok"))
         if before.state == "failing":
             log.info(
@@ -114,6 +114,7 @@ class Publishing:
                 duration_s=round(self._clock.monotonic_s() - self._began_s, 1),
                 waiting=self._outbox.num_waiting,
             )
+        return True
 
     def _fails(self, reason: str, detail: str) -> None:
         self._failures += 1

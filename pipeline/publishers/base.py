@@ -63,8 +63,9 @@ class _NoCameras:
 NO_CAMERAS: Cameras = _NoCameras()
 
 
-def nothing() -> None:
-    """Do nothing."""
+def nothing_new() -> bool:
+    """Say that it is no news that messages arrive."""
+    return False
 
 
 class Publisher(Protocol):
@@ -86,7 +87,7 @@ class Publisher(Protocol):
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
-        works: Callable[[], None] = nothing,
+        works: Callable[[], bool] = nothing_new,
     ) -> None:
         """Deliver what the outbox holds until `stop`, and then what is left in it.
 
@@ -95,7 +96,7 @@ class Publisher(Protocol):
             stop: ends the loop once everything that can be delivered was.
             fields: asked for what each heartbeat carries.
             works: called whenever messages arrived, or nothing waits and it is known that they
-                would.
+                would; answers whether that is news, which the next heartbeat should not wait with.
 
         Raises:
             PublishError: at the first failure; the outbox has what was not confirmed.

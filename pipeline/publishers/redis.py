@@ -19,7 +19,7 @@ from pipeline.clock import Clock
 from pipeline.errors import ConfigError, PublishError
 from pipeline.messages import KINDS, Stored, rfc3339
 from pipeline.publishers import redis_scripts as scripts
-from pipeline.publishers.base import NO_CAMERAS, Cameras, PendingMessages, nothing
+from pipeline.publishers.base import NO_CAMERAS, Cameras, PendingMessages, nothing_new
 from pipeline.publishers.redis_client import check_certificates, connect
 from pipeline.publishers.redis_keys import (
     carry_key,
@@ -195,7 +195,7 @@ class RedisPublisher:
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
-        works: Callable[[], None] = nothing,
+        works: Callable[[], bool] = nothing_new,
     ) -> None:
         is_refresh_due = False
         while True:
@@ -209,7 +209,8 @@ class RedisPublisher:
             elif is_refresh_due and not stop.is_set():
                 self._refresh()
                 is_refresh_due = False
-            works()
+            if works():
+                self._beat_due_s = self._clock.monotonic_s()
             if not batch and stop.is_set():
                 self._claim(fields(), lives_s=0.001)
                 return

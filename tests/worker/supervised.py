@@ -19,7 +19,7 @@ from pipeline.messages import Message
 from pipeline.observer import UNOBSERVED
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.base import PendingMessages, nothing
+from pipeline.publishers.base import PendingMessages, nothing_new
 from pipeline.questions import StandingQuestion
 from pipeline.regions import Region
 from pipeline.runner import Runner
@@ -50,7 +50,7 @@ class Delivered:
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
-        works: Callable[[], None] = nothing,
+        works: Callable[[], bool] = nothing_new,
     ) -> None:
         while True:
             fields()

@@ -16,7 +16,7 @@ from pipeline.errors import OutboxError, PublishError
 from pipeline.messages import status_message
 from pipeline.observer import PUBLISH_FAILURES, PUBLISHING_UP
 from pipeline.outbox import Outbox
-from pipeline.publishers.base import PendingMessages, Publisher, nothing
+from pipeline.publishers.base import PendingMessages, Publisher, nothing_new
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.status import StatusBoard
 from tests.fakes import EPOCH, FakeClock, Recorder
@@ -43,7 +43,7 @@ class Scripted:
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
-        works: Callable[[], None] = nothing,
+        works: Callable[[], bool] = nothing_new,
     ) -> None:
         del outbox  # what it delivers is no matter here
         while self._steps:
@@ -203,9 +203,10 @@ def test_a_user_without_channels_is_told_until_the_right_is_given(start_redis: S
 
     def publisher() -> Publisher:
         clock = SystemClock()
-        return RedisPublisher(url, prefix="vigil", worker_id="w", clock=clock, heartbeat_s=0.1)
+        return RedisPublisher(url, prefix="vigil", worker_id="w", clock=clock, heartbeat_s=60.0)
 
     with server.client() as client, capture_logs() as logs:
+        # a heartbeat is due much later: that it works again is told at once
         user = ("ACL", "SETUSER", "vigil", "on", ">secret", "~*", "+@all", "resetchannels")
         client.execute_command(*user)
 

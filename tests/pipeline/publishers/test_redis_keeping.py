@@ -333,16 +333,21 @@ def test_works_is_called_when_messages_arrive_and_not_while_they_are_refused(
     redis_url: str, outbox: Outbox, client: redis.Redis
 ) -> None:
     lane = Lane(redis_url, outbox, clock=FakeClock())
-    told: list[int] = []
+    told: list[str] = []
+
+    def works() -> bool:
+        told.append("works")
+        return False
+
     stop = threading.Event()
     stop.set()
     client.hset("vigil:gate:carry", "term", "7")
     lane.put(message("event"))
     with pytest.raises(PublishError):
-        lane.publisher.run(outbox, stop, works=lambda: told.append(1))
+        lane.publisher.run(outbox, stop, works=works)
     assert told == []
     client.delete("vigil:gate:carry")
-    lane.publisher.run(outbox, stop, works=lambda: told.append(1))
+    lane.publisher.run(outbox, stop, works=works)
     assert told
     lane.publisher.close()
 
