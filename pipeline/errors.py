@@ -5,7 +5,8 @@ VigilError
 ├── SourceError          a camera or topic failed; `reason` says how, the supervisor retries
 ├── FrameError           one record or frame is no usable image; the stream goes on
 ├── OutboxError          the outbox on disk cannot be read or written
-└── PublishError         Redis could not be reached or refused; the outbox keeps the message
+└── PublishError         Redis could not be reached or refused; `reason` says how, the outbox keeps
+                         the message
 
 No message carries a credential: adapters pass every driver text through `pipeline.redact`.
 """
@@ -58,4 +59,14 @@ class OutboxError(VigilError):
 
 
 class PublishError(VigilError):
-    """Redis could not be reached, or refused; nothing was lost, the outbox has the message."""
+    """Redis could not be reached, or refused; nothing was lost, the outbox has the message.
+
+    Attributes:
+        reason: one of a few words, counted and published with the worker's heartbeat.
+        detail: what is known beside it, for people; "" where nothing is.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"redis: {reason}" + (f": {detail}" if detail else ""))
+        self.reason = reason
+        self.detail = detail

@@ -293,6 +293,13 @@ def status_message(
     return _message("status", camera_id, at=at, data=data)
 
 
+def said_again(message: Message, *, at: datetime) -> Message:
+    """Return a message with the same `data` as another: one that readers have lost."""
+    message_id = str(uuid4())
+    body = {**message.body, "id": message_id, "time": rfc3339(at)}
+    return Message(message.kind, message.camera_id, message_id, body)
+
+
 def rfc3339(when: datetime) -> str:
     """Return an aware time as `2026-01-02T03:04:05.678Z`."""
     if when.tzinfo is None:

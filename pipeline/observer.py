@@ -307,7 +307,7 @@ OUTBOX_DROPPED = Metric(
 OUTBOX_SET_ASIDE = Metric(
     "vigil_outbox_set_aside",
     "Messages that Redis refused because of the message itself, for example because its key has "
-    "another Redis type. They are never delivered.",
+    "another Redis type. They are tried again when the worker starts.",
     kind="counter",
     labels=("kind",),
 )
@@ -324,11 +324,21 @@ OUTBOX_FAILURES = Metric(
     kind="counter",
     labels=("reason",),
 )
+OUTBOX_ASIDE = Metric(
+    "vigil_outbox_aside",
+    "Messages that lie set aside in the outbox now, as `set_aside` in /status says it.",
+    kind="gauge",
+)
+PUBLISHING_UP = Metric(
+    "vigil_publishing_up",
+    "1 while messages arrive in Redis; 0 before the first contact and while publishing fails.",
+    kind="gauge",
+)
 PUBLISH_FAILURES = Metric(
     "vigil_publish_failures",
-    "How often publishing to Redis failed: no connection was made, it was lost, or Redis refused "
-    "every message.",
+    "How often publishing to Redis failed. `reason` is the one in `publishing` of /status.",
     kind="counter",
+    labels=("reason",),
 )
 
 METRICS = tuple(one for one in tuple(globals().values()) if isinstance(one, Metric))

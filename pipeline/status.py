@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from threading import Lock
+from typing import Any
 
 from model.kinds.base import Reason
 from pipeline.clock import Clock
-from pipeline.messages import Message, status_message
+from pipeline.messages import Message, said_again, status_message
 from pipeline.types import CameraState
 
 _UNSOUND_STATES: Mapping[CameraState, Reason] = {"frozen": "frozen", "offline": "stalled"}
@@ -34,6 +35,7 @@ class StatusBoard:
         self._cameras: dict[str, CameraStatus] = {}
         self._lost_s: dict[str, float] = {}
         self._over: set[str] = set()
+        self._said: dict[str, Message] = {}
 
     def set(
         self,
@@ -62,12 +64,24 @@ class StatusBoard:
                 return False
             at = self._clock.now()
             self._cameras[camera_id] = CameraStatus(state, reason, at.isoformat())
-            self._put(
-                status_message(
-                    camera_id, at=at, state=state, reason=reason or None, detail=detail or None
-                )
+            said = self._said[camera_id] = status_message(
+                camera_id, at=at, state=state, reason=reason or None, detail=detail or None
             )
+            self._put(said)
             return True
+
+    def said(self) -> dict[str, Mapping[str, Any]]:
+        """Return, by camera, the `data` of the last message."""
+        with self._lock:
+            return {camera_id: said.body["data"] for camera_id, said in self._said.items()}
+
+    def say_again(self, lost: Mapping[str, Mapping[str, Any]]) -> None:
+        """Publish messages of `said` again, but for those that another has followed since."""
+        with self._lock:
+            for camera_id, data in lost.items():
+                said = self._said[camera_id]
+                if said.body["data"] is data:
+                    self._put(said_again(said, at=self._clock.now()))
 
     def state(self, camera_id: str) -> CameraState | None:
         """Return a camera's state, or None when it was never heard of."""

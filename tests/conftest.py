@@ -14,7 +14,9 @@ from tests.pipeline.sources.clips import yard
 pytest_plugins = [
     "tests.selection",
     "tests.wire",
+    "tests.servers.certificates",
     "tests.servers.redis",
+    "tests.servers.sentinel",
     "tests.servers.kafka",
     "tests.servers.rtsp",
     "tests.servers.ajv",

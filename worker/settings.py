@@ -7,7 +7,9 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.engine.config import VisionMode
+from pipeline.errors import ConfigError
 from pipeline.pruner import PrunerMode
+from pipeline.publishers.redis_address import read_address, with_authorities
 from worker.fidelity import Fidelity, at_fidelity, held_window_s
 from worker.site_settings import (
     CAMERA_SOURCES,
@@ -34,14 +36,28 @@ class RedisSettings(Part):
     """These settings say where messages are published."""
 
     url: SecretStr = SecretStr("redis://localhost:6379/0")
-    """Address of the Redis that messages are published to: redis://, rediss:// (TLS) or unix://."""
+    """Address of the Redis that messages are published to: redis://HOST:6379/0, rediss:// for TLS,
+    or unix:///PATH. Behind Sentinel: redis+sentinel://HOST:26379,HOST:26379/NAME/0, where NAME is
+    the sentinels' name for the server. Options of redis-py may follow a ?. A Redis Cluster is
+    refused."""
+    ca_file: str = ""
+    """Path of a PEM file with the certificate authorities that the certificate of a rediss://
+    server is checked against; empty: those of the system."""
     prefix: Slug = "vigil"
     """First word of the name of every Redis channel and key."""
     stream_max_len: int = Field(default=10_000, ge=1, le=10_000_000)
-    """Number of messages kept in each Redis stream; older ones are deleted."""
+    """Number of messages kept in each Redis stream; older ones are deleted. A camera has four
+    streams, and a message takes 750 to 1100 bytes of Redis' memory: a camera whose streams are full
+    takes 35 MiB at 10000, 3.5 MiB at 1000. Its keys expire a week after its worker last ran."""
     heartbeat: Duration = 10.0
     """Time between two renewals of the worker's key PREFIX:worker:ID in Redis. When the worker is
     gone, the key expires after three times this long."""
+
+    @property
+    def address(self) -> str:
+        """The URL, with the certificate authorities among its options."""
+        url = self.url.get_secret_value()
+        return with_authorities(url, self.ca_file) if self.ca_file else url
 
 
 class KafkaSettings(Part):
@@ -312,8 +328,10 @@ class Settings(BaseSettings):
                     f"CAMERAS__{camera_id.upper()}__URL: expected an address, since "
                     "VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either"
                 )
-        if scheme(self.redis.url) not in ("redis", "rediss", "unix"):
-            raise ValueError("REDIS__URL: expected redis://, rediss:// or unix://")
+        try:
+            read_address(self.redis.address)
+        except ConfigError as error:
+            raise ValueError(f"REDIS__URL: {error}") from None
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")
         return self

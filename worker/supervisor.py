@@ -10,14 +10,12 @@ import structlog
 
 from pipeline.cadence import Cadence
 from pipeline.clock import Clock
-from pipeline.errors import ConfigError, OutboxError, PublishError
-from pipeline.observer import PUBLISH_FAILURES
-from pipeline.retry import backoff_s
+from pipeline.errors import ConfigError, OutboxError
 from worker.connection import Connection
 from worker.health import HealthServer, why_unreachable
 from worker.parts import Feed, Worker
+from worker.publishing import Publishing
 
-PUBLISH_RETRY_CAP_S = 10.0
 DRAIN_S = 5.0  # for what waits for Redis when the worker stops
 FINISH_S = 30.0  # for the step in hand; compose kills after 45 s
 END_S = FINISH_S + 2 * DRAIN_S
@@ -54,6 +52,13 @@ class Supervisor:
         self._beating = Lock()
         self._connections: dict[str, Connection] = {}
         self._beat_s = self._clock.monotonic_s()
+        self._publishing = Publishing(
+            worker.new_publisher,
+            worker.outbox,
+            clock=worker.clock,
+            observer=worker.metrics,
+            rng=worker.rng,
+        )
         self._failed_thread = Event()
         self._is_ready = Event()
 
@@ -91,7 +96,9 @@ class Supervisor:
             log.warning("health_port_unreachable", detail=why)
         self._beat()
         stop_publishing = Event()
-        publishing = self._thread("publish", lambda: self._publish(stop_publishing))
+        publishing = self._thread(
+            "publish", lambda: self._publishing.run(stop_publishing, fields=self._heartbeat)
+        )
         inference = self._thread("infer", self._infer)
         for feed in worker.feeds:
             self._start_feed(feed)
@@ -174,6 +181,7 @@ class Supervisor:
             **self._worker.about,
             "outbox_depth": self._worker.outbox.num_waiting,
             "outbox": self._worker.outbox.trouble or "ok",
+            "publishing": self._publishing.status(),
             "load": {"level": self._worker.load.level, "reason": self._worker.load.reason},
             "cameras": self._worker.status.snapshot(),
         }
@@ -188,31 +196,6 @@ class Supervisor:
         with self._beating:
             if not self._stop.is_set():
                 self._end_after(self._worker.health.stall_after_s + NOTICE_S)
-
-    # -- publishing -----------------------------------------------------------------------------
-
-    def _publish(self, stop: Event) -> None:
-        failures = 0
-        while not stop.is_set():
-            publisher = self._worker.new_publisher()
-            begun_s = self._clock.monotonic_s()
-            try:
-                publisher.run(self._worker.outbox, stop, fields=self._heartbeat)
-            except (PublishError, OutboxError) as error:
-                if self._clock.monotonic_s() - begun_s > PUBLISH_RETRY_CAP_S:
-                    failures = 0
-                failures += 1
-                self._worker.metrics.count(PUBLISH_FAILURES)
-                if failures == 1:
-                    log.warning("publishing_failed", reason=str(error))
-            finally:
-                publisher.close()
-            if stop.is_set():  # one last try was made: what is left waits for the next start
-                return
-            pause_s = backoff_s(
-                failures, base_s=0.5, cap_s=PUBLISH_RETRY_CAP_S, rng=self._worker.rng
-            )
-            self._clock.wait(pause_s, stop)
 
     def _heartbeat(self) -> dict[str, object]:
         return {"live": self._is_live(), "outbox_depth": self._worker.outbox.num_waiting}

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -25,6 +26,7 @@ from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.observer import (
     LOAD_LEVEL,
+    OUTBOX_ASIDE,
     OUTBOX_BYTES,
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
@@ -32,7 +34,7 @@ from pipeline.observer import (
 )
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.redis import RedisPublisher
+from pipeline.publishers.redis import Keeping, RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
@@ -43,6 +45,7 @@ from worker.feeds import feeds_of
 from worker.loading import named_settings, try_questions
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Worker
+from worker.publishing import KnownCameras, questions_of_cameras
 from worker.settings import Settings
 from worker.site_settings import QuestionSettings, event_notes
 
@@ -62,16 +65,16 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     """
     metrics = Metrics()
     feeds = feeds_of(settings, clock=clock, observer=metrics)
-    new_publisher = _redis_publishers(settings, clock=clock)
-    new_publisher().close()  # reads the address, so that a mistake in it is refused now
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
     outbox = _opened(settings, clock=clock, observer=metrics)  # before what takes long
+    status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     try:
+        new_publisher = _redis_publishers(settings, outbox, status, clock=clock)
         engine = _ready(settings, clock=clock)
     except BaseException:
         outbox.close()
         raise
-    stages = _stages(settings, engine, outbox, clock=clock, metrics=metrics)
+    stages = _stages(settings, engine, outbox, status=status, clock=clock, metrics=metrics)
     about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
     _describe(stages, about)
     return Worker(
@@ -127,7 +130,13 @@ def _ready(settings: Settings, *, clock: Clock) -> Engine:
 
 
 def _stages(
-    settings: Settings, engine: Engine, outbox: Outbox, *, clock: Clock, metrics: Metrics
+    settings: Settings,
+    engine: Engine,
+    outbox: Outbox,
+    *,
+    status: StatusBoard,
+    clock: Clock,
+    metrics: Metrics,
 ) -> _Stages:
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
@@ -149,7 +158,7 @@ def _stages(
         admission_backlog=AdmissionBacklog(),
         outbox=outbox,
         settlements=Settlements(),
-        status=StatusBoard(lambda message: outbox.put([message]), clock=clock),
+        status=status,
         metrics=metrics,
     )
 
@@ -173,6 +182,7 @@ def _describe(stages: _Stages, about: Mapping[str, str]) -> None:
     metrics.describe(about)
     metrics.read(OUTBOX_DEPTH, lambda: outbox.num_waiting)
     metrics.read(OUTBOX_BYTES, lambda: outbox.size_bytes)
+    metrics.read(OUTBOX_ASIDE, lambda: outbox.num_set_aside)
     metrics.read(OUTBOX_OLDEST, lambda: outbox.oldest_age_s(stages.clock.now()))
     metrics.read(LOAD_LEVEL, lambda: load.level)
 
@@ -226,16 +236,27 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     )
 
 
-def _redis_publishers(settings: Settings, *, clock: Clock) -> Callable[[], RedisPublisher]:
-    return partial(
+def _redis_publishers(
+    settings: Settings, outbox: Outbox, status: StatusBoard, *, clock: Clock
+) -> Callable[[], RedisPublisher]:
+    """Return what makes a publisher; refuse an address that no waiting will mend."""
+    new_publisher = partial(
         RedisPublisher,
-        settings.redis.url.get_secret_value(),
+        settings.redis.address,
         prefix=settings.redis.prefix,
-        stream_max_len=settings.redis.stream_max_len,
         worker_id=settings.worker_id,
         clock=clock,
+        run_id=outbox.origin,  # the same outbox goes on at once after a restart
+        keeping=Keeping(settings.redis.stream_max_len),
         heartbeat_s=settings.redis.heartbeat,
+        cameras=KnownCameras(status, partial(questions_of_cameras, settings, outbox)),
     )
+    try:
+        with closing(new_publisher()) as publisher:
+            publisher.check_server()
+    except ConfigError as error:
+        raise ConfigError(f"VIGIL_REDIS__URL: {error}") from None
+    return new_publisher
 
 
 def num_inference_threads(settings: Settings) -> int:

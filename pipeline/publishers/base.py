@@ -1,8 +1,8 @@
 """What a publisher is, and what it asks of the outbox."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import Event
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.messages import Stored
 
@@ -28,8 +28,44 @@ class PendingMessages(Protocol):
         ...
 
     def set_aside(self, rows: Iterable[int]) -> None:
-        """Take messages out of the way, by `Stored.row`, that will never be taken."""
+        """Take messages out of the way, by `Stored.row`, that are not taken for their own sake."""
         ...
+
+
+class Cameras(Protocol):
+    """What a worker knows of its cameras, for a publisher to keep right what readers find."""
+
+    def statuses(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return, by camera, the `data` of the status that was told last."""
+        ...
+
+    def say_again(self, differs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Tell these statuses again, of `statuses`; not one that has changed since."""
+        ...
+
+    def questions(self) -> Mapping[str, Collection[str] | None]:
+        """Return the ids of each camera's questions; None for a camera that is watched no more."""
+        ...
+
+
+class _NoCameras:
+    """No camera is known: nothing is told again, nothing taken away."""
+
+    def statuses(self) -> Mapping[str, Mapping[str, Any]]:
+        return {}
+
+    def say_again(self, differs: Mapping[str, Mapping[str, Any]]) -> None: ...
+
+    def questions(self) -> Mapping[str, Collection[str] | None]:
+        return {}
+
+
+NO_CAMERAS: Cameras = _NoCameras()
+
+
+def nothing_new() -> bool:
+    """Say that it is no news that messages arrive."""
+    return False
 
 
 class Publisher(Protocol):
@@ -51,6 +87,7 @@ class Publisher(Protocol):
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
+        works: Callable[[], bool] = nothing_new,
     ) -> None:
         """Deliver what the outbox holds until `stop`, and then what is left in it.
 
@@ -58,6 +95,8 @@ class Publisher(Protocol):
             outbox: where messages wait.
             stop: ends the loop once everything that can be delivered was.
             fields: asked for what each heartbeat carries.
+            works: called whenever messages arrived, or nothing waits and it is known that they
+                would; answers whether that is news, which the next heartbeat should not wait with.
 
         Raises:
             PublishError: at the first failure; the outbox has what was not confirmed.

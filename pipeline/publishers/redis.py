@@ -6,83 +6,54 @@ is passed over.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
-import redis
 import structlog
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, PublishError
-from pipeline.messages import Stored, rfc3339
-from pipeline.publishers.base import PendingMessages
-from pipeline.publishers.redis_keys import channel, heartbeat_key, state_key, stream_key
-from pipeline.redact import encode_credentials
+from pipeline.messages import KINDS, Stored, rfc3339
+from pipeline.publishers import redis_scripts as scripts
+from pipeline.publishers.base import NO_CAMERAS, Cameras, PendingMessages, nothing_new
+from pipeline.publishers.redis_client import check_certificates, connect
+from pipeline.publishers.redis_keys import (
+    carry_key,
+    channel,
+    heartbeat_key,
+    state_key,
+    stream_key,
+)
+from pipeline.publishers.redis_refusals import failure, own_fault
 
-CONNECT_TIMEOUT_S = 1.0
-SOCKET_TIMEOUT_S = 2.0  # the driver's own defaults blocked 60 s on a half-open server
 BATCH = 64  # messages in a round trip: some 100 kB, a few ms of the server's one thread
 LOOK_S = 0.25  # how long a stop or a heartbeat may wait for an empty outbox
 # What Redis refuses for the message's own sake (its key holds another type) does not heal by
-# waiting. Two more tries are for what a failover or an operator may be changing at this moment.
+# waiting. Two more tries are for what an operator may be changing at this moment.
 MAX_TRIES = 3
 TRY_AGAIN_S = 0.2
+GONE_AFTER_S = 7 * 24 * 3600.0
 
-# Steps: 1. read how far this was published; 2. stream; 3. hash and cursor; 4. channel. A script is
-# not rolled back: were the channel refused (ACL), the stream would still have the message once.
-# A message waits (-1) while the one before it in the batch was refused, or it would pass over it.
-_PUBLISH = """
-local state, stream = KEYS[1], KEYS[2]
-local cursor_field, origin, position, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local max_len, field, id, event, channel = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local cursor = redis.call('HGET', state, cursor_field) or ''
-local reached_origin, reached = string.match(cursor, '^(%S+) (%d+)$')
-reached = reached_origin == origin and tonumber(reached) or 0
-if reached >= tonumber(position) then return 0 end
-if reached < tonumber(after) then return -1 end
-redis.call('XADD', stream, 'MAXLEN', '~', max_len, '*', 'event', event, 'id', id)
-redis.call('HSET', state, field, event, cursor_field, origin .. ' ' .. position)
-redis.call('PUBLISH', channel, event)
-return 1
-"""
-_PUBLISHED, _HELD = 1, -1
-
-# Most telling first. Redis before 7 wraps an error inside a script as "ERR Error running script
-# ... -OOM ...", so the words are looked for anywhere in the text.
-_REASONS: tuple[tuple[type[RedisError], str], ...] = (
-    (redis.exceptions.AuthenticationError, "auth_failed"),
-    (redis.exceptions.AuthorizationError, "auth_failed"),
-    (redis.exceptions.NoPermissionError, "not_permitted"),
-    (redis.exceptions.BusyLoadingError, "loading"),
-    (redis.exceptions.ReadOnlyError, "read_only"),
-    (redis.exceptions.OutOfMemoryError, "out_of_memory"),
-    (redis.exceptions.TimeoutError, "timeout"),
-    (redis.exceptions.ConnectionError, "unreachable"),
-)
-_WORDS = {
-    "NOAUTH": "auth_failed",
-    "WRONGPASS": "auth_failed",
-    "NOPERM": "not_permitted",
-    "LOADING": "loading",
-    "READONLY": "read_only",
-    "OOM": "out_of_memory",
-    "MISCONF": "cannot_persist",
-    "NOREPLICAS": "no_replicas",
-    "MASTERDOWN": "master_down",
-    "BUSY": "busy",
-}
-_WORD = re.compile(r"\b(?:" + "|".join(_WORDS) + r")\b")
-_REFUSAL = re.compile(r"\b[A-Z]{4,}\b")
-
+Lane = tuple[str, str]  # of messages that keep their order: camera and kind
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What Redis keeps of a camera.
+
+    Attributes:
+        stream_max_len: entries of each stream, about (whole nodes are trimmed).
+        gone_after_s: its keys expire this long after its worker last renewed them.
+    """
+
+    stream_max_len: int = 10_000
+    gone_after_s: float = GONE_AFTER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +63,14 @@ class Delivery:
     Attributes:
         settled: Redis has them, from now or from before.
         num_published: how many of them it has from now.
-        refused: what Redis will not take, with its word for why, and what waits behind it.
+        refused: what Redis will not take for its own sake, with its word for why.
+        failure: why others were not taken that are at no fault; None where there are none.
     """
 
     settled: tuple[int, ...]
     num_published: int
     refused: Mapping[int, str]
+    failure: PublishError | None = None
 
 
 class RedisPublisher:
@@ -114,86 +87,107 @@ class RedisPublisher:
         prefix: str,
         worker_id: str,
         clock: Clock,
-        stream_max_len: int = 10_000,
+        run_id: str = "",
+        keeping: Keeping = Keeping(),
         heartbeat_s: float = 5.0,
+        cameras: Cameras = NO_CAMERAS,
     ) -> None:
         """Note where to publish; connect with the first message.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`, with user and password where needed.
+            url: as `redis_address` reads it, with user and password where needed.
             prefix: first part of every key and channel, and the source in messages.
             worker_id: names this worker in messages and in its heartbeat key.
             clock: stamps `published_at`, times heartbeats.
-            stream_max_len: entries each Redis stream keeps, about (whole nodes are trimmed).
+            run_id: tells this worker from another of the same name: while one publishes, the other
+                waits. One that is started again with the same run id may go on at once.
+            keeping: how much stays in Redis.
             heartbeat_s: how often `run` renews the heartbeat key, which lives three times as long.
+            cameras: what the worker knows of its cameras.
 
         Raises:
             ConfigError: the URL cannot be read.
         """
         self._prefix = prefix
         self._worker_id = worker_id
+        self._run_id = run_id
         self._clock = clock
-        self._stream_max_len = stream_max_len
+        self._keeping = keeping
         self._heartbeat_s = heartbeat_s
+        self._cameras = cameras
         self._beat_due_s = clock.monotonic_s()
+        self._has_warned = False
         self._tries: dict[int, int] = {}
-        self._redis = _client(url)
+        self._hopeless: set[Lane] = set()
+        self._is_tls = url.lower().startswith("rediss")
+        self._redis = connect(url)
+        self._url = url
+
+    def check_server(self) -> None:
+        """Refuse what no waiting will mend. A server that does not answer now is none of that.
+
+        Raises:
+            ConfigError: a certificate's file cannot be read, or the server is a node of a cluster,
+                or a sentinel that the address takes for a server.
+        """
+        if self._is_tls:
+            check_certificates(self._url)
+        try:
+            told = self._redis.execute_command("HELLO")  # type: ignore[no-untyped-call]
+        except (RedisError, OSError, UnicodeError):
+            return
+        told = told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=False))
+        mode = told.get(b"mode", told.get("mode", b""))
+        if mode in (b"cluster", "cluster"):
+            raise ConfigError(
+                "expected one Redis server, or one behind Sentinel; got a node of a Redis Cluster, "
+                "where the keys of one camera would lie in different slots"
+            )
+        if mode in (b"sentinel", "sentinel"):
+            raise ConfigError("expected redis+sentinel://HOST:PORT/SERVICE/0 for a Sentinel")
 
     def deliver(self, batch: Sequence[Stored]) -> Delivery:
         """Publish what was not published yet, in order, in one round trip.
 
         Raises:
-            PublishError: Redis cannot be reached or takes nothing now; it may have some of the
-                batch, and passes over that when it is delivered again.
+            PublishError: Redis cannot be reached; it may have some of the batch, and passes over
+                that when it is delivered again.
         """
         at = self._clock.now()
         pipe = self._redis.pipeline(transaction=False)
-        before: dict[tuple[str, str], int] = {}
+        before: dict[Lane, int] = {}
         for stored in batch:
-            camera_id, kind = key = (stored.message.camera_id, stored.message.kind)
+            camera_id, kind = lane = _lane(stored)
             pipe.eval(
-                _PUBLISH,
-                2,
+                scripts.PUBLISH,
+                3,
                 state_key(self._prefix, camera_id),
-                stream_key(self._prefix, camera_id, kind),
+                carry_key(self._prefix, camera_id),
+                stream_key(self._prefix, camera_id, stored.message.kind),
                 f"cursor:{kind}",
                 stored.origin,
                 stored.position,
-                before.get(key, 0),
-                self._stream_max_len,
+                stored.seq,
+                # A message waits while the one before it was refused, or it would pass over it.
+                before.get(lane, 0) if lane not in self._hopeless else 0,
+                0,
+                self._keeping.stream_max_len,
+                self._lives_ms,
                 _state_field(stored),
                 stored.message.id,
                 stored.envelope(prefix=self._prefix, worker_id=self._worker_id, published_at=at),
-                channel(self._prefix, camera_id, kind),
+                channel(self._prefix, camera_id, stored.message.kind),
             )
-            before[key] = stored.position
-        replies = _answered(lambda: pipe.execute(raise_on_error=False))
-        for reply in replies:
-            if isinstance(reply, ResponseError) and (reason := _reason(reply)):
-                raise PublishError(f"redis: {reason}")
-        rows = [stored.row for stored in batch]
-        refused = {
-            row: _refusal(reply)
-            for row, reply in zip(rows, replies, strict=True)
-            if isinstance(reply, ResponseError) or reply == _HELD
-        }
-        return Delivery(
-            settled=tuple(row for row in rows if row not in refused),
-            num_published=sum(reply == _PUBLISHED for reply in replies),
-            refused=refused,
-        )
+            before[lane] = stored.position
+        return self._judged(batch, self._answered(lambda: pipe.execute(raise_on_error=False)))
 
     def heartbeat(self, fields: Mapping[str, object]) -> None:
         """Say that this worker lives, for three times `heartbeat_s`, with `fields` as JSON.
 
         Raises:
-            PublishError: Redis cannot be reached or refuses.
+            PublishError: Redis cannot be reached or refuses, or another worker has this one's name.
         """
-        now = rfc3339(self._clock.now())
-        value = json.dumps({**fields, "worker_id": self._worker_id, "at": now}, allow_nan=False)
-        key = heartbeat_key(self._prefix, self._worker_id)
-        lives_ms = round(3000 * self._heartbeat_s)
-        _answered(lambda: self._redis.set(key, value, px=lives_ms))
+        self._claim(fields, lives_s=3 * self._heartbeat_s)
 
     def run(
         self,
@@ -201,85 +195,146 @@ class RedisPublisher:
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
+        works: Callable[[], bool] = nothing_new,
     ) -> None:
+        is_refresh_due = False
         while True:
             if self._clock.monotonic_s() >= self._beat_due_s:
                 self.heartbeat(fields())
                 self._beat_due_s = self._clock.monotonic_s() + self._heartbeat_s
+                is_refresh_due = True
             batch = outbox.pending(BATCH) if outbox.wait(0.0 if stop.is_set() else LOOK_S) else []
-            if not batch and stop.is_set():
-                return
             if batch:
                 self._settle(batch, outbox, stop)
+            elif is_refresh_due and not stop.is_set():
+                self._refresh()
+                is_refresh_due = False
+            if works():
+                self._beat_due_s = self._clock.monotonic_s()
+            if not batch and stop.is_set():
+                self._claim(fields(), lives_s=0.001)
+                return
 
     def close(self) -> None:
         self._redis.close()
 
+    @property
+    def _lives_ms(self) -> int:
+        return round(1000 * self._keeping.gone_after_s)
+
+    def _claim(self, fields: Mapping[str, object], *, lives_s: float) -> None:
+        told = {
+            **fields,
+            "worker_id": self._worker_id,
+            "run": self._run_id,
+            "at": rfc3339(self._clock.now()),
+        }
+        key = heartbeat_key(self._prefix, self._worker_id)
+        value, lives_ms = json.dumps(told, allow_nan=False), max(1, round(1000 * lives_s))
+        claim = scripts.CLAIM
+        if not self._answered(
+            lambda: self._redis.eval(claim, 1, key, self._run_id, value, lives_ms)
+        ):
+            raise PublishError(
+                "id_in_use",
+                f"another worker publishes as {self._worker_id}: each needs a VIGIL_WORKER_ID of "
+                "its own",
+            )
+
+    def _judged(self, batch: Sequence[Stored], replies: Sequence[object]) -> Delivery:
+        settled, refused = [], {}
+        found: PublishError | None = None
+        for stored, reply in zip(batch, replies, strict=True):
+            if reply in (scripts.PUBLISHED, scripts.PASSED_OVER):
+                settled.append(stored.row)
+            elif isinstance(reply, ResponseError) and (word := own_fault(reply)):
+                refused[stored.row] = word
+            elif isinstance(reply, Exception):
+                found = found or failure(reply, is_tls=self._is_tls)
+            elif reply == scripts.FENCED:
+                camera = stored.message.camera_id
+                found = found or PublishError("fenced", f"another worker has camera {camera} now")
+        num_published = sum(reply == scripts.PUBLISHED for reply in replies)
+        return Delivery(tuple(settled), num_published, refused, found)
+
     def _settle(self, batch: Sequence[Stored], outbox: PendingMessages, stop: Event) -> None:
         delivery = self.deliver(batch)
         outbox.delivered(delivery.settled)
+        if delivery.failure is not None:
+            raise delivery.failure
+        lanes = {stored.row: _lane(stored) for stored in batch}
+        self._hopeless -= {lanes[row] for row in delivery.settled}
         self._tries = {row: self._tries.get(row, 0) + 1 for row in delivery.refused}
-        hopeless = [row for row, tries in self._tries.items() if tries >= MAX_TRIES]
+        hopeless = [
+            row
+            for row, tries in self._tries.items()
+            if tries >= MAX_TRIES or lanes[row] in self._hopeless
+        ]
         if hopeless:
+            self._hopeless |= {lanes[row] for row in hopeless}
             outbox.set_aside(hopeless)
             _log_set_aside(batch, {row: delivery.refused[row] for row in hopeless})
         elif not delivery.settled:
             self._clock.wait(TRY_AGAIN_S, stop)
 
+    def _refresh(self) -> None:
+        """Renew what expires with its camera, and look whether its status is still told.
 
-def _client(url: str) -> redis.Redis:
-    """Return a client that has not connected, with none of the driver's own retries."""
-    refused = None
-    try:
-        client = redis.Redis.from_url(
-            encode_credentials(url),
-            protocol=2,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
-        # unknown options in the URL show only here
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (TypeError, ValueError, RedisError) as exc:
-        refused = type(exc).__name__
-    else:
-        return client
-    # outside the except: the driver's text may carry a piece of the password
-    raise ConfigError(
-        "redis URL: expected redis://, rediss:// or unix:// with options the driver knows and any "
-        f"/ of a password written as %2F, got one it refuses ({refused})"
-    )
+        It is not where Redis was restarted empty, went back to an earlier copy, or evicted it.
+        """
+        self._sweep()
+        said = self._cameras.statuses()
+        pipe = self._redis.pipeline(transaction=False)
+        for camera_id in said:
+            pipe.hget(state_key(self._prefix, camera_id), "status")
+            for key in self._keys_of(camera_id):
+                pipe.pexpire(key, self._lives_ms)
+        replies = self._answered(lambda: pipe.execute(raise_on_error=False))
+        step = 1 + len(self._keys_of(""))
+        differs = {}
+        for (camera_id, data), reply in zip(said.items(), replies[::step], strict=True):
+            if (camera_id, "status") in self._hopeless:
+                continue
+            found = _status_data(reply)
+            if found is None or (found["worker_id"] == self._worker_id and not _same(found, data)):
+                differs[camera_id] = data
+        for reply in replies:
+            if isinstance(reply, Exception) and own_fault(reply) is None:
+                raise failure(reply, is_tls=self._is_tls)
+        self._cameras.say_again(differs)
+
+    def _sweep(self) -> None:
+        """Take away what the hashes tell of questions and cameras that are gone."""
+        pipe = self._redis.pipeline(transaction=False)
+        for camera_id, kept in self._cameras.questions().items():
+            keys = state_key(self._prefix, camera_id), carry_key(self._prefix, camera_id)
+            is_gone = int(kept is None)
+            pipe.eval(scripts.SWEEP, 2, *keys, self._run_id, is_gone, *sorted(kept or ()))
+        for reply in self._answered(lambda: pipe.execute(raise_on_error=False)):
+            if isinstance(reply, Exception) and own_fault(reply) is None:
+                if not self._has_warned:
+                    _log.warning("hashes_not_swept", reason=failure(reply).reason)
+                self._has_warned = True
+                return
+
+    def _keys_of(self, camera_id: str) -> list[str]:
+        streams = [stream_key(self._prefix, camera_id, kind) for kind in KINDS]
+        return [state_key(self._prefix, camera_id), carry_key(self._prefix, camera_id), *streams]
+
+    def _answered(self, talk: Callable[[], Any]) -> Any:
+        """Return what Redis says, or raise a PublishError.
+
+        The driver's exception is not chained: the text of some carries what was sent.
+        """
+        try:
+            return talk()
+        except (RedisError, OSError, UnicodeError) as exc:  # UnicodeError: no host is called so
+            found = failure(exc, is_tls=self._is_tls)
+        raise found
 
 
-def _answered(talk: Callable[[], Any]) -> Any:
-    """Return what Redis says, or raise a PublishError.
-
-    The driver's exception is not chained: the text of some carries what was sent.
-    """
-    try:
-        return talk()
-    except (RedisError, OSError, UnicodeError) as exc:  # UnicodeError: no host can be called so
-        reason = _reason(exc) or "refused"
-    raise PublishError(f"redis: {reason}")
-
-
-def _reason(exc: Exception) -> str | None:
-    """Return why Redis takes nothing now; None when what it says is about one message alone."""
-    for kind, reason in _REASONS:
-        if isinstance(exc, kind):
-            return reason
-    if isinstance(exc, RedisError):
-        word = _WORD.search(str(exc))
-        return _WORDS[word[0]] if word else None
-    return "unreachable"
-
-
-def _refusal(reply: object) -> str:
-    """Return Redis' word for why one message was not taken."""
-    if reply == _HELD:
-        return "behind_refused"
-    word = _REFUSAL.search(str(reply))
-    return word[0].lower() if word else "refused"
+def _lane(stored: Stored) -> Lane:
+    return stored.message.camera_id, stored.message.kind
 
 
 def _state_field(stored: Stored) -> str:
@@ -291,6 +346,19 @@ def _state_field(stored: Stored) -> str:
             return f"event:{stored.message.body['data']['question_id']}"
         case kind:
             return kind
+
+
+def _status_data(reply: object) -> Mapping[str, Any] | None:
+    """Return the `data` of a status as the hash holds it; None where it holds none."""
+    try:
+        data = json.loads(reply)["data"] if isinstance(reply, bytes | str) else None
+    except (ValueError, TypeError, KeyError):
+        return None
+    return data if isinstance(data, dict) and "worker_id" in data else None
+
+
+def _same(found: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    return all(found.get(name) == said[name] for name in ("state", "reason", "since"))
 
 
 def _log_set_aside(batch: Sequence[Stored], refused: Mapping[int, str]) -> None:

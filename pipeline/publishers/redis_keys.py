@@ -25,6 +25,11 @@ def state_key(prefix: str, camera_id: str) -> str:
     return f"{prefix}:{camera_id}:state"
 
 
+def carry_key(prefix: str, camera_id: str) -> str:
+    """Return the key of the hash with what publishing itself remembers of a camera."""
+    return f"{prefix}:{camera_id}:carry"
+
+
 def heartbeat_key(prefix: str, worker_id: str) -> str:
     """Return the key that expires when a worker is gone."""
     return f"{prefix}:worker:{worker_id}"

@@ -8,6 +8,7 @@ import redis
 from pipeline.errors import PublishError
 from pipeline.messages import MessageKind
 from pipeline.publishers.redis_keys import stream_key
+from pipeline.publishers.redis_refusals import failure
 from pipeline.redact import encode_credentials, redact, url_secrets
 
 _TIMEOUT_S = 5.0
@@ -34,6 +35,6 @@ def replies(
             messages += [json.loads(fields[b"event"]) for _, fields in page]
             after = f"({page[-1][0].decode()}"
     except redis.RedisError as error:
-        raise PublishError(redact(str(error), *url_secrets(url))) from None
+        raise PublishError(failure(error).reason, redact(str(error), *url_secrets(url))) from None
     finally:
         client.close()

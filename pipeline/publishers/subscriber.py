@@ -8,6 +8,7 @@ from typing import Any, Self
 import redis
 
 from pipeline.errors import PublishError
+from pipeline.publishers.redis_refusals import failure
 from pipeline.redact import encode_credentials, redact, url_secrets
 
 _TIMEOUT_S = 5.0
@@ -36,7 +37,7 @@ class Subscriber:
             self._pubsub.psubscribe(self._pattern)
             self._pubsub.get_message(timeout=_TIMEOUT_S)  # the confirmation
         except redis.RedisError as error:
-            raise PublishError(redact(str(error), *self._secrets)) from None
+            raise PublishError(failure(error).reason, redact(str(error), *self._secrets)) from None
         return self
 
     def __exit__(
@@ -59,4 +60,4 @@ class Subscriber:
             while (item := self._pubsub.get_message(timeout=timeout_s)) is not None:
                 yield item["channel"].decode(), json.loads(item["data"])
         except redis.RedisError as error:
-            raise PublishError(redact(str(error), *self._secrets)) from None
+            raise PublishError(failure(error).reason, redact(str(error), *self._secrets)) from None

@@ -148,3 +148,23 @@ def test_nothing_is_lost_while_the_destination_is_away(
     destination.come_back()
     destination.connect().run(outbox, stopped(), fields=dict)
     assert destination.arrived() == ids
+
+
+def test_it_says_that_it_works_once_messages_arrive_and_not_while_they_cannot(
+    destination: Destination, outbox: Outbox
+) -> None:
+    told: list[int] = []
+
+    def works() -> bool:
+        told.append(outbox.num_waiting)
+        return False
+
+    put(outbox, 2)
+    destination.go()
+    with pytest.raises(PublishError):
+        destination.connect().run(outbox, stopped(), works=works)
+    assert told == []
+    destination.come_back()
+    destination.connect().run(outbox, stopped(), works=works)
+    assert told
+    assert told[-1] == 0

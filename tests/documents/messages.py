@@ -20,7 +20,14 @@ from pipeline.messages import (
     status_message,
 )
 from pipeline.publishers.redis import _state_field
-from pipeline.publishers.redis_keys import channel, heartbeat_key, state_key, stream_key
+from pipeline.publishers.redis_keys import (
+    carry_key,
+    channel,
+    heartbeat_key,
+    state_key,
+    stream_key,
+)
+from pipeline.publishers.redis_scripts import COMMANDS
 
 PREFIX, CAMERA, WORKER = "vigil", "gate", "worker-1"
 CAPTURED_AT = datetime(2026, 1, 2, 3, 4, 5, 468_000, tzinfo=UTC)
@@ -54,11 +61,24 @@ KEYS = """
 | key | what it holds |
 |---|---|
 | `{state}` | a hash with the last message of each field, for a reader that starts later: {held} |
-| `{heartbeat}` | JSON about a worker that runs; when the worker is gone, the key expires |
+| `{carry}` | a hash that workers use; not for readers |
+| `{heartbeat}` | JSON about a worker that runs, see below |
 
-A message is published once. It stands in its stream once, in the order of `seq`, and its channel
-reaches the subscribers that are connected at that moment. In the state hash, ignore the fields
-`cursor:...`: workers use them.
+A message is published once: it stands in its stream once, in the order of `seq`, is the newest of
+its field in the hash, and its channel reaches the subscribers that are connected at that moment.
+Where one of these is refused, none is done, and the message waits. A message that Redis refused for
+its own sake (its key had another type) is tried again when the worker starts: it then comes later
+than its `seq` says. A status may be said again, with a new `id` and the same `since`, where Redis
+had lost it.
+
+The hash tells of no question and no camera that is gone. A camera's streams and hashes expire a
+week after its worker last ran.
+
+The heartbeat has `publishing` (`state`, `reason`, `set_aside`), `outbox_depth`, and `run`, which
+tells the worker from another of the same id. The key is gone when the worker stops, and expires
+soon after it was killed.
+
+A user of Redis needs the keys and channels `{prefix}:*` and the commands {commands}.
 
 ## Every message
 
@@ -84,7 +104,10 @@ def messages_document() -> str:
     lines.append(
         KEYS.format(
             state=state_key(PREFIX, CAMERA),
+            carry=carry_key(PREFIX, CAMERA),
             heartbeat=heartbeat_key(PREFIX, WORKER),
+            prefix=PREFIX,
+            commands=", ".join(f"`{name}`" for name in COMMANDS),
             held=", ".join(f"`{_state_field(example)}`" for example in shown),
         )
     )

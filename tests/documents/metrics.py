@@ -42,6 +42,12 @@ ALERTS = (
         "`vigil_outbox_bytes` is below `VIGIL_OUTBOX__MAX_BYTES`.",
     ),
     (
+        "vigil_publishing_up == 0",
+        "2 min",
+        "No message arrives in Redis. `publishing` in `/status` says why and since when; "
+        "[Symptoms and cures](README.md#symptoms-and-cures) says what helps.",
+    ),
+    (
         "delta(vigil_outbox_dropped[10m]) > 0",
         "",
         "The outbox is full and messages are lost, captions first, events last. Bring Redis back, "
@@ -51,8 +57,8 @@ ALERTS = (
         "increase(vigil_outbox_set_aside_total[10m]) > 0",
         "",
         "Redis refuses some messages and takes the others. The usual cause: another program uses a "
-        "key under `VIGIL_REDIS__PREFIX`. The refused messages are never delivered. The log line "
-        "`replies_set_aside` names their camera and kind.",
+        "key under `VIGIL_REDIS__PREFIX`. The log line `replies_set_aside` names their camera and "
+        "kind. Free the key and restart the worker: they are tried again.",
     ),
     (
         'increase(vigil_answers_unknown_total{reason="no_answer"}[10m]) > 0',

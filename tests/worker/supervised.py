@@ -20,7 +20,7 @@ from pipeline.messages import Message
 from pipeline.observer import UNOBSERVED
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.base import PendingMessages
+from pipeline.publishers.base import PendingMessages, nothing_new
 from pipeline.questions import StandingQuestion
 from pipeline.regions import Region
 from pipeline.runner import Runner
@@ -51,15 +51,17 @@ class Delivered:
         stop: Event,
         *,
         fields: Callable[[], Mapping[str, object]] = dict,
+        works: Callable[[], bool] = nothing_new,
     ) -> None:
         while True:
             fields()
             if self.is_down:
-                raise PublishError("redis: connection refused")
+                raise PublishError("unreachable")
             batch = outbox.pending(10) if outbox.wait(0.05) else []
             self.messages += [stored.message for stored in batch]
             self.seqs += [stored.seq for stored in batch if stored.message.kind == "answer"]
             outbox.delivered([stored.row for stored in batch])
+            works()
             if stop.is_set() and not batch:
                 return
 

@@ -1,0 +1,36 @@
+"""An outbox, a publisher of it and a client, for the tests of Redis."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+
+from pipeline.outbox import Outbox
+from tests.fakes import Recorder
+from tests.pipeline.publishers.lane import Lane
+
+
+@pytest.fixture
+def observer() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def outbox(tmp_path: Path, observer: Recorder) -> Iterator[Outbox]:
+    with closing(Outbox(tmp_path / "outbox.db", max_bytes=1 << 20, observer=observer)) as box:
+        yield box
+
+
+@pytest.fixture
+def lane(redis_url: str, outbox: Outbox) -> Iterator[Lane]:
+    lane = Lane(redis_url, outbox)
+    yield lane
+    lane.publisher.close()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
