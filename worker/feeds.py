@@ -117,7 +117,7 @@ def _address(camera: CameraSettings) -> str:
 
 
 def _kafka_feed(given: _Given) -> Feed:
-    settings, config = given.settings, _kafka_config(given.settings)
+    settings, config = given.settings, kafka_config(given.settings)
     return Feed(
         name=f"kafka/{config.topic}",
         camera_ids=tuple(key for key, camera in settings.cameras.items() if camera.url is None),
@@ -135,7 +135,8 @@ def _kafka_feed(given: _Given) -> Feed:
     )
 
 
-def _kafka_config(settings: Settings) -> KafkaConfig:
+def kafka_config(settings: Settings) -> KafkaConfig:
+    """Return where the topic is and what is taken from it."""
     kafka = settings.kafka
     return KafkaConfig(
         bootstrap_servers=kafka.bootstrap_servers,

@@ -1,6 +1,6 @@
 """Every setting, with its unit, bounds and default. `worker.environment` fills them in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
@@ -9,11 +9,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model.engine.config import VisionMode
 from pipeline.pruner import PrunerMode
 from worker.fidelity import Fidelity, at_fidelity, held_window_s
-from worker.site_settings import CAMERA_SOURCES, CameraSettings, Part, QuestionSettings
+from worker.site_settings import CameraSettings, Part, QuestionSettings
 from worker.values import (
+    Device,
     Duration,
     DurationOrZero,
+    Id,
+    MemoryBudget,
+    OutboxPath,
     Probability,
+    RedisAddress,
+    Share,
     Size,
     Slug,
     WordsOrNothing,
@@ -27,8 +33,9 @@ PREFIX = "VIGIL_"
 class RedisSettings(Part):
     """These settings say where messages are published."""
 
-    url: SecretStr = SecretStr("redis://localhost:6379/0")
-    """Address of the Redis that messages are published to: redis://, rediss:// (TLS) or unix://."""
+    url: RedisAddress = SecretStr("redis://localhost:6379/0")
+    """Address of the Redis that messages are published to: redis://, rediss:// (TLS) or unix://.
+    After the port comes the number of the database."""
     prefix: Slug = "vigil"
     """First word of the name of every Redis channel and key."""
     stream_max_len: int = Field(default=10_000, ge=1, le=10_000_000)
@@ -85,7 +92,7 @@ class ModelSettings(Part):
     revision: str = ""
     """For a model on Hugging Face: the branch, tag or commit to take; empty: its main branch as it
     is at the start. A commit pins the model."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Device = "auto"
     """Where the model runs: cpu, cuda, cuda:N for GPU number N, or auto for the GPU if there is
     one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -107,7 +114,7 @@ class ModelSettings(Part):
     """What is computed of each picture. delta: only the parts that changed, which is fast. full:
     the whole picture, which is exact. isolated: the changed parts without their surroundings, for
     comparisons."""
-    audit_share: float = Field(default=0.01, ge=0, le=1)
+    audit_share: Probability = 0.01
     """With VISION=delta: share (0 to 1) of the partly computed pictures that are also computed
     whole. Such an audit measures the error of delta."""
     max_drift: float = Field(default=0.05, gt=0, le=2)
@@ -116,9 +123,9 @@ class ModelSettings(Part):
     min_mass: Probability = 0.1
     """Smallest probability that the model must give to answering at all. An answer below it is
     published as unknown, with the reason no_answer, and moves no event."""
-    memory_budget: Size = 0
-    """Most memory of the device that the model and all cameras may use, such as 20GiB; 0: no limit.
-    A camera that does not fit waits until there is room."""
+    memory_budget: MemoryBudget = 0
+    """Most memory of the device that the model and all cameras may use: 20GiB, or 80% of what the
+    device has; 0: no limit. A camera that does not fit waits until there is room."""
 
 
 class PrunerSettings(Part):
@@ -131,7 +138,7 @@ class PrunerSettings(Part):
     threshold_levels: float = Field(default=6.0, ge=0, le=255)
     """For mode last_seen: by how many grey levels (0 to 255) a block of 7x7 pixels must differ to
     count as changed."""
-    refresh_ratio: float = Field(default=0.7, gt=0, le=1)
+    refresh_ratio: Share = Field(default=0.7, gt=0, le=1)
     """When at least this share of a picture has changed, all of it is sent."""
     refresh_every: DurationOrZero = 0.0
     """All of a picture is sent at least this often, whatever changed; 0s: only when a large part of
@@ -160,7 +167,7 @@ class LoadSettings(Part):
 class OutboxSettings(Part):
     """These settings say where messages wait for Redis."""
 
-    path: str = "vigil-outbox.sqlite"
+    path: OutboxPath = "vigil-outbox.sqlite"
     """File where messages wait until Redis has them. The word memory instead of a path: keep them
     in memory, where a restart loses them."""
     max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
@@ -237,7 +244,7 @@ class Settings(BaseSettings):
     cameras are computed together."""
     forget_after: Duration = 600.0
     """The model forgets a camera when no picture of it has come for this long."""
-    worker_id: Slug = Field(default_factory=host_name)
+    worker_id: Id = Field(default_factory=host_name)
     """Name of this worker in its messages and to Kafka. Give every worker a different name. Empty:
     the host's name. Open events and cooldowns do not depend on the name."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -258,34 +265,28 @@ class Settings(BaseSettings):
     def _at_its_fidelity(cls, given: Mapping[str, object]) -> Mapping[str, object]:
         return at_fidelity(given)
 
-    @model_validator(mode="after")
-    def _fits(self) -> "Settings":
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (variable without its prefix, what was expected) of what does not fit together."""
         for question_id, question in self.questions.items():
+            name = f"QUESTIONS__{question_id.upper()}"
             if question_id == "caption":
-                raise ValueError("QUESTIONS__CAPTION: expected another id, captions are built in")
-            for camera_id in question.cameras:
-                if camera_id not in self.cameras:
-                    known = ", ".join(sorted(self.cameras)) or "none"
-                    raise ValueError(
-                        f"QUESTIONS__{question_id.upper()}__CAMERAS: expected ids of configured "
-                        f"cameras ({known})"
-                    )
+                yield name, "expected another id, captions are built in"
+            yield from ((f"{name}__{setting}", words) for setting, words in question.mistakes())
+            if not set(question.cameras) <= set(self.cameras):
+                known = ", ".join(sorted(self.cameras)) or "none"
+                yield f"{name}__CAMERAS", f"expected ids of configured cameras ({known})"
         for camera_id, camera in self.cameras.items():
-            if camera.url and scheme(camera.url) not in CAMERA_SOURCES:
-                schemes = ", ".join(f"{name}://" for name in CAMERA_SOURCES if name)
-                raise ValueError(
-                    f"CAMERAS__{camera_id.upper()}__URL: expected {schemes} or a file's path"
-                )
             if camera.url is None and not self.kafka.bootstrap_servers:
-                raise ValueError(
-                    f"CAMERAS__{camera_id.upper()}__URL: expected an address, since "
-                    "VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either"
+                yield (
+                    f"CAMERAS__{camera_id.upper()}__URL",
+                    "expected an address, since VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either",
                 )
         if scheme(self.redis.url) not in ("redis", "rediss", "unix"):
-            raise ValueError("REDIS__URL: expected redis://, rediss:// or unix://")
+            yield "REDIS__URL", "expected redis://, rediss:// or unix://"
         if self.rtsp.retry_base > self.rtsp.retry_cap:
-            raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")
-        return self
+            yield "RTSP__RETRY_BASE", "expected at most VIGIL_RTSP__RETRY_CAP"
+        if self.kafka.bootstrap_servers and self.kafka.dead_letter_topic == self.kafka.topic:
+            yield "KAFKA__DEAD_LETTER_TOPIC", "expected another topic than VIGIL_KAFKA__TOPIC"
 
     def window_note(self) -> str | None:
         """Say how long a window of whole frames the tokens hold; None where it is not cut."""

@@ -11,13 +11,13 @@ from pathlib import Path
 import structlog
 import torch
 
-from model import Engine, EngineConfig, Question
+from model import Engine, Question
 from model.kinds import CAPTION, kind_of
 from model.kinds.base import Doubt
 from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
-from pipeline.errors import ConfigError
+from pipeline.errors import OutboxError
 from pipeline.events import EventMachine, EventRule
 from pipeline.freeze_watch import FreezeWatch
 from pipeline.intake import Intake, Settlements, condition_of
@@ -28,6 +28,7 @@ from pipeline.observer import (
     OUTBOX_BYTES,
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
+    UNOBSERVED,
     Observer,
 )
 from pipeline.outbox import Outbox
@@ -41,7 +42,7 @@ from pipeline.status import StatusBoard
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.feeds import feeds_of
-from worker.loading import named_settings, try_questions
+from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Worker
 from worker.settings import Settings
@@ -63,10 +64,10 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     """
     metrics = Metrics()
     feeds = feeds_of(settings, clock=clock, observer=metrics)
-    new_publisher = _redis_publishers(settings, clock=clock)
+    new_publisher = redis_publishers(settings, clock=clock)
     new_publisher().close()  # reads the address, so that a mistake in it is refused now
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
-    outbox = _opened(settings, observer=metrics)  # before what takes long
+    outbox = open_outbox(settings, observer=metrics)  # before what takes long
     try:
         engine = _ready(settings, clock=clock)
     except BaseException:
@@ -153,13 +154,26 @@ def _stages(
     )
 
 
-def _opened(settings: Settings, *, observer: Observer) -> Outbox:
+def open_outbox(settings: Settings, *, observer: Observer = UNOBSERVED) -> Outbox:
+    """Open or make the outbox.
+
+    Raises:
+        OutboxError: it cannot be opened, or another worker has it open.
+    """
     path = settings.outbox.path
-    outbox = Outbox(
-        None if path == "memory" else Path(path),
-        max_bytes=settings.outbox.max_bytes,
-        observer=observer,
-    )
+    try:
+        outbox = Outbox(
+            None if path == "memory" else Path(path),
+            max_bytes=settings.outbox.max_bytes,
+            observer=observer,
+        )
+    except OutboxError as error:
+        if "locked" not in str(error):
+            raise
+        raise OutboxError(
+            f"outbox {path}: another worker has it open: stop that one, or give this one a file of "
+            "its own by VIGIL_OUTBOX__PATH"
+        ) from None
     if outbox.moved_aside is not None:
         log.error("outbox_was_corrupt", moved_to=str(outbox.moved_aside))
     return outbox
@@ -220,13 +234,16 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     )
 
 
-def _redis_publishers(settings: Settings, *, clock: Clock) -> Callable[[], RedisPublisher]:
+def redis_publishers(
+    settings: Settings, *, clock: Clock, worker_id: str = ""
+) -> Callable[[], RedisPublisher]:
+    """Return what makes a connection to Redis; `worker_id` stands in for the settings'."""
     return partial(
         RedisPublisher,
         settings.redis.url.get_secret_value(),
         prefix=settings.redis.prefix,
         stream_max_len=settings.redis.stream_max_len,
-        worker_id=settings.worker_id,
+        worker_id=worker_id or settings.worker_id,
         clock=clock,
         heartbeat_s=settings.redis.heartbeat,
     )
@@ -245,8 +262,7 @@ def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:
 
 def _loaded(settings: Settings, *, tell: Tell) -> Engine:
     chosen = settings.model
-    if chosen.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("VIGIL_MODEL__DEVICE: expected a CUDA device on this machine, found none")
+    refuse_device(settings)
     with named_settings():
         return Engine.load(
             chosen.path,
@@ -256,22 +272,6 @@ def _loaded(settings: Settings, *, tell: Tell) -> Engine:
             revision=chosen.revision or None,
             tell=tell,
         )
-
-
-def engine_config(settings: Settings) -> EngineConfig:
-    """Return the engine's limits and ways."""
-    chosen = settings.model
-    return EngineConfig(
-        window_s=settings.window,
-        sample_period_s=1.0 / settings.sample_fps,
-        max_context_tokens=chosen.max_context_tokens,
-        max_caption_tokens=chosen.max_caption_tokens,
-        max_answer_tokens=chosen.max_answer_tokens,
-        vision=chosen.vision,
-        audit_share=chosen.audit_share,
-        max_drift=chosen.max_drift,
-        memory_budget_bytes=chosen.memory_budget or None,
-    )
 
 
 def new_pruner(settings: Settings, camera_id: str = "") -> Pruner:

@@ -130,7 +130,7 @@ class KafkaSource:
         self._observer = observer
         for reason in get_args(RefusalReason):
             observer.count(DEAD_LETTERS, 0, reason=reason)  # so that the first one is a growth
-        self._connector = _connector(config)
+        self._connector = connector_of(config)
         self._dead_letters = DeadLetters(
             self._connector,
             topic=config.dead_letter_topic,
@@ -379,7 +379,8 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # the driver
         """Do nothing: what was ours may be another's already."""
 
 
-def _connector(config: KafkaConfig) -> Connector:
+def connector_of(config: KafkaConfig) -> Connector:
+    """Return what opens connections to the brokers."""
     options: dict[str, object] = {
         "bootstrap_servers": config.bootstrap_servers.split(","),
         "security_protocol": config.security_protocol,

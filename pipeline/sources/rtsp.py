@@ -8,7 +8,7 @@ from typing import Literal
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
-from pipeline.sources.container import open_video
+from pipeline.sources.container import Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
 from pipeline.types import Frame, Receipt, Wanted
 
@@ -84,6 +84,20 @@ class RtspSource:
             if not self._closed.is_set():
                 raise
 
+    def open(self) -> Video:
+        """Connect, as `frames` does first.
+
+        Raises:
+            SourceError: with its reason.
+        """
+        return open_video(
+            self._url,
+            options={"rtsp_transport": self._transport, **PROBE},
+            open_timeout_s=self._open_timeout_s,
+            read_timeout_s=self._read_timeout_s,
+            clock=self._clock,
+        )
+
     def settle(self, receipt: Receipt) -> None:
         """Do nothing: a camera's frames carry no receipts."""
 
@@ -94,13 +108,7 @@ class RtspSource:
     def _frames(self, reader: PictureReader) -> Iterator[Frame]:
         if self._closed.is_set():
             return
-        with open_video(
-            self._url,
-            options={"rtsp_transport": self._transport, **PROBE},
-            open_timeout_s=self._open_timeout_s,
-            read_timeout_s=self._read_timeout_s,
-            clock=self._clock,
-        ) as video:
+        with self.open() as video:
             live = takewhile(lambda _: not self._closed.is_set(), video.packets())
             for picture in reader.pictures(live, context=video.codec_context):
                 yield Frame(

@@ -3,8 +3,9 @@ import pytest
 from pipeline.errors import ConfigError
 from worker.environment import load, variables
 from worker.fidelity import POINTS, held_window_s
+from worker.loading import engine_config
 from worker.settings import Settings
-from worker.wiring import engine_config, new_pruner
+from worker.wiring import new_pruner
 
 
 def in_effect(environ: dict[str, str]) -> tuple[str, float, str]:

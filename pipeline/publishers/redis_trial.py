@@ -1,0 +1,114 @@
+"""Whether a Redis takes what a worker publishes: tried by publishing a message of its own."""
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from pipeline.clock import Clock
+from pipeline.errors import PublishError
+from pipeline.messages import Stored, status_message
+from pipeline.publishers.redis import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, RedisPublisher
+from pipeline.publishers.redis_keys import heartbeat_key, state_key, stream_key
+from pipeline.redact import encode_credentials
+
+NewPublisher = Callable[[str], RedisPublisher]
+"""A worker's id -> its publisher."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFound:
+    """What a Redis that takes messages tells of itself; None where it does not tell.
+
+    Attributes:
+        server: its name and version.
+        max_memory_bytes: its `maxmemory`; 0 for no limit.
+        policy: what it does when that is reached.
+        left_behind: the keys that the trial made and may not delete.
+    """
+
+    server: str | None
+    max_memory_bytes: int | None
+    policy: str | None
+    left_behind: tuple[str, ...]
+
+
+def try_redis(url: str, *, new_publisher: NewPublisher, prefix: str, clock: Clock) -> RedisFound:
+    """Publish a status and a heartbeat of a camera and worker that nobody has, and delete both.
+
+    Whoever listens to the status of all cameras hears of that camera once, as `offline`.
+
+    Args:
+        url: where Redis is, with its credentials.
+        new_publisher: as the worker makes one.
+        prefix: of keys and channels.
+        clock: stamps the message.
+
+    Raises:
+        PublishError: Redis cannot be reached, or refuses a part of what publishing takes.
+    """
+    name = f"check-{secrets.token_hex(4)}"
+    message = status_message(
+        name, at=clock.now(), state="offline", reason="check", detail="vigil check tries Redis"
+    )
+    publisher = new_publisher(name)
+    try:
+        publisher.heartbeat({"live": False})
+        delivery = publisher.deliver([Stored(1, secrets.token_hex(8), 1, 1, message)])
+        if delivery.refused:
+            raise PublishError(f"redis: {delivery.refused[1]}")
+    finally:
+        publisher.close()
+        with _client(url) as client:
+            left = _tidied(client, prefix=prefix, name=name)
+    with _client(url) as client:
+        server, memory = _told(lambda: client.info("server")), _told(lambda: client.info("memory"))
+    limit = memory.get("maxmemory")
+    return RedisFound(
+        server=_server(server),
+        max_memory_bytes=None if limit is None else int(limit),
+        policy=memory.get("maxmemory_policy"),
+        left_behind=left,
+    )
+
+
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        encode_credentials(url),
+        decode_responses=True,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=SOCKET_TIMEOUT_S,
+    )
+
+
+def _tidied(client: redis.Redis, *, prefix: str, name: str) -> tuple[str, ...]:
+    """Delete what the trial wrote; return the keys that could not be deleted."""
+    keys = [
+        heartbeat_key(prefix, name),
+        state_key(prefix, name),
+        stream_key(prefix, name, "status"),
+    ]
+    with suppress(redis.RedisError, OSError):
+        keys += [key for key in client.scan_iter(f"{prefix}:{name}:*") if key not in keys]
+    with suppress(redis.RedisError, OSError):
+        client.delete(*keys)
+        return ()
+    with suppress(redis.RedisError, OSError):
+        return tuple(key for key in keys if client.exists(key))
+    return ()
+
+
+def _told(ask: Callable[[], Any]) -> dict[str, Any]:
+    with suppress(redis.RedisError, OSError):  # a user that may publish need not see this
+        return dict(ask())
+    return {}
+
+
+def _server(info: dict[str, Any]) -> str | None:
+    for field, name in (("valkey_version", "Valkey"), ("redis_version", "Redis")):
+        if field in info:
+            return f"{name} {info[field]}"
+    return None
