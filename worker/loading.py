@@ -1,5 +1,6 @@
 """The model by the settings: its limits, and what of it is refused by the names of settings."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -70,7 +71,7 @@ def sketch_engine(settings: Settings) -> tuple[Engine, int]:
         CheckpointError: its folder is not usable.
     """
     refuse_device(settings)
-    with named_settings():
+    with named_settings(), _unheard():
         return engine_sketch.sketch_engine(
             settings.model.path,
             device=settings.model.device,
@@ -78,6 +79,18 @@ def sketch_engine(settings: Settings) -> tuple[Engine, int]:
             config=engine_config(settings),
             revision=settings.model.revision or None,
         )
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Leave out what the model logs of itself: it will say so again when it is loaded."""
+    logger = logging.getLogger("model")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def refuse_device(settings: Settings) -> None:

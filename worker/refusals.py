@@ -41,17 +41,17 @@ class Start:
 
 
 def refuse(settings: Settings, *, clock: Clock) -> None:
-    """Refuse what would fail later, before the outbox is opened and the weights are loaded.
+    """Refuse what would fail later, before weights are loaded.
 
     Raises:
         ConfigError: a line for each thing that is wrong.
     """
-    start = judged(settings, clock=clock, opens_outbox=False)
+    start = judged(settings, clock=clock)
     if start.refused:
         raise ConfigError("\n".join(start.refused))
 
 
-def judged(settings: Settings, *, clock: Clock, opens_outbox: bool = True) -> Start:
+def judged(settings: Settings, *, clock: Clock) -> Start:
     """Try all that a start would meet but the weights, and leave nothing behind."""
     refused = _words(lambda: feeds_of(settings, clock=clock))
     refused += [
@@ -61,8 +61,7 @@ def judged(settings: Settings, *, clock: Clock, opens_outbox: bool = True) -> St
     for variable, path in _certificates(settings):
         refused += _words(partial(_try_certificates, variable, path))
     refused += _words(lambda: _try_port(settings))
-    if opens_outbox:
-        refused += _words(lambda: _try_outbox(settings))
+    refused += _words(lambda: _try_outbox(settings))
     sketches: list[tuple[Engine, int]] = []
     refused += _words(lambda: sketches.append(sketch_engine(settings)))
     for engine, _ in sketches:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pipeline.clock import Clock
 from pipeline.errors import PublishError
@@ -55,16 +57,15 @@ def try_redis(url: str, *, new_publisher: NewPublisher, prefix: str, clock: Cloc
         name, at=clock.now(), state="offline", reason="check", detail="vigil check tries Redis"
     )
     publisher = new_publisher(name)
-    try:
-        publisher.heartbeat({"live": False})
-        delivery = publisher.deliver([Stored(1, secrets.token_hex(8), 1, 1, message)])
-        if delivery.refused:
-            raise PublishError(f"redis: {delivery.refused[1]}")
-    finally:
-        publisher.close()
-        with _client(url) as client:
-            left = _tidied(client, prefix=prefix, name=name)
     with _client(url) as client:
+        try:
+            publisher.heartbeat({"live": False})
+            delivery = publisher.deliver([Stored(1, secrets.token_hex(8), 1, 1, message)])
+            if delivery.refused:
+                raise PublishError(f"redis: {delivery.refused[1]}")
+        finally:
+            publisher.close()
+            left = _tidied(client, prefix=prefix, name=name)
         server, memory = _told(lambda: client.info("server")), _told(lambda: client.info("memory"))
     limit = memory.get("maxmemory")
     return RedisFound(
@@ -81,6 +82,7 @@ def _client(url: str) -> redis.Redis:
         decode_responses=True,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
     )
 
 
@@ -91,14 +93,17 @@ def _tidied(client: redis.Redis, *, prefix: str, name: str) -> tuple[str, ...]:
         state_key(prefix, name),
         stream_key(prefix, name, "status"),
     ]
-    with suppress(redis.RedisError, OSError):
-        keys += [key for key in client.scan_iter(f"{prefix}:{name}:*") if key not in keys]
-    with suppress(redis.RedisError, OSError):
-        client.delete(*keys)
+    try:
+        with suppress(redis.ResponseError):  # SCAN may not be permitted
+            keys += [key for key in client.scan_iter(f"{prefix}:{name}:*") if key not in keys]
+        with suppress(redis.ResponseError):
+            client.delete(*keys)
+            return ()
+        with suppress(redis.ResponseError):
+            return tuple(key for key in keys if client.exists(key))
+    except (redis.RedisError, OSError):  # it is away: the trial itself says so
         return ()
-    with suppress(redis.RedisError, OSError):
-        return tuple(key for key in keys if client.exists(key))
-    return ()
+    return tuple(keys)
 
 
 def _told(ask: Callable[[], Any]) -> dict[str, Any]:

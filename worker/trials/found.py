@@ -45,7 +45,7 @@ def failed(subject: str, why: str, cure: str) -> Found:
 
 def source_failed(subject: str, error: SourceError) -> Found:
     """Return what to say of a camera or topic that cannot be read."""
-    cure = _CURES.get(error.reason, "deploy/README.md says what can be done about this reason")
+    cure = _CURES.get(error.reason, "see what deploy/README.md says of this reason")
     return failed(subject, str(error), cure)
 
 

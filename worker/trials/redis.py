@@ -10,6 +10,7 @@ from worker.trials.found import Found, failed, sized
 from worker.wiring import redis_publishers
 
 SUBJECT = "redis"
+_RIGHTS = ("not_permitted", "refused")  # the second by the script, which does not always say why
 _CURES: Mapping[str, str] = {
     "unreachable": "check host and port of VIGIL_REDIS__URL, and that this machine or container "
     "can reach them",
@@ -38,8 +39,8 @@ def try_publishing(settings: Settings, *, clock: Clock) -> Found:
             f"the user needs ~{prefix}:* &{prefix}:* +@read +@write +@pubsub +@scripting "
             "+@connection"
         )
-        other = "deploy/README.md says what can be done about this reason"
-        cure = rights if reason == "not_permitted" else _CURES.get(reason, other)
+        other = "see what deploy/README.md says of this reason"
+        cure = rights if reason in _RIGHTS else _CURES.get(reason, other)
         return failed(SUBJECT, reason, cure)
     return Found(SUBJECT, ", ".join(_told(found)))
 
