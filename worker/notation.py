@@ -52,6 +52,8 @@ def expected(field: FieldInfo) -> str:
         what, unit = "a duration such as 30s, 250ms, 5m or 1h", _duration
     elif _is(field, "_size_bytes"):
         what, unit = "a size such as 20GiB or 512MiB", _size
+    elif _is(field, "_share"):
+        what = "a number such as 0.7, or a percentage such as 70%"
     elif field.annotation in _KINDS:
         what = _KINDS[field.annotation]
     return f"expected {what}{_bounds(field, unit)}"

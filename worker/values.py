@@ -78,12 +78,14 @@ def _budget(value: object) -> object:
 
 def _share(value: object) -> object:
     """Read `0.7` and `70%` as 0.7."""
-    if isinstance(value, str):
-        match = _SHARE.fullmatch(value.strip())
-        if match is None:
-            raise ValueError("expected a number from 0 to 1 such as 0.7, or a percentage: 70%")
-        return float(match[1]) / (100 if match[2] else 1)
-    return value
+    return _ratio(value) if isinstance(value, str) else value
+
+
+def _ratio(text: str) -> float:
+    match = _SHARE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("expected a number from 0 to 1 such as 0.7, or a percentage: 70%")
+    return float(match[1]) / (100 if match[2] else 1)
 
 
 def _lower(value: object) -> object:
@@ -126,7 +128,7 @@ def _ids(value: object) -> object:
 def _n_of_m(value: object) -> object:
     """Read `2/3` as (2, 3)."""
     if isinstance(value, str):
-        match = re.fullmatch(r"(\d+)/(\d+)", value.strip())
+        match = re.fullmatch(r"(\d+)\s*/\s*(\d+)", value.strip())
         if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 100:
             raise ValueError("expected N/M with 1 <= N <= M <= 100, such as 2/3")
         return int(match[1]), int(match[2])
@@ -136,12 +138,13 @@ def _n_of_m(value: object) -> object:
 def _band(value: object) -> object:
     """Read `0.4-0.6` and `40%-60%` as (0.4, 0.6)."""
     if isinstance(value, str):
-        edges = [_SHARE.fullmatch(edge.strip()) for edge in value.split("-")]
-        shares = [_share(edge[0]) for edge in edges if edge]
-        match shares:
-            case [float(low), float(high)] if len(edges) == 2 and low <= high <= 1:
-                return low, high
-        raise ValueError("expected LOW-HIGH within 0 and 1, such as 0.4-0.6 or 40%-60%")
+        try:
+            low, high = (_ratio(edge) for edge in value.split("-"))
+        except ValueError:
+            low, high = 1.0, 0.0
+        if not low <= high <= 1:
+            raise ValueError("expected LOW-HIGH within 0 and 1, such as 0.4-0.6 or 40%-60%")
+        return low, high
     return value
 
 
@@ -171,7 +174,7 @@ def _regions(value: object) -> object:
         return value
     try:
         return tuple(
-            Region(*(float(edge) for edge in part.split(",")))
+            Region(*(_ratio(edge) for edge in part.split(",")))
             for part in value.split(";")
             if part.strip()
         )

@@ -270,6 +270,8 @@ def test_the_name_of_a_variable_may_have_a_byte_order_mark() -> None:
         ("VIGIL_QUESTIONS__FIRE__EVERY", "1.5 s", "1.5s"),
         ("VIGIL_QUESTIONS__FIRE__ENTER", "80%", "0.8"),
         ("VIGIL_QUESTIONS__FIRE__UNKNOWN", "30%-60%", "0.3-0.6"),
+        ("VIGIL_QUESTIONS__FIRE__CONFIRM", "3 / 4", "3/4"),
+        ("VIGIL_CAMERAS__GATE__IGNORE", "0, 0, 30%, 10%", "0,0,0.3,0.1"),
         ("VIGIL_MODEL__MIN_MASS", "20 %", "0.2"),
         ("VIGIL_MODEL__AUDIT_SHARE", "2%", "0.02"),
         ("VIGIL_PRUNER__REFRESH_RATIO", "50%", "0.5"),

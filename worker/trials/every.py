@@ -1,6 +1,6 @@
 """All trials of `vigil check --connect`: at once, within a bounded time, told in order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import Empty, Queue
 from threading import BoundedSemaphore, Thread
@@ -8,6 +8,8 @@ from threading import BoundedSemaphore, Thread
 from model import Engine
 from model.videollama3.patches import pin_grid
 from pipeline.clock import Clock
+from pipeline.redact import redact
+from worker import environment
 from worker.feeds import feeds_of
 from worker.settings import Settings
 from worker.trials.camera import WATCH_S, try_camera
@@ -17,6 +19,7 @@ from worker.trials.model import try_model
 from worker.trials.redis import try_publishing
 
 AT_ONCE = 16  # cameras that are watched at the same time
+SLACK_S = 5.0  # for what drivers do beyond their own limits
 
 Trial = Callable[[], Found]
 
@@ -54,15 +57,15 @@ def try_all(
     if settings.kafka.bootstrap_servers:
         topic = f"kafka {settings.kafka.topic}"
         trials.append((topic, partial(try_reading, settings)))
-    limit_s = 2 * settings.rtsp.open_timeout + max(WATCH_S, settings.rtsp.read_timeout) + 5.0
+    limit_s = 2 * settings.rtsp.open_timeout + max(WATCH_S, settings.rtsp.read_timeout) + SLACK_S
     gate = BoundedSemaphore(AT_ONCE)
     begun = [(what, _begun(trial, gate)) for what, trial in trials]
     rounds = -(-len(trials) // AT_ONCE)
     until_s = clock.monotonic_s() + rounds * limit_s
+    secrets = environment.secrets_of(settings)
     is_ok = True
-    for what, answers in begun:
-        found = _within(answers, what, seconds=max(0.0, until_s - clock.monotonic_s()))
-        say(found.line)
+    for found in _in_order(begun, until_s=until_s, clock=clock):
+        say(redact(found.line, *secrets))
         is_ok &= found.is_ok
     if model is not None:
         engine, missing_bytes = model
@@ -87,11 +90,15 @@ def _begun(trial: Trial, gate: BoundedSemaphore) -> "Queue[Found | Exception]":
     return answers
 
 
-def _within(answers: "Queue[Found | Exception]", what: str, *, seconds: float) -> Found:
-    try:
-        answer = answers.get(timeout=seconds)
-    except Empty:
-        return failed(what, "timeout: the driver did not return in time", "look at the network")
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+def _in_order(
+    begun: Iterable[tuple[str, "Queue[Found | Exception]"]], *, until_s: float, clock: Clock
+) -> Iterator[Found]:
+    for what, answers in begun:
+        try:
+            answer = answers.get(timeout=max(0.0, until_s - clock.monotonic_s()))
+        except Empty:
+            why = "timeout: the driver did not return in time"
+            answer = failed(what, why, "look at the network, and at how names are resolved")
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub import constants
 
 from model import Engine
 from worker.device_memory import device_memory_bytes
@@ -36,10 +36,11 @@ def try_model(settings: Settings, engine: Engine, *, missing_bytes: int) -> Foun
         f"most {sized(camera_bytes)}: {num_cameras} cameras fit into {whose} of "
         f"{sized(total_bytes)}, its speed apart"
     )
-    free_bytes = _free_bytes(Path(HF_HUB_CACHE))
+    cache = constants.HF_HUB_CACHE
+    free_bytes = _free_bytes(Path(cache))
     if missing_bytes > free_bytes:
         cure = "make room, or name another folder by HF_HOME"
-        return failed(subject, f"{told}; {sized(free_bytes)} free in {HF_HUB_CACHE}", cure)
+        return failed(subject, f"{told}; {sized(free_bytes)} free in {cache}", cure)
     if num_cameras < max(1, len(settings.cameras)):
         cure = (
             "a smaller VIGIL_MODEL__MAX_CONTEXT_TOKENS or VIGIL_MODEL__MAX_TOKENS_PER_FRAME, or "

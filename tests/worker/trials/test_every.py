@@ -1,10 +1,13 @@
 """What `vigil check --connect` says of real cameras, a real Redis and a real broker."""
 
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +22,7 @@ from worker import environment
 from worker.__main__ import main
 from worker.loading import sketch_engine
 from worker.trials.every import try_all
+from worker.trials.model import try_model
 
 PASSWORD = "canary/word"
 SMALL = {"width": 320, "height": 180, "fps": 10}
@@ -252,6 +256,38 @@ def test_a_model_beside_which_no_camera_fits_is_a_failure() -> None:
     assert "0 cameras fit into VIGIL_MODEL__MEMORY_BUDGET of 50 MB" in line
     _, line = model_line(VIGIL_MODEL__MEMORY_BUDGET="50%")
     assert re.search(r"nothing to download; float32 weights take 22 MB, .*: \d+ cameras fit", line)
+
+
+def test_a_model_that_is_not_here_is_told_with_its_size_and_the_room_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = environment.load({"VIGIL_MODEL__PATH": "nano", "VIGIL_MODEL__DEVICE": "cpu"})
+    engine, _ = sketch_engine(settings)
+    found = try_model(settings, engine, missing_bytes=4_400_000_000)
+    assert "4.4 GB to download; " in found.line
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
+    found = try_model(settings, engine, missing_bytes=4_400_000_000)
+    assert re.fullmatch(
+        r"FAIL model nano: 4.4 GB to download; .*; 2.0 GB free in \S+\. Make room, or name another "
+        r"folder by HF_HOME",
+        found.line,
+    )
+
+
+def test_a_trial_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host's name that is resolved for minutes cannot be interrupted."""
+    hangs = Event()
+    monkeypatch.setattr("worker.trials.every.try_camera", lambda *_, **__: hangs.wait(60))
+    monkeypatch.setattr("worker.trials.every.WATCH_S", 0.0)
+    limits = {
+        "VIGIL_RTSP__OPEN_TIMEOUT": "100ms",
+        "VIGIL_RTSP__READ_TIMEOUT": "100ms",
+    }
+    monkeypatch.setattr("worker.trials.every.SLACK_S", 0.5)
+    is_ok, said = tried(VIGIL_CAMERAS__GATE__URL="rtsp://admin:canary@h/x", **limits)
+    hangs.set()
+    assert not is_ok
+    assert line_of(said, "camera gate").startswith("FAIL camera gate: timeout: the driver did not")
 
 
 # ---------------------------------------------------------------- the command
