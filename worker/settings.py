@@ -22,7 +22,6 @@ from worker.values import (
     Share,
     Size,
     Slug,
-    WordsOrNothing,
     host_name,
     scheme,
 )
@@ -230,7 +229,7 @@ class Settings(BaseSettings):
     caption_every: Duration = 10.0
     """Time between two captions of a camera. No caption is written while nothing changes. Captions
     cannot be switched off; the longest time is 168h."""
-    caption_prompt: WordsOrNothing = ""
+    caption_prompt: str = ""
     """The words with which the model is asked for a caption; empty: the built-in words."""
     window: Duration = 180.0
     """How far back the model remembers a camera. An answer looks back on between half of this time

@@ -156,13 +156,6 @@ def _kind(value: str) -> str:
     return value
 
 
-def _words_or_nothing(value: str) -> str:
-    """Take words, or nothing; not blanks alone."""
-    if value and not value.strip():
-        raise ValueError("expected words, or nothing at all")
-    return value
-
-
 def host_name() -> str:
     """Return this host's name as a slug."""
     return re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().lower()).strip("-_")[:64] or "worker"
@@ -249,7 +242,6 @@ Size = Annotated[int, BeforeValidator(_size_bytes), Field(ge=0, le=MAX_SIZE_BYTE
 MemoryBudget = Annotated[int | DeviceShare, BeforeValidator(_budget)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Ids = Annotated[tuple[str, ...], BeforeValidator(_ids)]
-WordsOrNothing = Annotated[str, AfterValidator(_words_or_nothing)]
 NOfM = Annotated[tuple[int, int], BeforeValidator(_n_of_m)]
 Band = Annotated[tuple[float, float], BeforeValidator(_band)]
 Share = Annotated[float, BeforeValidator(_share)]
