@@ -61,8 +61,8 @@ def try_redis(url: str, *, new_publisher: NewPublisher, prefix: str, clock: Cloc
         try:
             publisher.heartbeat({"live": False})
             delivery = publisher.deliver([Stored(1, secrets.token_hex(8), 1, 1, message)])
-            if delivery.refused:
-                raise PublishError(f"redis: {delivery.refused[1]}")
+            if not delivery.settled:
+                raise PublishError(f"redis: {delivery.refused.get(1, 'refused')}")
         finally:
             publisher.close()
             left = _tidied(client, prefix=prefix, name=name)
