@@ -1,6 +1,7 @@
 """The `vigil` command. Exit status: 0 done, 1 failed, 2 refused (settings, model folder, usage)."""
 
 import argparse
+import io
 import shlex
 import sys
 from collections.abc import Sequence
@@ -8,9 +9,14 @@ from importlib import import_module
 
 from model.errors import CheckpointError, DataError, InputError
 from pipeline.errors import ConfigError, OutboxError
+from worker import environment
 from worker.benchmarks import report
 
 REFUSED = 2
+ENV_FILE = (
+    "read settings from this file, written as Docker Compose takes an env_file; a variable that is "
+    "set in the environment wins over it"
+)
 COMMANDS = {
     "run": "worker.commands.run",
     "check": "worker.commands.check",
@@ -25,6 +31,8 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
+WITH_SETTINGS = ("run", "check", "healthcheck", "inspect")
+"""The commands that read settings, and so take `--env FILE`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,12 +40,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(words)
     arguments.command_line = shlex.join(["vigil", *words])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever the locale, no text must end us
+            stream.reconfigure(errors="backslashreplace")
     try:
+        if (file := getattr(arguments, "env", None)) is not None:
+            for name in environment.use_file(file):
+                _say(f"{name}: the environment's value is taken, not the other one in {file}")
+        environment.tidy_for_others()
         status: int = arguments.run(arguments)
     except (ConfigError, CheckpointError, DataError, InputError, OutboxError) as error:
-        print(f"vigil: {error}", file=sys.stderr)  # noqa: T201 (the one line that says why)
+        for line in str(error).splitlines():
+            _say(line)
         return REFUSED
     return status
+
+
+def _say(line: str) -> None:
+    print(f"vigil: {line}", file=sys.stderr)  # noqa: T201 (the lines that say why)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
     for name, place in COMMANDS.items():
         module = import_module(place)
         command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
+        if name in WITH_SETTINGS:
+            command.add_argument("--env", metavar="FILE", help=ENV_FILE)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return gathered

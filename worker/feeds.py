@@ -127,7 +127,7 @@ def _address(camera: CameraSettings) -> str:
 
 
 def _kafka_feed(given: _Given) -> Feed:
-    config = _kafka_config(given.settings)
+    config = kafka_config(given.settings)
     return Feed(
         name=f"kafka/{config.topic}",
         camera_ids=tuple(sorted(config.camera_ids)),
@@ -146,7 +146,8 @@ def _kafka_feed(given: _Given) -> Feed:
     )
 
 
-def _kafka_config(settings: Settings) -> KafkaConfig:
+def kafka_config(settings: Settings) -> KafkaConfig:
+    """Return where the topic is and what is taken from it."""
     kafka = settings.kafka
     with_address = frozenset(key for key, one in settings.cameras.items() if one.url is not None)
     return KafkaConfig(

@@ -1,19 +1,16 @@
 """The settings as text: the example file an operator copies, and the table of all settings."""
 
 from collections.abc import Iterator
-from dataclasses import astuple
 from textwrap import fill
-from typing import Literal, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
-from pipeline.regions import Region
+from pipeline.redact import MASK, redact
 from worker import environment
+from worker.notation import choices, written
+from worker.settings import Settings
 
-_DURATIONS = ("Duration", "_duration_s")
-_MIB = 1024**2
 _EXAMPLES = {"CAMERAS": "GATE", "QUESTIONS": "FIRE"}
 _VALUES = {
     "VIGIL_CAMERAS__GATE__URL": "rtsp://user:password@10.0.0.5/stream",
@@ -23,10 +20,11 @@ _VALUES = {
 _HEAD = """\
 # Every setting of the worker, at its default. Copy this file, remove the # where you want another
 # value, and name the copy in VIGIL_ENV when you start Docker Compose. Durations: 250ms, 30s, 5m,
-# 1h. You choose the ids of your cameras and questions: GATE and FIRE below are examples. A camera's
-# URL, VIGIL_REDIS__URL and VIGIL_KAFKA__SASL_PASSWORD may come from a file: append _FILE to the
-# name, as in VIGIL_REDIS__URL_FILE=/run/secrets/redis_url. `vigil check` prints the settings in
-# effect.
+# 1h. A value with a # after a blank, with a $, or that begins with a quote stands in single quotes:
+# NAME='Is door #3 open?'. You choose the ids of your cameras and questions: GATE and FIRE below are
+# examples. A camera's URL, VIGIL_REDIS__URL and VIGIL_KAFKA__SASL_PASSWORD may come from a file:
+# append _FILE to the name, as in VIGIL_REDIS__URL_FILE=/run/secrets/redis_url. `vigil check` prints
+# the settings in effect.
 
 """
 
@@ -50,22 +48,16 @@ def example_env() -> str:
     return "".join(lines)
 
 
-def written(value: object, field: FieldInfo) -> str:
-    """Return a setting's value as it would be written in a variable; a secret in the clear."""
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if value is PydanticUndefined or value is None or value == ():
-        return ""
-    if any(word in repr(field.metadata) for word in _DURATIONS):
-        return f"{value:g}s"
-    is_size = "_size_bytes" in repr(field.metadata)
-    if is_size and isinstance(value, int) and value and value % _MIB == 0:
-        return f"{value // _MIB}MiB"
-    if isinstance(value, tuple) and isinstance(value[0], Region):
-        return "; ".join(",".join(f"{edge:g}" for edge in astuple(one)) for one in value)
-    if isinstance(value, tuple):
-        return {int: "/", float: "-"}.get(type(value[0]), ",").join(str(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def effective(settings: Settings) -> Iterator[str]:
+    """Yield the settings in effect, a variable a line, and what is to be known of them."""
+    secrets = environment.secrets_of(settings)
+    for variable, value, field in environment.variables(settings):
+        text = written(value, field)
+        # Of an address the credentials are hidden, of any other secret all.
+        is_hidden = isinstance(value, SecretStr) and text and "/" not in text
+        yield f"{variable}={MASK if is_hidden else redact(text, *secrets)}"
+    if note := settings.window_note():
+        yield f"# {note}"
 
 
 def grouped() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
@@ -88,7 +80,7 @@ def _named(template: str) -> str:
 
 def _choices(field: FieldInfo, description: str) -> str:
     """Return a sentence that names a setting's choices, where its description does not."""
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    if all(choice in description for choice in choices):
+    options = choices(field)
+    if all(choice in description for choice in options):
         return ""
-    return f" One of: {', '.join(choices)}."
+    return f" One of: {', '.join(options)}."

@@ -1,6 +1,6 @@
 """Every setting, with its unit, bounds and default. `worker.environment` fills them in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pydantic import Field, SecretStr, model_validator
@@ -12,21 +12,23 @@ from pipeline.pruner import PrunerMode
 from pipeline.publishers.redis_address import read_address, with_authorities
 from worker.fidelity import Fidelity, at_fidelity, held_window_s
 from worker.site_settings import (
-    CAMERA_SOURCES,
     CameraSettings,
     Part,
     QuestionSettings,
     event_notes,
 )
 from worker.values import (
+    Device,
     Duration,
     DurationOrZero,
+    Id,
+    MemoryBudget,
+    OutboxPath,
     Probability,
+    Share,
     Size,
     Slug,
-    WordsOrNothing,
     host_name,
-    scheme,
 )
 
 PREFIX = "VIGIL_"
@@ -119,7 +121,7 @@ class ModelSettings(Part):
     revision: str = ""
     """For a model on Hugging Face: the branch, tag or commit to take; empty: its main branch as it
     is at the start. A commit pins the model."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Device = "auto"
     """Where the model runs: cpu, cuda, cuda:N for GPU number N, or auto for the GPU if there is
     one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -141,7 +143,7 @@ class ModelSettings(Part):
     """What is computed of each picture. delta: only the parts that changed, which is fast. full:
     the whole picture, which is exact. isolated: the changed parts without their surroundings, for
     comparisons."""
-    audit_share: float = Field(default=0.01, ge=0, le=1)
+    audit_share: Probability = 0.01
     """With VISION=delta: share (0 to 1) of the partly computed pictures that are also computed
     whole. Such an audit measures the error of delta."""
     max_drift: float = Field(default=0.05, gt=0, le=2)
@@ -150,9 +152,9 @@ class ModelSettings(Part):
     min_mass: Probability = 0.1
     """Smallest probability that the model must give to answering at all. An answer below it is
     published as unknown, with the reason no_answer, and moves no event."""
-    memory_budget: Size = 0
-    """Most memory of the device that the model and all cameras may use, such as 20GiB; 0: no limit.
-    A camera that does not fit waits until there is room."""
+    memory_budget: MemoryBudget = 0
+    """Most memory of the device that the model and all cameras may use: 20GiB, or 80% of what the
+    device has; 0: no limit. A camera that does not fit waits until there is room."""
 
 
 class PrunerSettings(Part):
@@ -165,7 +167,7 @@ class PrunerSettings(Part):
     threshold_levels: float = Field(default=6.0, ge=0, le=255)
     """For mode last_seen: by how many grey levels (0 to 255) a block of 7x7 pixels must differ to
     count as changed."""
-    refresh_ratio: float = Field(default=0.7, gt=0, le=1)
+    refresh_ratio: Share = Field(default=0.7, gt=0, le=1)
     """When at least this share of a picture has changed, all of it is sent."""
     refresh_every: DurationOrZero = 0.0
     """All of a picture is sent at least this often, whatever changed; 0s: only when a large part of
@@ -194,7 +196,7 @@ class LoadSettings(Part):
 class OutboxSettings(Part):
     """These settings say where messages wait for Redis."""
 
-    path: str = "vigil-outbox.sqlite"
+    path: OutboxPath = "vigil-outbox.sqlite"
     """File where messages wait until Redis has them; each worker needs its own. While its disk is
     full or failing they are kept in memory. The word memory instead of a path: always there, where
     a restart loses them."""
@@ -268,7 +270,7 @@ class Settings(BaseSettings):
     caption_every: Duration = 10.0
     """Time between two captions of a camera. No caption is written while nothing changes. Captions
     cannot be switched off; the longest time is 168h."""
-    caption_prompt: WordsOrNothing = ""
+    caption_prompt: str = ""
     """The words with which the model is asked for a caption; empty: the built-in words."""
     window: Duration = 180.0
     """How far back the model remembers a camera. An answer looks back on between half of this time
@@ -284,7 +286,7 @@ class Settings(BaseSettings):
     """The model forgets a camera when no picture of it has come for this long. An event ends
     (camera_lost) when no sound answer has come for this long: of a camera that is away, frozen,
     damaged or without memory, and of a model that does not answer, none is sound."""
-    worker_id: Slug = Field(default_factory=host_name)
+    worker_id: Id = Field(default_factory=host_name)
     """Name of this worker in its messages and to Kafka. Give every worker a different name. Empty:
     the host's name. Open events and cooldowns do not depend on the name."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -305,36 +307,30 @@ class Settings(BaseSettings):
     def _at_its_fidelity(cls, given: Mapping[str, object]) -> Mapping[str, object]:
         return at_fidelity(given)
 
-    @model_validator(mode="after")
-    def _fits(self) -> "Settings":
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (variable without its prefix, what was expected) of what does not fit together."""
         for question_id, question in self.questions.items():
+            name = f"QUESTIONS__{question_id.upper()}"
             if question_id == "caption":
-                raise ValueError("QUESTIONS__CAPTION: expected another id, captions are built in")
-            for camera_id in question.cameras:
-                if camera_id not in self.cameras:
-                    known = ", ".join(sorted(self.cameras)) or "none"
-                    raise ValueError(
-                        f"QUESTIONS__{question_id.upper()}__CAMERAS: expected ids of configured "
-                        f"cameras ({known})"
-                    )
+                yield name, "expected another id, captions are built in"
+            yield from ((f"{name}__{setting}", words) for setting, words in question.mistakes())
+            if not set(question.cameras) <= set(self.cameras):
+                known = ", ".join(sorted(self.cameras)) or "none"
+                yield f"{name}__CAMERAS", f"expected ids of configured cameras ({known})"
         for camera_id, camera in self.cameras.items():
-            if camera.url and scheme(camera.url) not in CAMERA_SOURCES:
-                schemes = ", ".join(f"{name}://" for name in CAMERA_SOURCES if name)
-                raise ValueError(
-                    f"CAMERAS__{camera_id.upper()}__URL: expected {schemes} or a file's path"
-                )
             if camera.url is None and not self.kafka.bootstrap_servers:
-                raise ValueError(
-                    f"CAMERAS__{camera_id.upper()}__URL: expected an address, since "
-                    "VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either"
+                yield (
+                    f"CAMERAS__{camera_id.upper()}__URL",
+                    "expected an address, since VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either",
                 )
         try:
             read_address(self.redis.address)
         except ConfigError as error:
-            raise ValueError(f"REDIS__URL: {error}") from None
+            yield "REDIS__URL", str(error)
         if self.rtsp.retry_base > self.rtsp.retry_cap:
-            raise ValueError("RTSP__RETRY_BASE: expected at most VIGIL_RTSP__RETRY_CAP")
-        return self
+            yield "RTSP__RETRY_BASE", "expected at most VIGIL_RTSP__RETRY_CAP"
+        if self.kafka.bootstrap_servers and self.kafka.dead_letter_topic == self.kafka.topic:
+            yield "KAFKA__DEAD_LETTER_TOPIC", "expected another topic than VIGIL_KAFKA__TOPIC"
 
     def notes(self) -> list[str]:
         """Say, a line each, what these settings do that nobody may have meant."""

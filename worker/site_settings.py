@@ -1,9 +1,16 @@
 """The settings of a site: its cameras and its questions. The worker's own are in `settings.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from model.errors import InputError
 from model.kinds import kind_of, standing_kinds
@@ -14,12 +21,14 @@ from worker.values import (
     CameraAddress,
     Duration,
     DurationOrZero,
+    Ids,
     NOfM,
     Probability,
     QuestionKind,
     Regions,
     Rotation,
     Words,
+    scheme,
 )
 
 CameraSource = Literal["file", "rtsp"]
@@ -72,6 +81,14 @@ class CameraSettings(Part):
     """Areas painted black before the model or anything else sees the picture; written like
     IGNORE."""
 
+    @field_validator("url", mode="after")
+    @classmethod
+    def _has_a_source(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and scheme(url) not in CAMERA_SOURCES:
+            schemes = ", ".join(f"{name}://" for name in CAMERA_SOURCES if name)
+            raise ValueError(f"expected {schemes} or a file's path")
+        return url
+
 
 class QuestionSettings(Part):
     """These settings describe one standing question and its events."""
@@ -85,9 +102,9 @@ class QuestionSettings(Part):
     """For kind choice: the possible answers, separated by commas."""
     every: Duration = 5.0
     """Time after which the question is asked again."""
-    cameras: Words = ()
-    """Ids of the cameras that the question is asked about, in small letters, separated by commas;
-    empty: all cameras."""
+    cameras: Ids = ()
+    """Ids of the cameras that the question is asked about, separated by commas; empty: all
+    cameras."""
     unknown: Band = (0.4, 0.6)
     """For kind yes_no: while the probability of yes lies in this range, the answer is published as
     unknown."""
@@ -112,18 +129,24 @@ class QuestionSettings(Part):
     cooldown: DurationOrZero = 60.0
     """Shortest pause between the end of an event and the start of the next one."""
 
-    @model_validator(mode="after")
-    def _fits(self) -> "QuestionSettings":
+    @field_validator("event_on", mode="after")
+    @classmethod
+    def _as_the_option_is_written(cls, event_on: str, info: ValidationInfo) -> str:
+        options: tuple[str, ...] = info.data.get("options") or ("yes", "no")
+        alike = [option for option in options if option.casefold() == event_on.casefold()]
+        return alike[0] if len(alike) == 1 else event_on
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (setting, what was expected) of what does not fit together."""
         kind = kind_of(self.kind)
         try:
             kind.check(Question(self.kind, self.ask, self.options))
             kind.target(self.event_on, self.options)
         except InputError as error:
             name, _, expected = str(error).partition(": ")
-            raise ValueError(f"{name.upper()}: {expected}") from None
+            yield name.upper(), expected
         if self.exit > self.enter:
-            raise ValueError("EXIT: expected at most ENTER")
-        return self
+            yield "EXIT", "expected at most ENTER"
 
 
 def event_notes(questions: Mapping[str, QuestionSettings]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -11,13 +10,13 @@ from pathlib import Path
 import structlog
 import torch
 
-from model import Engine, EngineConfig, Question
+from model import Engine, Question
 from model.kinds import CAPTION, kind_of
 from model.kinds.base import Doubt
 from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
-from pipeline.errors import ConfigError, OutboxError
+from pipeline.errors import OutboxError
 from pipeline.event_machines import EventMachines
 from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
@@ -30,10 +29,12 @@ from pipeline.observer import (
     OUTBOX_BYTES,
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
+    UNOBSERVED,
     Observer,
 )
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
+from pipeline.publishers.base import NO_CAMERAS, Cameras
 from pipeline.publishers.redis import Keeping, RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
@@ -42,7 +43,7 @@ from pipeline.status import StatusBoard
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.feeds import feeds_of
-from worker.loading import named_settings, try_questions
+from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Worker
 from worker.publishing import KnownCameras, questions_of_cameras
@@ -66,10 +67,16 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     metrics = Metrics()
     feeds = feeds_of(settings, clock=clock, observer=metrics)
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
-    outbox = _opened(settings, clock=clock, observer=metrics)  # before what takes long
+    outbox = open_outbox(settings, clock=clock, observer=metrics)  # before what takes long
     status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     try:
-        new_publisher = _redis_publishers(settings, outbox, status, clock=clock)
+        new_publisher = redis_publishers(
+            settings,
+            clock=clock,
+            run_id=outbox.origin,  # the same outbox goes on at once after a restart
+            cameras=KnownCameras(status, partial(questions_of_cameras, settings, outbox)),
+        )
+        new_publisher().close()  # reads the address, so that a mistake in it is refused now
         engine = _ready(settings, clock=clock)
     except BaseException:
         outbox.close()
@@ -163,7 +170,12 @@ def _stages(
     )
 
 
-def _opened(settings: Settings, *, clock: Clock, observer: Observer) -> Outbox:
+def open_outbox(settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED) -> Outbox:
+    """Open or make the outbox.
+
+    Raises:
+        OutboxError: it is of another version, or another worker has it open.
+    """
     path = settings.outbox.path
     try:
         return Outbox(
@@ -236,27 +248,34 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     )
 
 
-def _redis_publishers(
-    settings: Settings, outbox: Outbox, status: StatusBoard, *, clock: Clock
+def redis_publishers(
+    settings: Settings,
+    *,
+    clock: Clock,
+    worker_id: str = "",
+    run_id: str = "",
+    cameras: Cameras = NO_CAMERAS,
 ) -> Callable[[], RedisPublisher]:
-    """Return what makes a publisher; refuse an address that no waiting will mend."""
-    new_publisher = partial(
+    """Return what makes a connection to Redis.
+
+    Args:
+        settings: name the server.
+        clock: stamps what is published.
+        worker_id: stands in for the settings' own.
+        run_id: one that starts again with the same may publish at once.
+        cameras: what the worker knows of its cameras.
+    """
+    return partial(
         RedisPublisher,
         settings.redis.address,
         prefix=settings.redis.prefix,
-        worker_id=settings.worker_id,
+        worker_id=worker_id or settings.worker_id,
         clock=clock,
-        run_id=outbox.origin,  # the same outbox goes on at once after a restart
+        run_id=run_id,
         keeping=Keeping(settings.redis.stream_max_len),
         heartbeat_s=settings.redis.heartbeat,
-        cameras=KnownCameras(status, partial(questions_of_cameras, settings, outbox)),
+        cameras=cameras,
     )
-    try:
-        with closing(new_publisher()) as publisher:
-            publisher.check_server()
-    except ConfigError as error:
-        raise ConfigError(f"VIGIL_REDIS__URL: {error}") from None
-    return new_publisher
 
 
 def num_inference_threads(settings: Settings) -> int:
@@ -272,8 +291,7 @@ def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:
 
 def _loaded(settings: Settings, *, tell: Tell) -> Engine:
     chosen = settings.model
-    if chosen.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("VIGIL_MODEL__DEVICE: expected a CUDA device on this machine, found none")
+    refuse_device(settings)
     with named_settings():
         return Engine.load(
             chosen.path,
@@ -283,22 +301,6 @@ def _loaded(settings: Settings, *, tell: Tell) -> Engine:
             revision=chosen.revision or None,
             tell=tell,
         )
-
-
-def engine_config(settings: Settings) -> EngineConfig:
-    """Return the engine's limits and ways."""
-    chosen = settings.model
-    return EngineConfig(
-        window_s=settings.window,
-        sample_period_s=1.0 / settings.sample_fps,
-        max_context_tokens=chosen.max_context_tokens,
-        max_caption_tokens=chosen.max_caption_tokens,
-        max_answer_tokens=chosen.max_answer_tokens,
-        vision=chosen.vision,
-        audit_share=chosen.audit_share,
-        max_drift=chosen.max_drift,
-        memory_budget_bytes=chosen.memory_budget or None,
-    )
 
 
 def new_pruner(settings: Settings, camera_id: str = "") -> Pruner:

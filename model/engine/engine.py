@@ -7,7 +7,6 @@ that are due. Not safe for use by two threads.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from model.engine.append import FrameFeatures, append
 from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
 from model.engine.frame_part import check_frame
 from model.engine.kv_cache import KVSequence, PagePool
-from model.engine.loading import load_family
+from model.engine.loading import load_family, name_of
 from model.engine.memory import Budget, bytes_per_stream, is_out_of_memory
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
@@ -109,9 +108,8 @@ class Engine:
             BackendError: attention on this device is not what the formula says.
             InputError: a device, dtype or limit cannot be had.
         """
-        name = Path(path).resolve().name if Path(path).is_dir() else path
         family = load_family(path, device=device, dtype=dtype, revision=revision, tell=tell)
-        return cls(family, model_name=name, config=config)
+        return cls(family, model_name=name_of(path), config=config)
 
     @property
     def family(self) -> Family:
@@ -173,7 +171,11 @@ class Engine:
         Raises:
             AdmissionError: the budget has too little left; nothing has changed.
         """
-        num_bytes = bytes_per_stream(
+        self._budget.admit(stream_id, self.bytes_at_most(grid))
+
+    def bytes_at_most(self, grid: PatchGrid) -> int:
+        """Count the bytes that a stream of such frames may come to hold."""
+        return bytes_per_stream(
             self._model.config,
             grid,
             patches_per_token=self._model.patches.per_token,
@@ -181,7 +183,6 @@ class Engine:
             dtype=self._model.dtype,
             has_vision_cache=self._encoder.mode == "delta",
         )
-        self._budget.admit(stream_id, num_bytes)
 
     @torch.inference_mode()
     def append(self, frames: Sequence[PrunedFrame]) -> None:

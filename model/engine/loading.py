@@ -1,11 +1,13 @@
 """From a path to a loaded family, on the device and in the dtype that were asked for."""
 
+from pathlib import Path
+
 import torch
 
 from model.errors import InputError
 from model.family import Family
 from model.progress import Tell, untold
-from model.videollama3.family import load
+from model.videollama3.family import load, sketch
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -21,11 +23,33 @@ def load_family(
         InputError: the device or the dtype cannot be had.
     """
     target = _device(device)
-    if dtype == "auto":
-        dtype = "bfloat16" if target.type == "cuda" else "float32"
-    if dtype not in DTYPES:
-        raise InputError(f"dtype: expected auto or one of {', '.join(DTYPES)}; got {dtype}")
-    return load(path, device=target, dtype=DTYPES[dtype], revision=revision, tell=tell)
+    kept_in = _dtype(dtype, target)
+    return load(path, device=target, dtype=kept_in, revision=revision, tell=tell)
+
+
+def sketch_family(
+    path: str, *, device: str, dtype: str, revision: str | None = None
+) -> tuple[Family, int]:
+    """Judge a checkpoint without its weights; return it and the bytes that are not here yet.
+
+    Raises:
+        CheckpointError, InputError: as `load_family`.
+    """
+    target = _device(device)
+    return sketch(path, device=target, dtype=_dtype(dtype, target), revision=revision)
+
+
+def name_of(path: str) -> str:
+    """Return what a checkpoint is called in messages."""
+    return Path(path).resolve().name if Path(path).is_dir() else path
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    if name not in DTYPES:
+        raise InputError(f"dtype: expected auto or one of {', '.join(DTYPES)}; got {name}")
+    return DTYPES[name]
 
 
 def _device(name: str) -> torch.device:

@@ -69,6 +69,47 @@ class _Stored:
     dtype: str
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checkpoint whose every name and shape was checked, before a weight is read.
+
+    Attributes:
+        model: the network, its weights on the meta device.
+        stored: where each tensor lies.
+        layout: a key of `LAYOUTS`.
+    """
+
+    model: VideoLlama3
+    stored: Mapping[str, _Stored]
+    layout: str
+
+
+def plan_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> Plan:
+    """Build a checkpoint's network without weights, and check the headers of its files.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    check_files(folder)
+    config = read_config(folder)
+    stored = _stored_tensors(folder)
+    model = model_without_weights(config, device=device, dtype=dtype)
+    layout = _layout_of(stored, model)
+    if config.text.has_tied_head and _HEAD in stored:
+        _drop_head_copy(stored, embedding=_checkpoint_key(_EMBEDDING, layout))
+    _require_all(stored, tensor_shapes(model, layout=layout), folder=folder)
+    return Plan(model, stored, layout)
+
+
+def model_without_weights(
+    config: ModelConfig, *, device: torch.device | str, dtype: torch.dtype
+) -> VideoLlama3:
+    """Build a network on the meta device, with the attention it would have on `device`."""
+    backend = choose_backend(torch.device(device), dtype)
+    with torch.device("meta"):
+        return VideoLlama3(config, backend=backend)
+
+
 def load_model(
     folder: Path,
     *,
@@ -94,18 +135,9 @@ def load_model(
             says. The message names tensor and file.
     """
     device = torch.device(device)
-    check_files(folder)
-    config = read_config(folder)
-    stored = _stored_tensors(folder)
-    backend = choose_backend(device, dtype)
-    with torch.device("meta"):
-        model = VideoLlama3(config, backend=backend)
-    layout = _layout_of(stored, model)
-    if config.text.has_tied_head and _HEAD in stored:
-        _drop_head_copy(stored, embedding=_checkpoint_key(_EMBEDDING, layout))
-    _require_all(stored, tensor_shapes(model, layout=layout), folder=folder)
-
-    names = {_checkpoint_key(key, layout): key for key, _ in model.named_parameters()}
+    plan = plan_model(folder, device=device, dtype=dtype)
+    model, stored = plan.model, plan.stored
+    names = {_checkpoint_key(key, plan.layout): key for key, _ in model.named_parameters()}
     files = {entry.file for entry in stored.values()}
     done_bytes, total_bytes = 0, sum(file.stat().st_size for file in files)
     name = name or folder.name

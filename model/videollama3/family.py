@@ -1,6 +1,6 @@
 """VideoLLaMA3 as one `Family` value, which the engine is given."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,9 +11,15 @@ from model.family import Family, Prompt
 from model.layers.attention import Segments, attention
 from model.layers.backends import prove
 from model.progress import Tell, untold
-from model.videollama3.checkpoint import load_model, read_config
+from model.videollama3.checkpoint import (
+    load_model,
+    model_without_weights,
+    plan_model,
+    read_config,
+)
+from model.videollama3.config import ModelConfig
 from model.videollama3.files import check_files
-from model.videollama3.hub import find
+from model.videollama3.hub import Place, find
 from model.videollama3.network import VideoLlama3
 from model.videollama3.preprocessor import check_preprocessor
 from model.videollama3.prompt import VIDEOLLAMA3, is_demo, prompt_of
@@ -54,22 +60,61 @@ def load(
             or its logits are not finite.
         BackendError: attention on this device is not what the formula says.
     """
+    judged = _judged(path, revision=revision)
+    place = judged.place
+    place.fetch_weights(tell)
+    network = load_model(place.folder, device=device, dtype=dtype, name=path, tell=tell)
+    prove(network.language.backend, device=device, dtype=dtype)
+    check_finite(network, judged.tokenizer, judged.prompt, folder=place.folder)
+    return judged.family(network)
+
+
+def sketch(
+    path: str, *, device: torch.device, dtype: torch.dtype, revision: str | None = None
+) -> tuple[Family, int]:
+    """Judge a checkpoint as `load` does, as far as that goes without reading or fetching weights.
+
+    Returns:
+        The family, its weights on the meta device: it can be asked about prompts and sizes. And
+        how many bytes of weights are not on this machine yet.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    judged = _judged(path, revision=revision)
+    missing_bytes = sum(judged.place.to_download().values())
+    if missing_bytes:
+        network = model_without_weights(judged.config, device=device, dtype=dtype)
+    else:
+        network = plan_model(judged.place.folder, device=device, dtype=dtype).model
+    return judged.family(network.to(dtype)), missing_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A checkpoint's small files, found to fit each other."""
+
+    place: Place
+    config: ModelConfig
+    tokenizer: Tokenizer
+    prompt: Prompt
+
+    def family(self, network: VideoLlama3) -> Family:
+        family = family_of(network, self.tokenizer, prompt=self.prompt)
+        return replace(family, is_demo=is_demo(self.place.folder))
+
+
+def _judged(path: str, *, revision: str | None) -> _Judged:
     place = find(path, revision=revision)
     check_files(place.folder)
-    config = read_config(place.folder)
+    read_config(place.folder)
     place.fetch_small()
     check_files(place.folder)
     config = read_config(place.folder)  # with generation_config.json
     tokenizer = Tokenizer.load(place.folder)
     tokenizer.check_fits(config)
     check_preprocessor(place.folder)
-    prompt = prompt_of(place.folder)
-    place.fetch_weights(tell)
-    network = load_model(place.folder, device=device, dtype=dtype, name=path, tell=tell)
-    prove(network.language.backend, device=device, dtype=dtype)
-    check_finite(network, tokenizer, prompt, folder=place.folder)
-    family = family_of(network, tokenizer, prompt=prompt)
-    return replace(family, is_demo=is_demo(place.folder))
+    return _Judged(place, config, tokenizer, prompt_of(place.folder))
 
 
 @torch.inference_mode()

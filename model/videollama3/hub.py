@@ -65,22 +65,32 @@ class Place:
         Raises:
             CheckpointError: they cannot be had.
         """
-        if not self.repo:
-            return
-        index = self.folder / WEIGHTS_INDEX
-        names = sorted(set(shards(index).values())) if index.exists() else [WEIGHTS]
+        sizes = self.to_download()
         with _refusals(self.repo):
-            sizes = {}
-            for name in names:
-                found: Any = hf_hub_download(self.repo, name, revision=self.revision, dry_run=True)
-                if found.will_download:
-                    sizes[name] = int(found.file_size)
             done_bytes, total_bytes = 0, sum(sizes.values())
             for name, num_bytes in sizes.items():
                 tell(Progress("downloaded", self.repo, done_bytes, total_bytes))
                 bar = _bar(tell, self.repo, before_bytes=done_bytes, total_bytes=total_bytes)
                 hf_hub_download(self.repo, name, revision=self.revision, tqdm_class=bar)
                 done_bytes += num_bytes
+
+    def to_download(self) -> dict[str, int]:
+        """Tell which weight files are not here yet, and their sizes in bytes; the small ones are.
+
+        Raises:
+            CheckpointError: the hub does not say.
+        """
+        if not self.repo:
+            return {}
+        index = self.folder / WEIGHTS_INDEX
+        names = sorted(set(shards(index).values())) if index.exists() else [WEIGHTS]
+        sizes = {}
+        with _refusals(self.repo):
+            for name in names:
+                found: Any = hf_hub_download(self.repo, name, revision=self.revision, dry_run=True)
+                if found.will_download:
+                    sizes[name] = int(found.file_size)
+        return sizes
 
 
 def find(path: str, *, revision: str | None = None) -> Place:

@@ -71,6 +71,8 @@ def read_address(url: str) -> RedisAddress:
             sentinels=hosts,
             service=service,
         )
+    if not hosts[0][0]:
+        raise ConfigError("expected a host, such as redis://redis:6379/0")
     if len(hosts) > 1:
         raise ConfigError("expected one host, or redis+sentinel:// before several")
     return RedisAddress(_joined(f"{scheme}://{login}{authority}/{_database(path)}", options))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import av
 import av.error
@@ -184,6 +184,19 @@ class Video:
         pts_s = stamp_s if stamp_s is not None else self.end_s or 0.0
         self.end_s = pts_s + frame_s if self.end_s is None else max(self.end_s, pts_s + frame_s)
         return pts_s
+
+
+@runtime_checkable
+class VideoSource(Protocol):
+    """A source that is one video, and can be looked at without being watched."""
+
+    def open(self) -> Video:
+        """Connect, as `frames` does first.
+
+        Raises:
+            SourceError: with the reason, and without the URL.
+        """
+        ...
 
 
 def open_video(

@@ -78,8 +78,6 @@ class FileSource:
             SourceError: `not_found`, `ended` at the end of a file that is not looped, or what is
                 wrong with it.
         """
-        if not self._path.is_file():
-            raise SourceError("not_found", f"expected a video file, got {self._path}")
         reader = PictureReader(
             self.camera_id,
             wanted=lambda pts_s: self._wanted(self.camera_id, self._stream_s(pts_s)),
@@ -91,7 +89,7 @@ class FileSource:
         started_s, started_at = self._clock.monotonic_s(), self._clock.now()
         round_s = 0.0
         while not self._closed.is_set():
-            with self._open() as video:
+            with self.open() as video:
                 arrivals = self._paced(video, round_s=round_s, started_s=started_s)
                 for picture in reader.pictures(
                     arrivals, context=video.codec_context, aspect=video.aspect
@@ -107,14 +105,14 @@ class FileSource:
             if not self._loop:
                 raise SourceError("ended", "the file is over")
 
-    def settle(self, receipt: Receipt) -> None:
-        """Do nothing: a file's frames carry no receipts."""
+    def open(self) -> Video:
+        """Open the file, as `frames` does first.
 
-    def close(self) -> None:
-        """End `frames`. Any thread, any time."""
-        self._closed.set()
-
-    def _open(self) -> Video:
+        Raises:
+            SourceError: `not_found`, or what is wrong with it.
+        """
+        if not self._path.is_file():
+            raise SourceError("not_found", f"expected a video file, got {self._path}")
         return open_video(
             str(self._path.absolute()),
             options=LOCAL_FILES_ONLY,
@@ -122,6 +120,13 @@ class FileSource:
             read_timeout_s=TIMEOUT_S,
             clock=self._clock,
         )
+
+    def settle(self, receipt: Receipt) -> None:
+        """Do nothing: a file's frames carry no receipts."""
+
+    def close(self) -> None:
+        """End `frames`. Any thread, any time."""
+        self._closed.set()
 
     def _stream_s(self, file_s: float) -> float:
         return file_s + self._offset_s

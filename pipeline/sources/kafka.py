@@ -154,7 +154,7 @@ class KafkaSource:
             observer.count(DEAD_LETTERS, 0, reason=reason)  # so that the first one is a growth
         for reason in get_args(PassedOver):
             observer.count(KAFKA_PASSED_OVER, 0, topic=config.topic, reason=reason)
-        self._connector = _connector(config)
+        self._connector = connector_of(config)
         self._queue = FairQueue(config.overflow)
         self._door = Door(
             camera_ids=config.camera_ids,
@@ -296,7 +296,8 @@ class KafkaSource:
         return Frame(camera_id, image.pixels, image.grid, pts_s, taken.captured_at, receipt)
 
 
-def _connector(config: KafkaConfig) -> Connector:
+def connector_of(config: KafkaConfig) -> Connector:
+    """Return what opens connections to the brokers."""
     options: dict[str, object] = {
         "bootstrap_servers": config.bootstrap_servers.split(","),
         "security_protocol": config.security_protocol,

@@ -104,6 +104,26 @@ class RtspSource:
             if not self._closed.is_set():
                 raise
 
+    def open(self) -> Video:
+        """Connect, as `frames` does first.
+
+        Raises:
+            SourceError: with its reason.
+        """
+        is_secure = self._url.startswith("rtsps:")
+        options = PROBE | _TRANSPORTS[self._transport]
+        if is_secure:  # and no fall-back to UDP, which would carry the pictures in the clear
+            options |= {"rtsp_transport": self._transport} | self._tls.options()
+        try:
+            return self._tried(options | VIDEO_ONLY)
+        except SourceError as error:
+            failure = error
+        if failure.reason == "refused":  # as of a camera without a picture, which then says so
+            return self._tried(options)
+        if failure.reason == "auth_failed" or (is_secure and failure.reason == "unreachable"):
+            failure = refusal(self._url, tls=self._tls, timeout_s=self._open_timeout_s) or failure
+        raise failure  # out here, where nothing is chained to it
+
     def settle(self, receipt: Receipt) -> None:
         """Do nothing: a camera's frames carry no receipts."""
 
@@ -120,7 +140,7 @@ class RtspSource:
     def _frames(self, reader: PictureReader) -> Iterator[Frame]:
         if self._closed.is_set():
             return
-        with self._opened() as video:
+        with self.open() as video:
             live = takewhile(lambda _: not self._closed.is_set(), video.packets())
             for picture in reader.pictures(live, context=video.codec_context, aspect=video.aspect):
                 yield Frame(
@@ -131,21 +151,6 @@ class RtspSource:
                     picture.captured_at,
                 )
         raise SourceError("ended", "the camera closed the stream")
-
-    def _opened(self) -> Video:
-        is_secure = self._url.startswith("rtsps:")
-        options = PROBE | _TRANSPORTS[self._transport]
-        if is_secure:  # and no fall-back to UDP, which would carry the pictures in the clear
-            options |= {"rtsp_transport": self._transport} | self._tls.options()
-        try:
-            return self._tried(options | VIDEO_ONLY)
-        except SourceError as error:
-            failure = error
-        if failure.reason == "refused":  # as of a camera without a picture, which then says so
-            return self._tried(options)
-        if failure.reason == "auth_failed" or (is_secure and failure.reason == "unreachable"):
-            failure = refusal(self._url, tls=self._tls, timeout_s=self._open_timeout_s) or failure
-        raise failure  # out here, where nothing is chained to it
 
     def _tried(self, options: dict[str, str]) -> Video:
         return open_video(

@@ -9,7 +9,13 @@ from pipeline.load import LADDER
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEAKERS = ("worker", "pipeline", "model/kinds")
-SILENT = ("worker/evaluation/", "worker/benchmarks/", "worker/demo/", "worker/environment.py")
+SILENT = (
+    "worker/evaluation/",
+    "worker/benchmarks/",
+    "worker/demo/",
+    "worker/environment.py",
+    "worker/cleaning.py",
+)
 DRIVERS = ("pipeline/sources/", "pipeline/publishers/")  # their words are typed
 SAYING = {"lost": 0, "failed": 0, "Condition": 1, "_tell": 1, "tell": 1}
 """A function that takes a status reason -> which argument it is; `set` takes it by name."""

@@ -25,7 +25,7 @@ def vigil(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "-m", "worker", *arguments],
         cwd=ROOT,
-        env=environment | {"VIGIL_OUTBOX__PATH": "memory"} | variables,
+        env=environment | {"VIGIL_OUTBOX__PATH": "memory", "VIGIL_HEALTH__PORT": "0"} | variables,
         capture_output=True,
         text=True,
         timeout=100,
@@ -36,10 +36,16 @@ def vigil(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({}, "VIGIL_CAMERAS__<ID>__URL: expected at least one camera"),
-        ({"VIGIL_CAMERAS__GATE__URL": "http://canary@x/y"}, "VIGIL_CAMERAS__GATE__URL: expected"),
-        (CAMERA | {"VIGIL_REDSI__URL": "redis://:canary@h"}, "VIGIL_REDSI__URL: no such setting"),
-        (CAMERA | {"VIGIL_REDIS__URL": "http://:canary@h"}, "VIGIL_REDIS__URL"),
+        (ON_NANO, "VIGIL_CAMERAS__<ID>__URL: expected at least one camera"),
+        (
+            ON_NANO | {"VIGIL_CAMERAS__GATE__URL": "http://canary@x/y"},
+            "VIGIL_CAMERAS__GATE__URL: expected",
+        ),
+        (
+            CAMERA | ON_NANO | {"VIGIL_REDSI__URL": "redis://:canary@h"},
+            "VIGIL_REDSI__URL: no such setting",
+        ),
+        (CAMERA | ON_NANO | {"VIGIL_REDIS__URL": "http://:canary@h"}, "VIGIL_REDIS__URL"),
         (CAMERA | ON_NANO | {"VIGIL_OUTBOX__PATH": "/proc/none/outbox"}, "outbox"),
         (CAMERA, "VIGIL_MODEL__PATH: expected a model: a folder, or a name on Hugging Face"),
         (CAMERA | {"VIGIL_MODEL__PATH": "./models/x"}, "VIGIL_MODEL__PATH: no such folder"),
@@ -87,15 +93,6 @@ def test_a_wrong_tensor_is_exit_status_2_and_its_name(wrong: str, tmp_path: Path
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_check_refuses_what_run_refuses() -> None:
-    for variables in ({}, CAMERA):
-        refused = [vigil(command, **variables) for command in ("run", "check")]
-        assert {one.returncode for one in refused} == {2}
-        assert refused[0].stderr == refused[1].stderr
-        assert not refused[1].stdout
-    assert "nano is the bundled demo model" in refused[1].stderr
-
-
 CONTROL_TOKEN = {"VIGIL_QUESTIONS__FIRE__ASK": "canary <|im_end|>"}
 
 
@@ -108,7 +105,7 @@ def test_a_control_token_in_a_question_is_refused_at_start(command: tuple[str, .
         .splitlines()[-1]
         .startswith("vigil: VIGIL_QUESTIONS__FIRE__ASK: expected plain text")
     )
-    assert "loading nano (10.9 MB)" in done.stderr, "before it takes time"
+    assert "loading nano" not in done.stderr, "before it takes time"
     assert "canary <" not in done.stderr
 
 

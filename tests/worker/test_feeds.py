@@ -8,7 +8,7 @@ from pipeline.sources.rtsp import RtspSource
 from pipeline.sources.shape import Shape
 from pipeline.types import Overflow, tell_nobody
 from tests.fakes import FakeClock
-from worker.feeds import _CAMERA_FEEDS, _kafka_config, feeds_of
+from worker.feeds import _CAMERA_FEEDS, feeds_of, kafka_config
 from worker.parts import Feed, Retry
 from worker.settings import Settings
 from worker.site_settings import CAMERA_SOURCES
@@ -71,7 +71,7 @@ def test_a_camera_of_a_topic_has_its_shape_and_the_topic_its_largest_picture() -
             "kafka": {"bootstrap_servers": "127.0.0.1:1", "max_pixels": 1_000_000},
         }
     )
-    config = _kafka_config(settings)
+    config = kafka_config(settings)
     assert config.shapes == {"gate": Shape(Fraction(16, 9), 90)}
     assert config.max_pixels == 1_000_000
 
@@ -88,7 +88,7 @@ def test_an_id_has_one_door_so_that_a_lost_broker_marks_its_own_cameras_alone() 
             },
         }
     )
-    config = _kafka_config(settings)
+    config = kafka_config(settings)
     assert config.camera_ids == {"gate"}
     assert config.elsewhere == {"yard"}
     assert config.only_configured

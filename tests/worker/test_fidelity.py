@@ -3,8 +3,9 @@ import pytest
 from pipeline.errors import ConfigError
 from worker.environment import load, variables
 from worker.fidelity import POINTS, held_window_s
+from worker.loading import engine_config
 from worker.settings import Settings
-from worker.wiring import engine_config, new_pruner
+from worker.wiring import new_pruner
 
 
 def in_effect(environ: dict[str, str]) -> tuple[str, float, str]:
@@ -56,9 +57,7 @@ def test_the_parts_are_built_at_it() -> None:
 def test_every_fidelity_is_in_the_table() -> None:
     for name in POINTS:
         assert load({"VIGIL_FIDELITY": name}).fidelity == name
-    with pytest.raises(
-        ConfigError, match="VIGIL_FIDELITY: input should be 'reference', 'balanced'"
-    ):
+    with pytest.raises(ConfigError, match="VIGIL_FIDELITY: expected one of reference, balanced"):
         load({"VIGIL_FIDELITY": "best"})
 
 

@@ -100,8 +100,7 @@ def test_plain_questions_pass() -> None:
 @pytest.mark.parametrize(
     ("mistake", "line"),
     [
-        ({"VIGIL_QUESTIONS__A__ASK": "   "}, "VIGIL_QUESTIONS__A__ASK: expected words"),
-        ({"VIGIL_CAPTION_PROMPT": " "}, "VIGIL_CAPTION_PROMPT: expected words"),
+        ({"VIGIL_QUESTIONS__A__ASK": "   "}, "VIGIL_QUESTIONS__A__ASK: expected the question"),
         ({"VIGIL_MODEL__MIN_MASS": "1.5"}, "VIGIL_MODEL__MIN_MASS: "),
         ({"VIGIL_MODEL__MIN_MASS": "-0.1"}, "VIGIL_MODEL__MIN_MASS: "),
         ({"VIGIL_MODEL__MIN_MASS": "nan"}, "VIGIL_MODEL__MIN_MASS: "),

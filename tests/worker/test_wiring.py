@@ -7,8 +7,9 @@ import torch
 from model import EngineConfig
 from model.engine.config import MAX_TOKENS_PER_FRAME
 from tests.fakes import FakeClock
+from worker.loading import engine_config
 from worker.settings import Settings
-from worker.wiring import build, engine_config, standing_questions
+from worker.wiring import build, standing_questions
 
 
 @pytest.fixture(autouse=True)

@@ -1,32 +1,35 @@
-"""`vigil check` prints the effective settings, redacted."""
+"""`vigil check` prints the effective settings, redacted, and tries what a worker would meet."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError
-from pipeline.redact import MASK, redact
 from worker import environment
 from worker.benchmarks.report import say
-from worker.reference import example_env, written
+from worker.reference import effective, example_env
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from model import Engine
 
 SUMMARY = (
-    "print the settings in effect with passwords hidden, and say whether they are valid; "
-    "connects to no camera, Redis or Kafka"
+    "print the settings in effect with passwords hidden, say what vigil run would refuse, and try "
+    "cameras, Redis, Kafka and the model"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument(
+        "--connect",
+        action=argparse.BooleanOptionalAction,
+        help="try each camera, Redis, Kafka and the model, and exit 1 where one cannot be used "
+        "(default: on a terminal)",
+    )
     parser.add_argument(
         "--model", action="store_true", help="also load the model and try the questions on it"
     )
@@ -46,11 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print every setting as it is in effect; load the model too if asked, and try it on a clip.
+    """Print every setting as it is in effect; then try what a worker would meet.
 
     Raises:
-        ConfigError: a setting is wrong, there is nothing to watch, no model is named, a question
-            cannot be put to it, or the clip is none.
+        ConfigError: a setting is wrong, there is nothing to watch, no model is named, or the clip
+            is none.
         CheckpointError: the model's folder is not usable.
     """
     if arguments.example:
@@ -60,33 +63,36 @@ def run(arguments: argparse.Namespace) -> int:
     if (clip or arguments.json) and not (clip and arguments.model):
         raise ConfigError("check: expected --model and --clip VIDEO together, --json with both")
     settings = environment.load_for_worker(needs_cameras=clip is None)
-    if not arguments.json:
-        _say_settings(settings)
-    if clip is not None:
-        return _try_on(clip, settings, arguments)
-    if arguments.model:
+    for line in () if arguments.json else effective(settings):
+        _say(line)
+    return _try_on(clip, settings, arguments) if clip else _judge(settings, arguments)
+
+
+def _judge(settings: Settings, arguments: argparse.Namespace) -> int:
+    from worker.refusals import judged  # torch takes seconds to load
+    from worker.trials.every import try_all
+
+    clock = SystemClock()
+    start = judged(settings, clock=clock)
+    for line in start.refused:
+        say(f"vigil: {line}")
+    if arguments.model and not start.refused:
         _load(settings, _say)
-    cameras, questions = len(settings.cameras), len(settings.questions)
+    connects = sys.stdout.isatty() if arguments.connect is None else arguments.connect
+    is_usable = not connects or try_all(settings, model=start.model, clock=clock, say=_say)
     _say(
-        f"# {cameras} camera(s), {questions} question(s): the settings are valid; "
-        "nothing was connected to"
+        f"# {len(settings.cameras)} camera(s), {len(settings.questions)} question(s): the settings "
+        f"are {'refused' if start.refused else 'valid'}; "
+        f"{'all was tried' if connects else 'nothing was connected to'}"
     )
-    return 0
-
-
-def _say_settings(settings: Settings) -> None:
-    secrets = environment.secrets_of(settings)
-    for variable, value, field in environment.variables(settings):
-        _say(f"{variable}={redact(_shown(value, field), *secrets)}")
-    for note in settings.notes():
-        _say(f"# {note}")
+    return 2 if start.refused else int(not is_usable)
 
 
 def _load(settings: Settings, told: Callable[[str], None]) -> "Engine":
     """Load the model as a worker would, try the questions on it, and say what it is."""
     from model.progress import Telling
     from worker.loading import try_questions
-    from worker.wiring import load_engine  # torch takes seconds to load
+    from worker.wiring import load_engine
 
     engine = load_engine(settings, tell=Telling(say, now_s=SystemClock().monotonic_s))
     try_questions(engine, settings)
@@ -105,11 +111,5 @@ def _try_on(clip: Path, settings: Settings, arguments: argparse.Namespace) -> in
     return found.status
 
 
-def _shown(value: object, field: FieldInfo) -> str:
-    """Return a value as it would be written; of a secret that is no address, a mask."""
-    text = written(value, field)
-    return MASK if isinstance(value, SecretStr) and text and "/" not in text else text
-
-
 def _say(line: str) -> None:
-    print(line)  # noqa: T201 (this command's output)
+    print(line, flush=True)  # noqa: T201 (this command's output)

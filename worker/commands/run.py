@@ -21,18 +21,21 @@ def run(_arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT, or until the inference thread fails.
 
     Raises:
-        ConfigError: a setting is wrong, there is nothing to watch, or no model is named.
+        ConfigError: a setting is wrong, there is nothing to watch, no model is named, or something
+            that a worker needs of this machine is not there.
         CheckpointError: the model's folder is not usable.
     """
     settings = environment.load_for_worker()
     secrets = environment.secrets_of(settings)
     log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets)
     # Only now: torch takes seconds to load, and a settings mistake should be told at once.
+    from worker.refusals import refuse
     from worker.supervisor import Supervisor, stop_on_signals
     from worker.wiring import build
 
-    worker = build(settings, clock=SystemClock())
-    supervisor = Supervisor(worker, end_after=end_process_after)
+    clock = SystemClock()
+    refuse(settings, clock=clock)
+    supervisor = Supervisor(build(settings, clock=clock), end_after=end_process_after)
     stop_on_signals(supervisor.stop)
     status = supervisor.run()
     if status == FAILED:

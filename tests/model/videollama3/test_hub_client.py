@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from model.bundled import NANO
 from model.errors import CheckpointError
 from model.progress import Progress
-from model.videollama3.family import load
+from model.videollama3.family import load, sketch
 from tests.servers.hub import COMMIT, LocalHub, local_hub
 
 REPO = "owner/name"
@@ -58,6 +59,31 @@ def test_a_model_is_fetched_small_files_first_and_nothing_executable(hub: LocalH
     assert f"downloaded 100% of {REPO} (10.9 MB)" in told
     assert f"loading {REPO} (10.9 MB)" in told
     assert told[-1] == f"loaded 100% of {REPO} (10.9 MB)"
+
+
+def test_a_sketch_fetches_no_weights_and_tells_how_many_are_missing(hub: LocalHub) -> None:
+    def sketched() -> int:
+        family, num_bytes = sketch(REPO, device=torch.device("cpu"), dtype=torch.bfloat16)
+        assert {weight.device.type for weight in family.network.parameters()} == {"meta"}
+        assert family.network.dtype == torch.bfloat16
+        return num_bytes
+
+    assert sketched() == (NANO / "model.safetensors").stat().st_size
+    assert "model.safetensors" not in hub.asked
+    loaded()
+    assert sketched() == 0
+
+
+def test_a_sketch_refuses_a_tensor_that_is_missing_where_the_weights_are_here(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "nano"
+    shutil.copytree(NANO, folder)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.projector.readout.0.bias"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"readout\.0\.bias: expected shape"):
+        sketch(str(folder), device=torch.device("cpu"), dtype=torch.float32)
 
 
 def test_what_was_fetched_once_serves_without_the_hub(

@@ -33,9 +33,9 @@ from worker.evaluation.self_check.two_ways import (
     compared_rows,
     moments,
 )
+from worker.loading import engine_config
 from worker.settings import Settings
 from worker.wiring import (
-    engine_config,
     new_pruner,
     num_inference_threads,
     standing_questions,

@@ -1,0 +1,1 @@
+"""What `vigil check --connect` tries: cameras, Redis, Kafka and the model, a line each."""
