@@ -18,6 +18,7 @@ from pipeline.sources.encoder import as_coded
 
 Codec = Literal["h264", "h265"]
 VIDEO_CLOCK_HZ = 90_000
+FIRST_STAMP = 0x5EED0000  # clocks start anywhere; one that starts at 0 is taken for none by libav
 MAX_PAYLOAD_BYTES = 1_200
 _ENCODERS = {"h264": "libx264", "h265": "libx265"}
 _PARAMETER_SETS = {"h264": (7, 8), "h265": (32, 33, 34)}
@@ -45,7 +46,7 @@ class Packet:
 
     Attributes:
         seq: 16 bits.
-        stamp: 32 bits.
+        stamp: 32 bits, counted on from FIRST_STAMP.
         is_last: the marker: the last packet of its unit.
         payload: what follows the header.
         unit: number of its unit, from 0.
@@ -203,7 +204,7 @@ def packets(
     seqs = count(first_seq)
     for number, unit in enumerate(units):
         parts = payloads_of(unit)
-        stamp = stamp_of(number, unit.t_s)
+        stamp = FIRST_STAMP + stamp_of(number, unit.t_s)
         for index, part in enumerate(parts):
             is_last = index == len(parts) - 1
             yield Packet(next(seqs) & 0xFFFF, stamp, is_last, part, number, unit.is_key)

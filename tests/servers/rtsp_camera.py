@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.servers.rtp import (
+    FIRST_STAMP,
     Codec,
     Network,
     Packet,
@@ -45,7 +46,10 @@ SOUND_UNIT = Unit((b"\xff" * 160,), 0.0, is_key=True)  # 20 ms of silence, PCMU
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a sender report says: an RTP stamp, and its wall-clock time (Unix, in seconds)."""
+    """What a sender report says: an RTP stamp, and its wall-clock time (Unix, in seconds).
+
+    Stamps are counted as by `stamp_of`, which the first one on the wire is added to.
+    """
 
     wall_s: float
     stamp: int
@@ -137,7 +141,7 @@ def _sender_report(report: Report, *, ssrc: int) -> bytes:
     ntp_s = report.wall_s + NTP_EPOCH_S
     whole = int(ntp_s)
     fraction = int((ntp_s - whole) * 2**32)
-    stamp = report.stamp & 0xFFFFFFFF
+    stamp = FIRST_STAMP + report.stamp & 0xFFFFFFFF
     return struct.pack("!BBHIIIIII", 0x80, 200, 6, ssrc, whole & 0xFFFFFFFF, fraction, stamp, 0, 0)
 
 
