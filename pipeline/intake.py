@@ -17,7 +17,7 @@ from pipeline.regions import Region, blacked_out
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
-from pipeline.types import CameraState, Frame, Wanted
+from pipeline.types import CameraState, Frame, Tell, Wanted
 
 log = structlog.get_logger("vigil")
 
@@ -100,6 +100,7 @@ class Intake:
         self._settlements = settlements
         self._observer = observer
         self._cameras: set[str] = set()
+        self._troubles: dict[str, dict[str, str]] = {}  # by camera and reason: what was seen
 
     @property
     def has_cameras(self) -> bool:
@@ -113,10 +114,24 @@ class Intake:
             if self._status.state(camera_id) is None:
                 self._status.set(camera_id, "connecting")
 
-    def connect(self, build: Callable[[Wanted], FrameSource]) -> FrameSource:
+    def connect(self, build: Callable[[Wanted, Tell], FrameSource]) -> FrameSource:
         """Build the next connection, whose cameras are sampled anew."""
         self._sampler.reset()
-        return build(self._sampler.wanted)
+        return build(self._sampler.wanted, self.told)
+
+    def told(self, camera_id: str, reason: str, detail: str | None) -> None:
+        """Say of a camera that its source finds it degraded; with None, that this is over.
+
+        Raises:
+            OutboxError: a change of the camera's state could not be stored.
+        """
+        troubles = self._troubles.setdefault(camera_id, {})
+        if detail is None:  # which its next frame will show
+            troubles.pop(reason, None)
+        else:
+            self._cameras.add(camera_id)
+            troubles[reason] = detail
+            self._tell_condition(camera_id)
 
     def take(self, frame: Frame, source: FrameSource) -> None:
         """Take a frame that `source` has yielded; blocks while its lane holds the source back.
@@ -140,6 +155,7 @@ class Intake:
             OutboxError: a change of a camera's state could not be stored.
         """
         self._freeze_watch.reset()
+        self._troubles.clear()
         for camera_id in sorted(self._cameras):
             self._lane_of(camera_id).reset()
             self._observer.set(CAMERA_UP, 0, camera=camera_id)
@@ -159,7 +175,11 @@ class Intake:
             if self._status.set(camera_id, "frozen", reason="identical_frames"):
                 log.warning("camera_frozen", camera=camera_id)
             return
-        now = self._condition_of(camera_id)
+        self._tell_condition(camera_id)
+
+    def _tell_condition(self, camera_id: str) -> None:
+        first = next(iter(self._troubles.get(camera_id, {}).items()), None)
+        now = Condition("degraded", *first) if first else self._condition_of(camera_id)
         if self._status.set(camera_id, now.state, reason=now.reason, detail=now.detail):
             if now.state == "degraded":
                 log.warning(

@@ -107,6 +107,7 @@ def provenance_of(
         model=model,
         demo_model=demo_model,
         degraded=degraded,
+        damaged=camera.is_damaged,
     )
 
 

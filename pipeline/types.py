@@ -20,6 +20,15 @@ Wanted = Callable[[str, float], bool]
 scaling a 1080p picture costs as much as decoding it."""
 
 
+Tell = Callable[[str, str, str | None], None]
+"""(camera_id, reason, detail): a source says that a camera whose pictures may not come is degraded,
+again and again while it is; a detail of None takes it back."""
+
+
+def tell_nobody(_camera_id: str, _reason: str, _detail: str | None) -> None:
+    """Be told, and do nothing."""
+
+
 class Overflow(Enum):
     """What a full lane does with the next frame."""
 
@@ -43,6 +52,9 @@ class Frame:
         pts_s: stream time in seconds; may jump when a camera reconnects.
         captured_at: wall-clock time of capture, aware UTC.
         receipt: goes back to the source that made the frame; None where there is nothing to settle.
+        is_damaged: whether it shows what no camera saw.
+        is_coded_anew: whether it, or one since the camera's last frame, was coded without reference
+            to any before: what is the same then was the same before the camera.
     """
 
     camera_id: str
@@ -51,6 +63,8 @@ class Frame:
     pts_s: float
     captured_at: datetime
     receipt: Receipt | None = None
+    is_damaged: bool = False
+    is_coded_anew: bool = True
 
 
 @dataclass(frozen=True, slots=True)

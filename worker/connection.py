@@ -10,6 +10,7 @@ from pipeline.errors import OutboxError, SourceError
 from pipeline.intake import Intake
 from pipeline.retry import backoff_s
 from pipeline.sources.base import FrameSource
+from pipeline.types import Tell, Wanted
 from worker.parts import Feed
 
 log = structlog.get_logger("vigil")
@@ -42,7 +43,7 @@ class Connection:
         """Keep the feed running; return once it is abandoned, or played to an end it may have."""
         self._intake.expect(self.feed.camera_ids)
         while not self._stop.is_set():
-            source = self._source = self._intake.connect(self.feed.build)
+            source = self._source = self._intake.connect(self._build)
             try:
                 self._play(source)
                 reason, detail = "ended", ""
@@ -74,6 +75,13 @@ class Connection:
         self._intake.lost(reason, detail)
         if not self._intake.has_cameras and self._failures == 1:
             log.warning("feed_failed", feed=self.feed.name, reason=reason, detail=detail)
+
+    def _build(self, wanted: Wanted, tell: Tell) -> FrameSource:
+        def tell_and_be_alive(camera_id: str, reason: str, detail: str | None) -> None:
+            self._waiting_since_s = self._clock.monotonic_s()
+            tell(camera_id, reason, detail)
+
+        return self.feed.build(wanted, tell_and_be_alive)
 
     def _play(self, source: FrameSource) -> None:
         self._waiting_since_s = self._clock.monotonic_s()

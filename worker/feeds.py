@@ -65,7 +65,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         name=camera_id,
         camera_ids=(camera_id,),
         overflow=Overflow.LATEST if camera.live else Overflow.WAIT,
-        build=lambda wanted: FileSource(
+        build=lambda wanted, tell: FileSource(
             camera_id,
             Path(_address(camera)),
             wanted=wanted,
@@ -75,6 +75,8 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             loop=camera.loop,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
+            tell=tell,
+            damaged=camera.damaged,
         ),
         is_endless=camera.loop,
         retry=given.retry,
@@ -88,7 +90,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         name=camera_id,
         camera_ids=(camera_id,),
         overflow=Overflow.LATEST,
-        build=lambda wanted: RtspSource(
+        build=lambda wanted, tell: RtspSource(
             camera_id,
             _address(camera),
             wanted=wanted,
@@ -99,6 +101,8 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             transport=camera.transport,
             sample_period_s=given.sample_period_s,
             observer=given.observer,
+            tell=tell,
+            damaged=camera.damaged,
         ),
         is_endless=True,
         retry=given.retry,
@@ -122,7 +126,7 @@ def _kafka_feed(given: _Given) -> Feed:
         name=f"kafka/{config.topic}",
         camera_ids=tuple(key for key, camera in settings.cameras.items() if camera.url is None),
         overflow=Overflow(settings.kafka.overflow),
-        build=lambda wanted: KafkaSource(
+        build=lambda wanted, _tell: KafkaSource(
             config=config,
             wanted=wanted,
             grid_of=given.grid_of,

@@ -13,7 +13,7 @@ from pipeline.publishers.base import Publisher
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
-from pipeline.types import Overflow, Wanted
+from pipeline.types import Overflow, Tell, Wanted
 from worker.metrics import Metrics
 
 
@@ -33,7 +33,7 @@ class Feed:
         name: the camera's id, or the topic's name, for people.
         camera_ids: cameras known beforehand.
         overflow: what its lanes do when the model is slower.
-        build: makes the next connection.
+        build: makes the next connection, given what it asks of each picture and whom it tells.
         is_endless: whether an end is a failure to be retried.
         retry: pauses before the next connection.
         stuck_after_s: a thread that waits in its driver for so long is given up and replaced; None
@@ -43,7 +43,7 @@ class Feed:
     name: str
     camera_ids: tuple[str, ...]
     overflow: Overflow
-    build: Callable[[Wanted], FrameSource]
+    build: Callable[[Wanted, Tell], FrameSource]
     is_endless: bool
     retry: Retry
     stuck_after_s: float | None

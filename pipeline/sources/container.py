@@ -6,7 +6,7 @@ No driver exception is chained: the text of PyAV's holds the URL with its passwo
 from __future__ import annotations  # PyAV's Packet is generic in its stub alone
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from types import TracebackType
@@ -22,9 +22,13 @@ from av.video.codeccontext import VideoCodecContext
 from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
 from pipeline.redact import encode_credentials, redact, url_secrets
+from pipeline.sources.libav_log import Line, listening, tells_of_loss
 
 RTP_CLOCK = Fraction(1, 90_000)
 DEFAULT_FRAME_S = 1 / 25
+NUM_AROUND_LOSS = 2  # packets that may lack something: parts of one are with the parser
+NUM_PROBED = 150  # packets read while opening, at the most; until one had to be waited for
+WAITED_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,14 @@ class Arrival:
         pts_s: its presentation time in the stream, in seconds; never NaN.
         time_base: seconds per tick of its own time stamps, and of the frames made of it.
         arrived_at: wall-clock time of receipt, aware UTC.
+        is_suspect: whether parts of it may be missing, as packets were lost around it.
     """
 
     packet: Packet[Stream]
     pts_s: float
     time_base: Fraction
     arrived_at: datetime
+    is_suspect: bool = False
 
 
 class Video:
@@ -51,8 +57,21 @@ class Video:
         end_s: stream time at which the latest packet so far has been shown, or None.
     """
 
-    def __init__(self, container: InputContainer, *, clock: Clock, read_timeout_s: float) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        *,
+        clock: Clock,
+        read_timeout_s: float,
+        is_lossy: bool = False,
+    ) -> None:
         """Take over an opened container.
+
+        Args:
+            container: with what was read to learn of its streams.
+            clock: for time-outs and times of arrival.
+            read_timeout_s: longest silence between two video packets.
+            is_lossy: whether packets were missing in what was read.
 
         Raises:
             SourceError: it has no video, or video in a codec that is not known here.
@@ -70,6 +89,7 @@ class Video:
         # Threads hold frames back and cost memory; one core decodes 200 1080p frames a second.
         context.thread_count = 1
         self.codec_context: VideoCodecContext = context
+        self._num_suspect = NUM_PROBED if is_lossy else 0
         self.end_s: float | None = None
 
     def __enter__(self) -> Self:
@@ -94,8 +114,10 @@ class Video:
         silent_s = 0.0  # spent waiting in here, not what the caller does between two packets
         while True:
             asked_s = self._clock.monotonic_s()
-            packet = self._next(demuxed)
-            silent_s += self._clock.monotonic_s() - asked_s
+            with listening() as said:
+                packet = self._next(demuxed)
+            waited_s = self._clock.monotonic_s() - asked_s
+            silent_s += waited_s
             # By the clock, not the exception: after a time-out libav first hands out a left-over
             # packet, and audio goes on when the picture has stopped.
             if silent_s >= self._read_timeout_s:
@@ -106,7 +128,18 @@ class Video:
                 return
             if packet.stream is self._stream and packet.size:
                 silent_s = 0.0
-                yield self._arrival(packet)
+                is_suspect = self._lacks(packet, said, waited_s=waited_s)
+                yield replace(self._arrival(packet), is_suspect=is_suspect)
+
+    def _lacks(self, packet: Packet[Stream], said: list[Line], *, waited_s: float) -> bool:
+        """Say whether parts of a packet may be missing, by what was said while it was read."""
+        if waited_s >= WAITED_S:  # what was read while opening is used up
+            self._num_suspect = min(self._num_suspect, NUM_AROUND_LOSS)
+        if packet.is_corrupt or tells_of_loss(said):
+            self._num_suspect = max(self._num_suspect, NUM_AROUND_LOSS)
+        is_suspect = self._num_suspect > 0
+        self._num_suspect -= is_suspect
+        return is_suspect
 
     def _next(self, demuxed: Iterator[Packet[Stream]]) -> Packet[Stream] | SourceError | None:
         try:
@@ -148,12 +181,13 @@ def open_video(
     """
     started_s = clock.monotonic_s()
     try:
-        container = av.open(
-            encode_credentials(url),
-            mode="r",
-            options=options,
-            timeout=(open_timeout_s, read_timeout_s),
-        )
+        with listening() as said:
+            container = av.open(
+                encode_credentials(url),
+                mode="r",
+                options=options,
+                timeout=(open_timeout_s, read_timeout_s),
+            )
     except av.FFmpegError as exc:
         elapsed_s = clock.monotonic_s() - started_s
         is_late = elapsed_s >= 0.9 * open_timeout_s
@@ -162,7 +196,12 @@ def open_video(
         failure = SourceError(reason, f"{words}, after {elapsed_s:.1f} s")
     else:
         try:
-            return Video(container, clock=clock, read_timeout_s=read_timeout_s)
+            return Video(
+                container,
+                clock=clock,
+                read_timeout_s=read_timeout_s,
+                is_lossy=tells_of_loss(said),
+            )
         except SourceError:
             container.close()
             raise

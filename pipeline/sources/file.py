@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -10,7 +11,8 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
-from pipeline.types import Frame, Receipt, Wanted
+from pipeline.sources.hold_back import Damaged, HoldBack
+from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 
 # A play list inside a "video" file must not make the worker fetch things from the network.
 LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
@@ -37,6 +39,8 @@ class FileSource:
         loop: bool,
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
+        tell: Tell = tell_nobody,
+        damaged: Damaged = "hide",
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 
@@ -50,6 +54,8 @@ class FileSource:
             loop: start again at the end, else raise `ended` there.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
+            tell: told of damage that lasts.
+            damaged: whether damaged pictures are shown when there are no others.
         """
         self.camera_id = camera_id
         self._path = path
@@ -59,7 +65,13 @@ class FileSource:
         self._live = live
         self._loop = loop
         self._sample_period_s = sample_period_s
-        self._observer = observer
+        self._hold_back = HoldBack(
+            camera_id,
+            clock=clock,
+            observer=observer,
+            tell=partial(tell, camera_id),
+            damaged=damaged,
+        )
         self._closed = Event()
         self._offset_s = 0.0  # from the file's own time to stream time
 
@@ -77,7 +89,7 @@ class FileSource:
             wanted=lambda pts_s: self._wanted(self.camera_id, self._stream_s(pts_s)),
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
-            observer=self._observer,
+            hold_back=self._hold_back,
         )
         started_s, started_at = self._clock.monotonic_s(), self._clock.now()
         round_s = 0.0
@@ -87,7 +99,15 @@ class FileSource:
                 for picture in reader.pictures(arrivals, context=video.codec_context):
                     pts_s = self._stream_s(picture.pts_s)
                     captured_at = started_at + timedelta(seconds=pts_s)
-                    yield Frame(self.camera_id, picture.pixels, picture.grid, pts_s, captured_at)
+                    yield Frame(
+                        self.camera_id,
+                        picture.pixels,
+                        picture.grid,
+                        pts_s,
+                        captured_at,
+                        is_damaged=picture.is_damaged,
+                        is_coded_anew=picture.is_coded_anew,
+                    )
                 if self._closed.is_set():
                     return
                 if video.end_s is None:

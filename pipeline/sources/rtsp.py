@@ -1,6 +1,7 @@
 """Frames from an RTSP camera."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import takewhile
 from threading import Event
 from typing import Literal
@@ -10,11 +11,14 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import open_video
 from pipeline.sources.decoder import GridOf, PictureReader
-from pipeline.types import Frame, Receipt, Wanted
+from pipeline.sources.hold_back import Damaged, HoldBack
+from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 
 # One second is enough to see the codec, and the frame rate, which libav would watch for two seconds
 # more, is not asked for.
 PROBE = {"analyzeduration": "1000000", "fpsprobesize": "0"}
+# Over TCP libav neither puts packets in order nor misses any, unless it may keep some for a while.
+IN_ORDER = {"reorder_queue_size": "5"}
 
 Transport = Literal["tcp", "udp"]
 
@@ -38,6 +42,8 @@ class RtspSource:
         transport: Transport = "tcp",
         sample_period_s: float = 1.0,
         observer: Observer = UNOBSERVED,
+        tell: Tell = tell_nobody,
+        damaged: Damaged = "hide",
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
 
@@ -52,6 +58,8 @@ class RtspSource:
             transport: RTP over TCP unless the network asks for UDP, which loses packets.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
+            tell: told of damage that lasts.
+            damaged: whether damaged pictures are shown when there are no others.
         """
         self.camera_id = camera_id
         self._url = url
@@ -62,7 +70,13 @@ class RtspSource:
         self._read_timeout_s = read_timeout_s
         self._transport = transport
         self._sample_period_s = sample_period_s
-        self._observer = observer
+        self._hold_back = HoldBack(
+            camera_id,
+            clock=clock,
+            observer=observer,
+            tell=partial(tell, camera_id),
+            damaged=damaged,
+        )
         self._closed = Event()
 
     def frames(self) -> Iterator[Frame]:
@@ -76,7 +90,7 @@ class RtspSource:
             wanted=lambda pts_s: self._wanted(self.camera_id, pts_s),
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
-            observer=self._observer,
+            hold_back=self._hold_back,
         )
         try:
             yield from self._frames(reader)
@@ -94,9 +108,10 @@ class RtspSource:
     def _frames(self, reader: PictureReader) -> Iterator[Frame]:
         if self._closed.is_set():
             return
+        in_order = IN_ORDER if self._transport == "tcp" else {}
         with open_video(
             self._url,
-            options={"rtsp_transport": self._transport, **PROBE},
+            options={"rtsp_transport": self._transport, **PROBE, **in_order},
             open_timeout_s=self._open_timeout_s,
             read_timeout_s=self._read_timeout_s,
             clock=self._clock,
@@ -109,5 +124,7 @@ class RtspSource:
                     picture.grid,
                     picture.pts_s,
                     picture.arrived_at,
+                    is_damaged=picture.is_damaged,
+                    is_coded_anew=picture.is_coded_anew,
                 )
         raise SourceError("ended", "the camera closed the stream")

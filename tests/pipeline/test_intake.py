@@ -17,7 +17,7 @@ from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
-from pipeline.types import Overflow, Receipt, Wanted
+from pipeline.types import Overflow, Receipt, Tell, Wanted
 from tests.fakes import FakeClock, Recorder, ScriptedSource, frame_at, picture
 
 FIRST, SECOND = Receipt("first"), Receipt("second")
@@ -181,7 +181,7 @@ def test_every_connection_is_sampled_anew() -> None:
     bench = Bench()
     asked: list[bool] = []
 
-    def build(wanted: Wanted) -> FrameSource:
+    def build(wanted: Wanted, _tell: Tell) -> FrameSource:
         asked.extend(wanted("yard", pts_s) for pts_s in (0.0, 0.1))
         return bench.source
 
@@ -195,3 +195,29 @@ def test_a_feed_has_cameras_once_they_are_expected_or_seen() -> None:
     assert not bench.intake.has_cameras
     bench.take(1.0)
     assert bench.intake.has_cameras
+
+
+def test_what_a_source_tells_of_a_camera_is_its_status_until_it_is_taken_back() -> None:
+    """frigate#27: a camera whose pictures are all held back was online."""
+    bench = Bench()
+    bench.take(1.0)
+    for _ in range(2):  # a source says it again and again
+        bench.intake.told("yard", "damaged", "packets are lost: 40 pictures held back so far")
+    assert bench.changes[-1] == ("yard", "degraded", "damaged")
+    assert bench.said[-1].body["data"]["detail"].endswith("40 pictures held back so far")
+    bench.intake.told("yard", "damaged", None)
+    bench.take(20.0)
+    assert bench.changes == [
+        ("yard", "online", ""),
+        ("yard", "degraded", "damaged"),
+        ("yard", "online", ""),
+    ]
+
+
+def test_a_lost_connection_ends_what_its_source_told() -> None:
+    bench = Bench()
+    bench.take(1.0)
+    bench.intake.told("yard", "damaged", "packets are lost")
+    bench.intake.lost("ended", "")
+    bench.take(2.0)
+    assert bench.changes[-2:] == [("yard", "offline", "ended"), ("yard", "online", "")]

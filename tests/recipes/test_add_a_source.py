@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from pipeline.sources.base import FrameSource
-from pipeline.types import Overflow, Receipt, Wanted
+from pipeline.types import Overflow, Receipt, Tell, Wanted
 from tests.recipes.mailbox import Mailbox, MailboxSource, Ticket
 from tests.worker.supervised import Delivered, feed, make, until
 
@@ -18,7 +18,7 @@ def running(mailbox: Mailbox, *, overflow: Overflow) -> Iterator[Delivered]:
     """A worker that reads the mailbox; its first two connections break."""
     breaks = [3, 7]
 
-    def build(wanted: Wanted) -> FrameSource:
+    def build(wanted: Wanted, _tell: Tell) -> FrameSource:
         return MailboxSource(mailbox, wanted=wanted, breaks_after=breaks.pop(0) if breaks else None)
 
     publisher = Delivered()

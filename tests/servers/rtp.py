@@ -112,9 +112,14 @@ def _encoder(
     context.pix_fmt = "yuv420p"
     context.framerate = Fraction(fps).limit_denominator(1_000)
     context.gop_size = max(1, round(fps * gop_s))
-    quiet = {"x265-params": "log-level=none:repeat-headers=1"} if codec == "h265" else {}
+    # A key frame a `gop_s`, and none between.
+    plain = {"sc_threshold": "0"}
+    if codec == "h265":
+        plain = {"x265-params": "log-level=none:repeat-headers=1:scenecut=0"}
     named = {name.replace("_", "-"): value for name, value in options.items()}
-    context.options = {"bf": "0", "preset": "veryfast", "forced-idr": "1"} | quiet | named
+    context.options = (
+        {"bf": "0", "preset": "veryfast", "forced-idr": "1", "threads": "1"} | plain | named
+    )
     return context
 
 
@@ -178,17 +183,18 @@ def _fragments(nal: bytes, codec: Codec) -> list[bytes]:
         head, body = bytes([nal[0] & 0xE0 | 28]), nal[1:]
     else:
         head, body = bytes([nal[0] & 0x81 | 49 << 1, nal[1]]), nal[2:]
-    starts = range(0, len(body), MAX_PAYLOAD_BYTES)
+    size = MAX_PAYLOAD_BYTES - 3  # so that there are two at the least
+    starts = range(0, len(body), size)
     return [
         head
         + bytes(
             [
                 nal_type(nal, codec)
                 | (0x80 if start == 0 else 0)
-                | (0x40 if start + MAX_PAYLOAD_BYTES >= len(body) else 0)
+                | (0x40 if start + size >= len(body) else 0)
             ]
         )
-        + body[start : start + MAX_PAYLOAD_BYTES]
+        + body[start : start + size]
         for start in starts
     ]
 

@@ -97,6 +97,10 @@ class Track:
             ]
         return [*head, *self.sdp, f"a=control:track{index}"]
 
+    def payloads(self, unit: Unit) -> Sequence[bytes]:
+        """Return what the packets of a unit carry."""
+        return unit.nals if self.codec is None else payloads(unit, self.codec)
+
     def in_time(self) -> Iterator[Unit]:
         """Yield the units of all rounds, with times that go on."""
         last_s = max(unit.t_s for unit in self.units)
@@ -114,10 +118,8 @@ class Track:
                 times_s.pop(number - 1_000, None)
                 yield unit
 
-        split: Callable[[Unit], Sequence[bytes]]
-        split = partial(payloads, codec=self.codec) if self.codec else lambda unit: unit.nals
         latest = -1
-        for packet in self.network(packets(noted(), split, self.stamp_of)):
+        for packet in self.network(packets(noted(), self.payloads, self.stamp_of)):
             t_s = times_s[packet.unit]
             at_s = self.send_at_s(packet.unit, t_s)
             if packet.unit > latest:

@@ -27,7 +27,7 @@ from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
-from pipeline.types import Overflow, Wanted
+from pipeline.types import Overflow, Tell, Wanted
 from tests.fakes import ScriptedEngine
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Retry, Worker
@@ -77,7 +77,7 @@ def feed(
     """A feed whose first connections are these and whose last one is made again and again."""
     left = list(sources)
 
-    def build(_wanted: Wanted) -> FrameSource:
+    def build(_wanted: Wanted, _tell: Tell) -> FrameSource:
         return (left.pop(0) if len(left) > 1 else left[0])()
 
     return Feed(

@@ -3,7 +3,7 @@ import pytest
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaSource
 from pipeline.sources.rtsp import RtspSource
-from pipeline.types import Overflow
+from pipeline.types import Overflow, tell_nobody
 from tests.fakes import FakeClock
 from worker.feeds import _CAMERA_FEEDS, feeds_of
 from worker.parts import Feed, Retry
@@ -33,7 +33,7 @@ def test_every_source_that_settings_allow_is_built() -> None:
 )
 def test_an_address_says_by_its_scheme_what_it_is(url: str, source: type) -> None:
     feed = feed_of(url=url)
-    assert isinstance(feed.build(lambda _camera_id, _pts_s: True), source)
+    assert isinstance(feed.build(lambda _camera_id, _pts_s: True, tell_nobody), source)
     assert (feed.name, feed.camera_ids) == ("gate", ("gate",))
     assert feed.overflow is Overflow.LATEST
     assert feed.retry == Retry(base_s=1.0, cap_s=8.0)
@@ -54,7 +54,7 @@ def test_a_topic_carries_the_cameras_without_an_address_and_may_be_silent_for_ev
         }
     )
     _yard, topic = feeds_of(settings, clock=FakeClock())
-    assert isinstance(topic.build(lambda _camera_id, _pts_s: True), KafkaSource)
+    assert isinstance(topic.build(lambda _camera_id, _pts_s: True, tell_nobody), KafkaSource)
     assert topic.camera_ids == ("gate",)
     assert topic.overflow is Overflow.WAIT
     assert topic.stuck_after_s is None
