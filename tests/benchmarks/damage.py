@@ -63,9 +63,9 @@ class Outcome:
     sound: frozenset[int]
 
     @property
-    def seconds_lost(self) -> int:
-        """Seconds in which there was a sound picture, and none was shown."""
-        return len({number // FPS for number in self.sound} - {n // FPS for n in self.shown})
+    def num_lost_to_caution(self) -> int:
+        """Seconds with a sound picture, of one picture taken a second, less pictures shown."""
+        return max(0, len({number // FPS for number in self.sound}) - len(self.shown))
 
 
 def outcome(
@@ -189,7 +189,7 @@ def _rows(seen: Outcome, *, loss: float, gop_s: float) -> list[Row]:
         "held_back": float(seen.num_held),
     }
     smeared = at_most(f"smeared_{name}", float(seen.num_smeared), 0.0, unit="pictures", terms=terms)
-    lost = float(seen.seconds_lost)
+    lost = float(seen.num_lost_to_caution)
     if loss:
-        return [smeared, Row(f"lost_to_caution_{name}", lost, "seconds")]
-    return [smeared, at_most(f"lost_to_caution_{name}", lost, 0.0, unit="seconds")]
+        return [smeared, Row(f"lost_to_caution_{name}", lost, "pictures")]
+    return [smeared, at_most(f"lost_to_caution_{name}", lost, 0.0, unit="pictures")]

@@ -39,12 +39,12 @@ def test_a_bit_identical_run_is_frozen_once_it_lasts() -> None:
     assert all(said[30:])
 
 
-def test_one_changed_bit_ends_the_run() -> None:
+def test_a_change_that_no_coding_makes_ends_the_run() -> None:
     cameras = Cameras(frozen_after_s=30.0)
     for second in range(30):
         cameras.is_frozen(float(second))
     moved = picture(100)
-    moved[5, 5, 1] ^= 1
+    moved[10:20, 10:20] += 40
     assert not cameras.is_frozen(30.0, moved)
     assert not cameras.is_frozen(59.0, moved.copy())
     assert cameras.is_frozen(60.0, moved.copy())
@@ -87,7 +87,8 @@ def test_a_quiet_scene_between_two_key_frames_is_not_frozen() -> None:
     cameras = Cameras(frozen_after_s=30.0)
     for second in range(120):
         is_key = second % 60 == 0
-        shown = picture(100 + second // 60)  # each key frame codes the noise of its moment
+        shown = picture(100)
+        shown[0, 0] = second // 60  # each key frame codes the noise of its moment
         assert not cameras.is_frozen(float(second), shown, is_coded_anew=is_key)
 
 
@@ -97,9 +98,20 @@ def test_a_dead_picture_whose_coding_goes_to_and_fro_is_frozen() -> None:
     said = [
         cameras.is_frozen(float(second), picture(100 + second // 2 % 2)) for second in range(40)
     ]
-    assert said.index(True) == 32
+    assert said.index(True) == 30
 
 
-def test_a_scene_that_comes_back_after_many_others_is_new() -> None:
+def test_a_clip_played_round_and_round_is_not_frozen_where_something_moves() -> None:
     cameras = Cameras(frozen_after_s=10.0)
-    assert not any(cameras.is_frozen(float(second), picture(second % 8)) for second in range(40))
+    for second in range(40):
+        shown = picture(100)
+        shown[10:20, 10 * (second % 5) :][:, :10] += 40
+        assert not cameras.is_frozen(float(second), shown)
+
+
+def test_a_quiet_scene_whose_noise_is_seen_is_not_frozen() -> None:
+    cameras = Cameras(frozen_after_s=10.0)
+    sensor = np.random.default_rng(0)
+    for second in range(40):
+        shown = (picture(100) + sensor.integers(0, 3, picture().shape)).astype(np.uint8)
+        assert not cameras.is_frozen(float(second), shown)

@@ -3,6 +3,7 @@
 Each stream comes from the scripted camera, over a real connection.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
+from pipeline.freeze_watch import FreezeWatch
 from pipeline.observer import PICTURES_HELD_BACK
+from pipeline.regions import Region
 from pipeline.sources.decoder import PictureReader
 from pipeline.sources.encoder import as_coded
 from pipeline.sources.file import FileSource
@@ -31,7 +35,7 @@ from tests.benchmarks.damage import (
     until_its_end,
     yard,
 )
-from tests.fakes import Recorder
+from tests.fakes import FakeClock, Recorder
 from tests.servers.rtp import Codec, Packet, Unit, coded, lose, lose_where, lossless, swap
 from tests.servers.rtsp_camera import ScriptedCamera, Track
 
@@ -273,3 +277,65 @@ def played(path: Path) -> list[Frame]:
         sample_period_s=0.01,
     )
     return list(until_its_end(source))
+
+
+# ---------------------------------------------------------------- dead pictures
+
+
+def coded_scene(pictures_of: Iterator[NDArray[np.uint8]], *, gop_s: float) -> list[Frame]:
+    """A frame a second of a scene as an encoder sends it, five pictures a second."""
+    units = coded(pictures_of, fps=5, gop_s=gop_s)
+    reader = PictureReader(
+        "yard", wanted=Cadence(1.0).due, grid_of=lambda *_: GRID, sample_period_s=1.0
+    )
+    context = av.CodecContext.create("h264", "r")
+    assert isinstance(context, av.VideoCodecContext)
+    return [
+        Frame(
+            "yard",
+            picture.pixels,
+            picture.grid,
+            picture.pts_s,
+            picture.arrived_at,
+            is_coded_anew=picture.is_coded_anew,
+        )
+        for picture in reader.pictures(map(arrival_of, units), context=context)
+    ]
+
+
+def with_clock(still: NDArray[np.uint8], seconds: int) -> Iterator[NDArray[np.uint8]]:
+    """Digits that run over the first rows of a picture that is dead."""
+    digits = np.random.default_rng(0)
+    for _ in range(5 * seconds):
+        shown = still.copy()
+        shown[4:12, 8:72] = np.kron(digits.choice([16, 235], size=(2, 16, 1)), np.ones((4, 4, 3)))
+        yield shown
+
+
+def is_frozen_at_the_end(frames: Sequence[Frame], ignore: tuple[Region, ...] = ()) -> bool:
+    clock = FakeClock()
+    watch = FreezeWatch(20.0, clock=clock, ignore={"yard": ignore})
+    said = False
+    for frame in frames:
+        clock.seconds = frame.pts_s
+        said = watch.is_frozen(frame)
+    return said
+
+
+@pytest.mark.parametrize("gop_s", [1.0, 2.0])
+def test_a_dead_picture_under_a_running_clock_is_frozen_where_the_clock_is_ignored(
+    gop_s: float,
+) -> None:
+    """frigate#22321, screenpipe#4399: it was online for ever."""
+    frames = coded_scene(with_clock(pictures()[0], 40), gop_s=gop_s)
+    top = Region(0.0, 0.0, 1.0, 0.25)
+    assert is_frozen_at_the_end(frames, ignore=(top,))
+    assert not is_frozen_at_the_end(frames)
+
+
+def test_a_quiet_scene_with_key_frames_far_apart_is_not_frozen() -> None:
+    """The codec itself repeats the picture, bit for bit, until it codes one anew."""
+    still = pictures()[0]
+    frames = coded_scene((still for _ in range(200)), gop_s=60.0)
+    assert len({frame.pixels.tobytes() for frame in frames}) < 10
+    assert not is_frozen_at_the_end(frames)
