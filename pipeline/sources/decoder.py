@@ -141,6 +141,22 @@ class PictureReader:
         if not self._wanted(arrival.pts_s):
             return
         self._is_owed = True
+        picture, is_sound = self._key_picture(context, arrival)
+        if not is_sound:
+            self._hold_back.broke("concealed")
+            self._hold(arrival)
+        elif picture is not None:
+            yield picture
+        else:
+            self.policy.refuse()
+            yield from (
+                self._catch_up(context) if self._is_alone else self._in_order(context, arrival)
+            )
+
+    def _key_picture(
+        self, context: VideoCodecContext, arrival: Arrival
+    ) -> tuple[Picture | None, bool]:
+        """Return the picture of a key frame, if it gives one alone, and whether all went well."""
         # The first one is tried on another decoder: the pictures after a gradual refresh are made
         # from many before it, and the one that has them would lose them.
         decoder = context if self._is_alone else _fresh(context)
@@ -150,20 +166,16 @@ class PictureReader:
         decoder.flush_buffers()
         frames += drained
         if not (is_sound and is_sound_to_the_end):
-            self._hold_back.broke("concealed")
-            self._hold(arrival)
-        elif frames:
-            if decoder is not context:
-                context.flush_buffers()
-                self._is_alone = True
-            self._hold_back.begins_anew()
-            yield self._clean(context, frames[-1], arrival)
-        else:
-            self.policy.refuse()
-            if self._is_alone:
-                yield from self._catch_up(context)
-            else:
-                yield from self._in_order(context, arrival)
+            return None, False
+        if not frames:
+            return None, True
+        if decoder is not context:
+            context.flush_buffers()
+            self._is_alone = True
+        self._hold_back.begins_anew()
+        self._hold_back.clean()
+        self._num_fruitless = 0
+        return self._picture(context, frames[-1], arrival), True
 
     def _catch_up(self, context: VideoCodecContext) -> Iterator[Picture]:
         context.flush_buffers()
@@ -219,11 +231,6 @@ class PictureReader:
                 self._hold_back.clean()
             if self._wanted(pts_s) or self._is_owed:
                 yield self._picture(context, frame, its_own)
-
-    def _clean(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
-        self._num_fruitless = 0
-        self._hold_back.clean()
-        return self._picture(context, frame, arrival)
 
     def _picture(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
         pixels, grid = self._scaler.scaled(frame, aspect=context.sample_aspect_ratio)
