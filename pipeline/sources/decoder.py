@@ -138,25 +138,26 @@ class PictureReader:
             self._hold_back.broke("lost")
             self._hold(arrival)
             return
-        if not self._wanted(arrival.pts_s):
+        is_wanted = self._wanted(arrival.pts_s)
+        if self._is_alone and not is_wanted:
             return
-        self._is_owed = True
-        picture, is_sound = self._key_picture(context, arrival)
-        if not is_sound:
+        self._is_owed |= is_wanted
+        is_enough, picture = self._key_picture(context, arrival, is_wanted=is_wanted)
+        if is_enough is None:
             self._hold_back.broke("concealed")
             self._hold(arrival)
         elif picture is not None:
             yield picture
-        else:
+        elif not is_enough:
             self.policy.refuse()
             yield from (
                 self._catch_up(context) if self._is_alone else self._in_order(context, arrival)
             )
 
     def _key_picture(
-        self, context: VideoCodecContext, arrival: Arrival
-    ) -> tuple[Picture | None, bool]:
-        """Return the picture of a key frame, if it gives one alone, and whether all went well."""
+        self, context: VideoCodecContext, arrival: Arrival, *, is_wanted: bool
+    ) -> tuple[bool | None, Picture | None]:
+        """Return whether a key frame is decoded alone, None if it is damaged; and its picture."""
         # The first one is tried on another decoder: the pictures after a gradual refresh are made
         # from many before it, and the one that has them would lose them.
         decoder = context if self._is_alone else _fresh(context)
@@ -166,16 +167,16 @@ class PictureReader:
         decoder.flush_buffers()
         frames += drained
         if not (is_sound and is_sound_to_the_end):
-            return None, False
+            return (None if self._is_alone else False), None  # the one that is whole will tell
         if not frames:
-            return None, True
-        if decoder is not context:
+            return False, None
+        if not self._is_alone:
             context.flush_buffers()
             self._is_alone = True
         self._hold_back.begins_anew()
         self._hold_back.clean()
         self._num_fruitless = 0
-        return self._picture(context, frames[-1], arrival), True
+        return True, self._picture(context, frames[-1], arrival) if is_wanted else None
 
     def _catch_up(self, context: VideoCodecContext) -> Iterator[Picture]:
         context.flush_buffers()

@@ -123,7 +123,8 @@ def test_only_wanted_key_frames_are_decoded(
     monkeypatch.setattr(PictureReader, "_decode", counting)
     seen = play(clip(tmp_path / "a.mp4", seconds=8, gop_s=0.5), one_a_second())
     assert seen.times_s[2:] == [2, 3, 4, 5, 6, 7]
-    assert [t_s for t_s in decoded if t_s >= 1.0] == seen.times_s[2:]
+    # At 1 s it is tried whether key frames are enough.
+    assert [t_s for t_s in decoded if t_s > 1.0] == seen.times_s[2:]
 
 
 def test_a_camera_that_stretches_its_key_frame_interval_leaves_no_gap(tmp_path: Path) -> None:
