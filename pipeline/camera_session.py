@@ -54,11 +54,17 @@ class CameraSession:
         self._answered: dict[str, tuple[int, Answer]] = {}  # by question, with the version
         self._deferred: dict[str, StandingQuestion] = {}
         self._kept: deque[tuple[float, int, int]] = deque()  # (pts_s, kept, total)
+        self._damaged_s: float | None = None  # when the newest damaged frame was
 
     @property
     def tokens(self) -> tuple[int, int]:
         """Tokens sent of the frames in the window, and tokens these would have had whole."""
         return sum(kept for _, kept, _ in self._kept), sum(total for _, _, total in self._kept)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there are damaged frames in the window."""
+        return self._damaged_s is not None and self._damaged_s >= self._kept[0][0]
 
     def note(self, sent: PrunedSample, window: Window | None, *, lost_s: float) -> bool:
         """Note a frame that the model has seen; say whether it is the first after a gap.
@@ -77,7 +83,10 @@ class CameraSession:
         self._context_s = context_s
         if is_back:
             self._kept.clear()
+            self._damaged_s = None
         self._kept.append((pts_s, sent.pruned.num_kept, total))
+        if sent.frame.is_damaged:
+            self._damaged_s = pts_s
         while window and self._kept[0][0] < window.start_pts_s and len(self._kept) > 1:
             self._kept.popleft()
         return self.stretch.advance(sent, lost_s=lost_s) or is_first

@@ -86,11 +86,12 @@ CAMERA_LAG = Metric(
     kind="gauge",
     labels=("camera",),
 )
-PICTURES_CORRUPT = Metric(
-    "vigil_pictures_corrupt",
-    "Packets and pictures of a camera's video that were thrown away because they were damaged.",
+PICTURES_HELD_BACK = Metric(
+    "vigil_pictures_held_back",
+    "Pictures of a camera's video that nobody was shown, because they were damaged or made from "
+    "damaged ones. `reason`: `lost`, packets were missing; `concealed`, the decoder found errors.",
     kind="counter",
-    labels=("camera",),
+    labels=("camera", "reason"),
 )
 
 # ---------------------------------------------------------------- Kafka

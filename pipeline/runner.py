@@ -225,7 +225,8 @@ class Runner:
         if camera.note(sent, window, lost_s=self._status.lost_s(camera_id)):
             self._machines.gap(camera_id)
         blank = self._blank(camera_id, frame.captured_at)
-        camera.told = provenance_of(frame, window, tokens=camera.tokens, blank=blank)
+        told = provenance_of(frame, window, tokens=camera.tokens, blank=blank)
+        camera.told = replace(told, damaged=camera.is_damaged)
         age = self._clock.now() - frame.captured_at
         frame_shown(self._observer, sent, age_s=age.total_seconds())
 

@@ -53,6 +53,9 @@ class Frame:
         pts_s: stream time in seconds; may jump when a camera reconnects.
         captured_at: wall-clock time of capture, aware UTC.
         receipt: goes back to the source that made the frame; None where there is nothing to settle.
+        is_damaged: whether it shows what no camera saw.
+        is_coded_anew: whether it, or one since the camera's last frame, was coded without reference
+            to any before: what is the same then was the same before the camera.
     """
 
     camera_id: str
@@ -61,6 +64,8 @@ class Frame:
     pts_s: float
     captured_at: datetime
     receipt: Receipt | None = None
+    is_damaged: bool = False
+    is_coded_anew: bool = True
 
 
 @dataclass(frozen=True, slots=True)

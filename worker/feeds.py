@@ -79,6 +79,7 @@ def _file_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             observer=given.observer,
             tell=tell,
             shape=_shape(camera),
+            damaged=camera.damaged,
         ),
         is_endless=camera.loop,
         retry=given.retry,
@@ -92,7 +93,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
         name=camera_id,
         camera_ids=(camera_id,),
         overflow=Overflow.LATEST,
-        build=lambda wanted, _tell: RtspSource(
+        build=lambda wanted, tell: RtspSource(
             camera_id,
             _address(camera),
             wanted=wanted,
@@ -105,6 +106,8 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             observer=given.observer,
             shape=_shape(camera),
             tls=Tls(rtsp.verify, Path(rtsp.ca_file) if rtsp.ca_file else None),
+            tell=tell,
+            damaged=camera.damaged,
         ),
         is_endless=True,
         retry=given.retry,

@@ -77,6 +77,9 @@ class CameraSettings(Part):
     ignore: Regions = ()
     """Areas whose changes are ignored, such as a clock in the picture: LEFT,TOP,RIGHT,BOTTOM as
     fractions, from 0 to 1, of the picture as it is shown. Semicolons separate several areas."""
+    damaged: Literal["hide", "show"] = "hide"
+    """What the model is shown of a camera that has sent no sound picture for 10 s. hide: nothing,
+    until there is one. show: the best there is; messages about it have damaged: true."""
     private: Regions = ()
     """Areas painted black before the model or anything else sees the picture; written like
     IGNORE."""

@@ -212,7 +212,11 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
         stages.status,
         sampler=sampler,
         private={camera_id: camera.private for camera_id, camera in settings.cameras.items()},
-        freeze_watch=FreezeWatch(settings.pruner.frozen_after, clock=stages.clock),
+        freeze_watch=FreezeWatch(
+            settings.pruner.frozen_after,
+            clock=stages.clock,
+            ignore={camera_id: camera.ignore for camera_id, camera in settings.cameras.items()},
+        ),
         condition_of=partial(
             condition_of,
             load=stages.load,

@@ -24,12 +24,14 @@ from av.video.stream import VideoStream
 from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
 from pipeline.redact import encode_credentials, redact, url_secrets
+from pipeline.sources.libav_log import Line, listening, tells_of_loss
 from pipeline.sources.stream_clock import StreamClock
 
 RTP_CLOCK = Fraction(1, 90_000)
 DEFAULT_FRAME_S = 1 / 25
-BURST_ENDS_S = 0.02  # a packet that was waited for so long had not come with those before it
-MAX_BURST = 250
+WAITED_S = 0.02  # a packet that was waited for so long had not come with those before it
+MAX_BURST = 250  # packets that came while the video was opened, at the most
+NUM_AROUND_LOSS = 2  # packets that may lack something: parts of one are with the parser
 
 # Tracks that are there beside a video: covers, previews. Muxers do not always mark them.
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -47,6 +49,7 @@ class Arrival:
         captured_at: wall-clock time of capture where a stream clock tells it, else of receipt;
             aware UTC.
         lag_s: how long it waited in buffers; 0 without a stream clock.
+        is_suspect: whether parts of it may be missing, as packets were lost around it.
     """
 
     packet: Packet[Stream]
@@ -54,6 +57,7 @@ class Arrival:
     time_base: Fraction
     captured_at: datetime
     lag_s: float = 0.0
+    is_suspect: bool = False
 
 
 class Video:
@@ -72,8 +76,16 @@ class Video:
         clock: Clock,
         read_timeout_s: float,
         stream_clock: StreamClock | None = None,
+        is_lossy: bool = False,
     ) -> None:
         """Take over an opened container.
+
+        Args:
+            container: with what was read to learn of its streams.
+            clock: for time-outs and times of arrival.
+            read_timeout_s: longest silence between two video packets.
+            stream_clock: judges the stamps of a live stream; None where they are believed.
+            is_lossy: whether packets were missing in what was read.
 
         Raises:
             SourceError: it has no video, or video in a codec that is not known here.
@@ -96,6 +108,7 @@ class Video:
         # libav answers with the codec's where the container tells none; that one may change.
         told = self._stream.sample_aspect_ratio
         self.aspect = None if told == context.sample_aspect_ratio else told
+        self._num_suspect = MAX_BURST if is_lossy else 0
         self.end_s: float | None = None
 
     def __enter__(self) -> Self:
@@ -121,25 +134,28 @@ class Video:
         """
         read = self._read()
         if self._stream_clock is not None:
-            burst: list[Packet[Stream]] = []
-            for packet, waited_s in read:
-                burst.append(packet)
-                if waited_s >= BURST_ENDS_S or len(burst) == MAX_BURST:
+            burst = []
+            for packet, waited_s, is_suspect in read:
+                burst.append((packet, is_suspect))
+                if waited_s >= WAITED_S or len(burst) == MAX_BURST:
                     break
-            stamps_s = [self._stamp_s(packet) for packet in burst]
+            stamps_s = [self._stamp_s(packet) for packet, _ in burst]
             self._stream_clock.begin(stamps_s, now_s=self._clock.monotonic_s())
-            yield from (self._arrival(packet, waited_s=0.0) for packet in burst)
-        for packet, waited_s in read:
-            yield self._arrival(packet, waited_s=waited_s)
+            for packet, is_suspect in burst:
+                yield self._arrival(packet, waited_s=0.0, is_suspect=is_suspect)
+        for packet, waited_s, is_suspect in read:
+            yield self._arrival(packet, waited_s=waited_s, is_suspect=is_suspect)
 
-    def _read(self) -> Iterator[tuple[Packet[Stream], float]]:
-        """Yield the video packets, each with the seconds that it was waited for."""
+    def _read(self) -> Iterator[tuple[Packet[Stream], float, bool]]:
+        """Yield the video packets, with the seconds each was waited for and if it is suspect."""
         demuxed = self._container.demux()
         silent_s = 0.0  # spent waiting in here, not what the caller does between two packets
         while True:
             asked_s = self._clock.monotonic_s()
-            packet = self._next(demuxed)
-            silent_s += self._clock.monotonic_s() - asked_s
+            with listening() as said:
+                packet = self._next(demuxed)
+            waited_s = self._clock.monotonic_s() - asked_s
+            silent_s += waited_s
             # By the clock, not the exception: after a time-out libav first hands out a left-over
             # packet, and audio goes on when the picture has stopped.
             if silent_s >= self._read_timeout_s:
@@ -150,7 +166,17 @@ class Video:
                 return
             if packet.stream is self._stream and packet.size:
                 waited_s, silent_s = silent_s, 0.0
-                yield packet, waited_s
+                yield packet, waited_s, self._lacks(packet, said, waited_s=waited_s)
+
+    def _lacks(self, packet: Packet[Stream], said: list[Line], *, waited_s: float) -> bool:
+        """Say whether parts of a packet may be missing, by what was said while it was read."""
+        if waited_s >= WAITED_S:  # what was read while opening is used up
+            self._num_suspect = min(self._num_suspect, NUM_AROUND_LOSS)
+        if packet.is_corrupt or tells_of_loss(said):
+            self._num_suspect = max(self._num_suspect, NUM_AROUND_LOSS)
+        is_suspect = self._num_suspect > 0
+        self._num_suspect -= is_suspect
+        return is_suspect
 
     def _next(self, demuxed: Iterator[Packet[Stream]]) -> Packet[Stream] | SourceError | None:
         try:
@@ -165,17 +191,19 @@ class Video:
     def _time_base(self, packet: Packet[Stream]) -> Fraction:
         return packet.time_base or self._stream.time_base or RTP_CLOCK
 
-    def _arrival(self, packet: Packet[Stream], *, waited_s: float) -> Arrival:
+    def _arrival(self, packet: Packet[Stream], *, waited_s: float, is_suspect: bool) -> Arrival:
         stamp_s, time_base = self._stamp_s(packet), self._time_base(packet)
         if self._stream_clock is None:
             pts_s = self._by_stamp_s(stamp_s)
-            return Arrival(packet, pts_s, time_base, self._clock.now())
+            return Arrival(packet, pts_s, time_base, self._clock.now(), is_suspect=is_suspect)
         now_s = self._clock.monotonic_s()
         moment = self._stream_clock.judge(stamp_s, now_s=now_s, waited_s=waited_s)
         # The pictures made of a packet have its time.
         packet.pts, packet.dts = round(moment.taken_s / time_base), None
         captured_at = self._clock.now() - timedelta(seconds=moment.lag_s)
-        return Arrival(packet, moment.taken_s, time_base, captured_at, moment.lag_s)
+        return Arrival(
+            packet, moment.taken_s, time_base, captured_at, moment.lag_s, is_suspect=is_suspect
+        )
 
     def _by_stamp_s(self, stamp_s: float | None) -> float:
         rate = self._stream.average_rate
@@ -224,12 +252,13 @@ def open_video(
     """
     started_s = clock.monotonic_s()
     try:
-        container = av.open(
-            encode_credentials(url),
-            mode="r",
-            options=options,
-            timeout=(open_timeout_s, read_timeout_s),
-        )
+        with listening() as said:
+            container = av.open(
+                encode_credentials(url),
+                mode="r",
+                options=options,
+                timeout=(open_timeout_s, read_timeout_s),
+            )
     except av.FFmpegError as exc:
         elapsed_s = clock.monotonic_s() - started_s
         is_late = elapsed_s >= 0.9 * open_timeout_s
@@ -239,7 +268,11 @@ def open_video(
     else:
         try:
             return Video(
-                container, clock=clock, read_timeout_s=read_timeout_s, stream_clock=stream_clock
+                container,
+                clock=clock,
+                read_timeout_s=read_timeout_s,
+                stream_clock=stream_clock,
+                is_lossy=tells_of_loss(said),
             )
         except SourceError:
             container.close()

@@ -10,6 +10,7 @@ from fractions import Fraction
 import av
 import av.error
 import numpy as np
+from av.codec.context import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 from model.errors import InputError
 from model.types import PatchGrid
 from pipeline.errors import SourceError
-from pipeline.observer import PICTURES_CORRUPT, UNOBSERVED, Observer
 from pipeline.sources.container import Arrival
+from pipeline.sources.hold_back import HoldBack
 from pipeline.sources.keyframes import Decode, KeyframePolicy
+from pipeline.sources.libav_log import listening, tells_of_damage
 from pipeline.sources.shape import AS_TOLD, Shape
 
 GridOf = Callable[[int, int], PatchGrid]
@@ -46,12 +48,16 @@ class Picture:
         grid: its token grid.
         pts_s: stream time in seconds.
         captured_at: when it was captured as far as is known, else received; aware UTC.
+        is_damaged: whether it shows what the camera did not see.
+        is_coded_anew: whether a key frame came since the last picture.
     """
 
     pixels: NDArray[np.uint8]
     grid: PatchGrid
     pts_s: float
     captured_at: datetime
+    is_damaged: bool = False
+    is_coded_anew: bool = True
 
 
 class PictureReader:
@@ -70,7 +76,7 @@ class PictureReader:
         wanted: Callable[[float], bool],
         grid_of: GridOf,
         sample_period_s: float,
-        observer: Observer = UNOBSERVED,
+        hold_back: HoldBack | None = None,
         shape: Shape = AS_TOLD,
     ) -> None:
         """Bind the reader to its sampler.
@@ -81,19 +87,20 @@ class PictureReader:
                 before it is scaled, and before it is decoded where it can be decoded alone.
             grid_of: the grid for a picture's size; asked again when the size changes.
             sample_period_s: how often `wanted` will take a picture, for the key-frame policy.
-            observer: told of packets and pictures thrown away because they were damaged.
+            hold_back: of damaged pictures.
             shape: what the video does not say of its pictures.
         """
         self.policy = KeyframePolicy(sample_period_s)
-        self._camera_id = camera_id
-        self._observer = observer
+        self._hold_back = hold_back or HoldBack(camera_id)
         self._wanted = wanted
         self._scaler = Scaler(grid_of, shape)
         self._aspect: Fraction | None = None
         self._backlog: list[Arrival] = []
         self._is_late = False
+        self._is_alone = False  # whether the decoder has nothing in it, as before a key frame alone
+        self._key_s: float | None = None  # of a key frame that no picture since was given
+        self._is_owed = False  # whether a picture was wanted that could not be had
         self._num_fruitless = 0
-        self._count_corrupt(0)  # so that the first one is a growth
 
     def pictures(
         self,
@@ -119,100 +126,186 @@ class PictureReader:
         for last in arrivals:
             yield from self._feed(context, last)
         if last is not None and not self.policy.keys_only:
-            yield from self._sound(context, last, self._decode(context, None))
+            frames, _is_sound = self._decode(context, None)
+            yield from self._wanted_of(context, last, frames)
 
     def _feed(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
         is_key = arrival.packet.is_keyframe
-        if self._hurries(arrival):
-            self._backlog.clear()
+        if self._hurries(context, arrival):
             return
         decode = Decode.ALONE if self._is_late else self.policy.packet(arrival.pts_s, is_key=is_key)
         if is_key:
             self._backlog.clear()
+            self._key_s = arrival.pts_s
         if self.policy.keys_only or decode is Decode.CATCH_UP:
             self._backlog.append(arrival)
-        if decode is Decode.ALONE and self._wanted(arrival.pts_s):
-            picture = self._key_picture(context, arrival)
-            if picture is not None:
-                yield picture
-                return
-            self.policy.refuse()
-            decode = Decode.CATCH_UP
-        if decode is Decode.CATCH_UP:
-            context.flush_buffers()
-            for kept in self._backlog:
-                yield from self._in_order(context, kept)
-            self._backlog.clear()
+        if decode is Decode.ALONE:
+            yield from self._key_alone(context, arrival)
+        elif decode is Decode.CATCH_UP:
+            yield from self._catch_up(context)
         elif decode is Decode.IN_ORDER:
             yield from self._in_order(context, arrival)
-        elif decode is Decode.NOTHING and not self.policy.keys_only:
+        elif not self.policy.keys_only:
             self._count_fruitless(MAX_PACKETS_TO_KEY, "without a key frame")
 
-    def _hurries(self, arrival: Arrival) -> bool:
+    def _hurries(self, context: VideoCodecContext, arrival: Arrival) -> bool:
         """Say whether a packet is passed over: what comes is late, and this is no key frame."""
         is_key = arrival.packet.is_keyframe
-        if arrival.lag_s > LATE_S:
-            self._is_late = True
+        if arrival.lag_s > LATE_S and not self._is_late:
+            context.flush_buffers()  # what is passed over is what the next would be made from
+            self._backlog.clear()
+            self._is_late = self._is_alone = True
         elif is_key and arrival.lag_s < IN_TIME_S:
             self._is_late = False
         return self._is_late and not is_key
 
-    def _key_picture(self, context: VideoCodecContext, arrival: Arrival) -> Picture | None:
+    def _key_alone(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
+        if arrival.is_suspect:
+            self._hold_back.broke("lost")
+            self._hold(arrival)
+            return
+        is_wanted = self._wanted(arrival.pts_s)
+        if self._is_alone and not is_wanted:
+            return
+        self._is_owed |= is_wanted
+        is_enough, picture = self._key_picture(context, arrival, is_wanted=is_wanted)
+        if is_enough is None:
+            self._hold_back.broke("concealed")
+            self._hold(arrival)
+        elif picture is not None:
+            yield picture
+        elif not is_enough:
+            self.policy.refuse()
+            yield from (
+                self._catch_up(context) if self._is_alone else self._in_order(context, arrival)
+            )
+
+    def _key_picture(
+        self, context: VideoCodecContext, arrival: Arrival, *, is_wanted: bool
+    ) -> tuple[bool | None, Picture | None]:
+        """Return whether a key frame is decoded alone, None if it is damaged; and its picture."""
+        # The first one is tried on another decoder: the pictures after a gradual refresh are made
+        # from many before it, and the one that has them would lose them.
+        decoder = context if self._is_alone else _fresh(context)
+        frames, is_sound = self._decode(decoder, arrival.packet)
         # Drained at once: a decoder that reorders would hold the picture until the next key frame.
-        frames = self._decode(context, arrival.packet) + self._decode(context, None)
-        context.flush_buffers()
-        if not frames or frames[-1].is_corrupt:
-            return None
+        drained, is_sound_to_the_end = self._decode(decoder, None)
+        decoder.flush_buffers()
+        frames += drained
+        if not (is_sound and is_sound_to_the_end):
+            return (None if self._is_alone else False), None  # the one that is whole will tell
+        if not frames:
+            return False, None
+        if not self._is_alone:
+            context.flush_buffers()
+            self._is_alone = True
+        self._hold_back.begins_anew()
+        self._hold_back.clean()
         self._num_fruitless = 0
-        return self._picture(context, frames[-1], arrival)
+        return True, self._picture(context, frames[-1], arrival) if is_wanted else None
+
+    def _catch_up(self, context: VideoCodecContext) -> Iterator[Picture]:
+        context.flush_buffers()
+        for kept in self._backlog:
+            yield from self._in_order(context, kept)
+        self._backlog.clear()
 
     def _in_order(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
-        yield from self._sound(context, arrival, self._decode(context, arrival.packet))
+        hold_back, self._is_alone = self._hold_back, False
+        if arrival.packet.is_keyframe and hold_back.cause is not None:
+            context.flush_buffers()
+            context.flags &= ~Flags.output_corrupt
+            hold_back.begins_anew()
+        if arrival.is_suspect:
+            hold_back.broke("lost")
+        if hold_back.cause is not None and not hold_back.goes_on:
+            self._hold(arrival)
+            return
+        if hold_back.cause is not None:
+            context.flags |= Flags.output_corrupt  # else nothing comes but what is whole
+        frames, is_sound = self._decode(context, arrival.packet)
+        if not is_sound:
+            hold_back.broke("concealed")
+        if hold_back.cause is not None and not hold_back.shows:
+            self._hold(arrival)
+            return
+        if not frames and hold_back.cause is None:
+            hold_back.look()
+            self._count_fruitless(MAX_FRUITLESS_PACKETS, "in a row that gave no picture")
+        yield from self._wanted_of(context, arrival, frames)
 
-    def _sound(
+    def _hold(self, arrival: Arrival) -> None:
+        self._hold_back.held()
+        if self._hold_back.is_hopeless:
+            raise SourceError("corrupt", "nothing could be decoded without errors for minutes")
+        if arrival.packet.is_keyframe:
+            self._num_fruitless = 0
+        self._count_fruitless(MAX_PACKETS_TO_KEY, "without a key frame")
+
+    def _wanted_of(
         self, context: VideoCodecContext, arrival: Arrival, frames: list[VideoFrame]
     ) -> Iterator[Picture]:
-        """Yield those of `frames` that are undamaged and wanted."""
-        sound = [frame for frame in frames if not frame.is_corrupt]
-        if len(sound) < len(frames):
-            self._count_corrupt(len(frames) - len(sound))
-        if not sound:
-            self._count_fruitless(MAX_FRUITLESS_PACKETS, "in a row that gave no picture")
-        for frame in sound:
-            self._num_fruitless = 0
+        """Yield those of `frames` that are wanted."""
+        for frame in frames:
             # By the packets' time base: a drained frame's own is not set, and its time is NaN.
             ticks = frame.pts
             pts_s = arrival.pts_s if ticks is None else float(ticks * arrival.time_base)
-            if self._wanted(pts_s):
-                captured_at = arrival.captured_at - timedelta(seconds=arrival.pts_s - pts_s)
-                its_own = replace(arrival, pts_s=pts_s, captured_at=captured_at)
+            captured_at = arrival.captured_at - timedelta(seconds=arrival.pts_s - pts_s)
+            its_own = replace(arrival, pts_s=pts_s, captured_at=captured_at)
+            if self._hold_back.cause is not None:
+                self._hold_back.look()
+            else:
+                self._num_fruitless = 0
+                self._hold_back.clean()
+            if self._wanted(pts_s) or self._is_owed:
                 yield self._picture(context, frame, its_own)
 
     def _picture(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
         pixels, grid = self._scaler.scaled(
             frame, aspect=self._aspect or context.sample_aspect_ratio
         )
-        return Picture(pixels, grid, arrival.pts_s, arrival.captured_at)
+        is_anew = self._key_s is not None and arrival.pts_s >= self._key_s
+        self._key_s = None if is_anew else self._key_s
+        self._is_owed = False
+        return Picture(
+            pixels,
+            grid,
+            arrival.pts_s,
+            arrival.captured_at,
+            is_damaged=self._hold_back.cause is not None,
+            is_coded_anew=is_anew,
+        )
 
     def _decode(
         self, context: VideoCodecContext, packet: Packet[Stream] | None
-    ) -> list[VideoFrame]:
-        try:
-            return context.decode(packet)
-        except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as exc:
-            words = exc.strerror or type(exc).__name__
-        except av.FFmpegError:
-            self._count_corrupt(1)
-            return []
+    ) -> tuple[list[VideoFrame], bool]:
+        """Return the pictures that come out, and whether all went well meanwhile."""
+        with listening() as said:
+            try:
+                frames = context.decode(packet)
+            except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as exc:
+                words = exc.strerror or type(exc).__name__
+            except av.FFmpegError:
+                return [], False
+            else:
+                is_marked = any(frame.is_corrupt for frame in frames)
+                return frames, not is_marked and not tells_of_damage(said)
         raise SourceError("codec_unsupported", words)
-
-    def _count_corrupt(self, number: int) -> None:
-        self._observer.count(PICTURES_CORRUPT, number, camera=self._camera_id)
 
     def _count_fruitless(self, limit: int, words: str) -> None:
         self._num_fruitless += 1
         if self._num_fruitless >= limit:
             raise SourceError("corrupt", f"{self._num_fruitless} packets {words}")
+
+
+def _fresh(context: VideoCodecContext) -> VideoCodecContext:
+    """Return another decoder of the same stream, with nothing in it."""
+    fresh = av.CodecContext.create(context.codec, "r")
+    if not isinstance(fresh, VideoCodecContext):
+        raise SourceError("codec_unsupported", f"expected a video decoder, got {fresh.type}")
+    fresh.extradata = context.extradata
+    fresh.thread_count = 1
+    return fresh
 
 
 class Scaler:

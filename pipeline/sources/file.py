@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -10,6 +11,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.hold_back import Damaged, HoldBack
 from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 
@@ -41,6 +43,7 @@ class FileSource:
         observer: Observer = UNOBSERVED,
         tell: Tell = tell_nobody,
         shape: Shape = AS_TOLD,
+        damaged: Damaged = "hide",
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 
@@ -54,8 +57,10 @@ class FileSource:
             loop: start again at the end, else raise `ended` there.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
             observer: told of damaged pictures.
-            tell: told, while a hole in a live file is waited out, that nothing is wrong.
+            tell: told of damage that lasts, and, while a hole in a live file is waited out, that
+                nothing is wrong.
             shape: what the video does not say of its pictures.
+            damaged: whether damaged pictures are shown when there are no others.
         """
         self.camera_id = camera_id
         self._path = path
@@ -65,9 +70,15 @@ class FileSource:
         self._live = live
         self._loop = loop
         self._sample_period_s = sample_period_s
-        self._observer = observer
         self._tell = tell
         self._shape = shape
+        self._hold_back = HoldBack(
+            camera_id,
+            clock=clock,
+            observer=observer,
+            tell=partial(tell, camera_id),
+            damaged=damaged,
+        )
         self._closed = Event()
         self._offset_s = 0.0  # from the file's own time to stream time
 
@@ -83,8 +94,8 @@ class FileSource:
             wanted=lambda pts_s: self._wanted(self.camera_id, self._stream_s(pts_s)),
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
-            observer=self._observer,
             shape=self._shape,
+            hold_back=self._hold_back,
         )
         started_s, started_at = self._clock.monotonic_s(), self._clock.now()
         round_s = 0.0
@@ -96,7 +107,15 @@ class FileSource:
                 ):
                     pts_s = self._stream_s(picture.pts_s)
                     captured_at = started_at + timedelta(seconds=pts_s)
-                    yield Frame(self.camera_id, picture.pixels, picture.grid, pts_s, captured_at)
+                    yield Frame(
+                        self.camera_id,
+                        picture.pixels,
+                        picture.grid,
+                        pts_s,
+                        captured_at,
+                        is_damaged=picture.is_damaged,
+                        is_coded_anew=picture.is_coded_anew,
+                    )
                 if self._closed.is_set():
                     return
                 if video.end_s is None:

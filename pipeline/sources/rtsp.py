@@ -1,6 +1,7 @@
 """Frames from an RTSP camera."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import takewhile
 from math import inf
 from threading import Event
@@ -11,16 +12,19 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.hold_back import Damaged, HoldBack
 from pipeline.sources.rtsp_refusal import VERIFIED, Tls, refusal
 from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.sources.stream_clock import StreamClock
-from pipeline.types import Frame, Receipt, Wanted
+from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 
 # One second is enough to see the codec, and the frame rate, which libav would watch for two seconds
 # more, is not asked for.
 PROBE = {"analyzeduration": "1000000", "fpsprobesize": "0"}
 # Sound and metadata are not asked for. Several video tracks are: libav has no way to leave one out.
 VIDEO_ONLY = {"allowed_media_types": "video"}
+# Over TCP libav neither puts packets in order nor misses any, unless it may keep some for a while.
+IN_ORDER = {"reorder_queue_size": "5"}
 
 Transport = Literal["tcp", "udp"]
 _TRANSPORTS = {
@@ -51,6 +55,8 @@ class RtspSource:
         observer: Observer = UNOBSERVED,
         shape: Shape = AS_TOLD,
         tls: Tls = VERIFIED,
+        tell: Tell = tell_nobody,
+        damaged: Damaged = "hide",
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
 
@@ -68,6 +74,8 @@ class RtspSource:
             observer: told of damaged pictures.
             shape: what the video does not say of its pictures.
             tls: how the certificate of an rtsps:// camera is judged.
+            tell: told of damage that lasts.
+            damaged: whether damaged pictures are shown when there are no others.
         """
         self.camera_id = camera_id
         self._url = url
@@ -78,9 +86,15 @@ class RtspSource:
         self._read_timeout_s = read_timeout_s
         self._transport = transport
         self._sample_period_s = sample_period_s
-        self._observer = observer
         self._shape = shape
         self._tls = tls
+        self._hold_back = HoldBack(
+            camera_id,
+            clock=clock,
+            observer=observer,
+            tell=partial(tell, camera_id),
+            damaged=damaged,
+        )
         self._closed = Event()
         self._taken_s = -inf  # stream time of the last picture
 
@@ -95,8 +109,8 @@ class RtspSource:
             wanted=self._is_wanted,
             grid_of=self._grid_of,
             sample_period_s=self._sample_period_s,
-            observer=self._observer,
             shape=self._shape,
+            hold_back=self._hold_back,
         )
         try:
             yield from self._frames(reader)
@@ -111,7 +125,8 @@ class RtspSource:
             SourceError: with its reason.
         """
         is_secure = self._url.startswith("rtsps:")
-        options = PROBE | _TRANSPORTS[self._transport]
+        in_order = IN_ORDER if self._transport == "tcp" else {}
+        options = PROBE | _TRANSPORTS[self._transport] | in_order
         if is_secure:  # and no fall-back to UDP, which would carry the pictures in the clear
             options |= {"rtsp_transport": self._transport} | self._tls.options()
         try:
@@ -149,6 +164,8 @@ class RtspSource:
                     picture.grid,
                     picture.pts_s,
                     picture.captured_at,
+                    is_damaged=picture.is_damaged,
+                    is_coded_anew=picture.is_coded_anew,
                 )
         raise SourceError("ended", "the camera closed the stream")
 

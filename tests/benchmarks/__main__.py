@@ -11,6 +11,7 @@ from worker.benchmarks.report import print_rows, say
 
 MEASUREMENTS = {
     "context": ("tests.benchmarks.context", "growing a context over prefilling it anew"),
+    "damage": ("tests.benchmarks.damage", "pictures of cameras that lose packets"),
     "decode": ("tests.benchmarks.decode", "decoding over what the device's memory allows"),
     "encode": ("tests.benchmarks.encode", "encoding the changed patches over whole frames"),
     "prune": ("tests.benchmarks.pruning.measure", "what the pruner sends, and how true that is"),

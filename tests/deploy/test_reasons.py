@@ -17,7 +17,7 @@ SILENT = (
     "worker/cleaning.py",
 )
 DRIVERS = ("pipeline/sources/", "pipeline/publishers/")  # their words are typed
-SAYING = {"lost": 0, "failed": 0, "Condition": 1, "_tell": 1, "tell": 1}
+SAYING = {"lost": 0, "failed": 0, "Condition": 1}
 """A function that takes a status reason -> which argument it is; `set` takes it by name."""
 
 
@@ -37,6 +37,9 @@ def reasons_of(tree: ast.Module, *, is_driver: bool) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield from called_with(node)
+        elif isinstance(node, ast.FunctionDef) and node.name == "_reason" and is_driver:
+            if getattr(node.returns, "id", "") == "str":
+                yield from words(ast.Module(node.body[1:] or node.body, []))
         elif isinstance(node, ast.Assign):
             yield from assigned(node.targets[0], node.value, is_driver=is_driver)
 
@@ -45,6 +48,9 @@ def called_with(node: ast.Call) -> Iterator[str]:
     name = getattr(node.func, "id", getattr(node.func, "attr", ""))
     if name in SAYING and len(node.args) > SAYING[name]:
         yield from words(node.args[SAYING[name]])
+    if name == "_tell":
+        told = (one for one in node.args if isinstance(one, ast.Constant) and one.value)
+        yield from (str(one.value) for one in told)
     if name in {*SAYING, "set"}:
         for keyword in node.keywords:
             if keyword.arg == "reason":
@@ -61,7 +67,7 @@ def assigned(target: ast.expr, value: ast.expr, *, is_driver: bool) -> Iterator[
             yield from words(first)
 
 
-def words(node: ast.expr) -> Iterator[str]:
+def words(node: ast.AST) -> Iterator[str]:
     """Constants in an expression; `f"load_{...}"` is one for each step of the ladder."""
     for part in ast.walk(node):
         if isinstance(part, ast.JoinedStr):

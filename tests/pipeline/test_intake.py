@@ -229,3 +229,29 @@ def test_a_camera_that_stops_is_offline_until_its_next_frame() -> None:
         ("yard", "online", ""),
     ]
     assert bench.observer.numbers(CAMERA_UP, camera="yard")[-1] == 1
+
+
+def test_what_a_source_tells_of_a_camera_is_its_status_until_it_is_taken_back() -> None:
+    """frigate#27: a camera whose pictures are all held back was online."""
+    bench = Bench()
+    bench.take(1.0)
+    for _ in range(2):  # a source says it again and again
+        bench.intake.told("yard", "damaged", "packets are lost: 40 pictures held back so far")
+    assert bench.changes[-1] == ("yard", "degraded", "damaged")
+    assert bench.said[-1].body["data"]["detail"].endswith("40 pictures held back so far")
+    bench.intake.told("yard", "damaged", None)
+    bench.take(20.0)
+    assert bench.changes == [
+        ("yard", "online", ""),
+        ("yard", "degraded", "damaged"),
+        ("yard", "online", ""),
+    ]
+
+
+def test_a_lost_connection_ends_what_its_source_told() -> None:
+    bench = Bench()
+    bench.take(1.0)
+    bench.intake.told("yard", "damaged", "packets are lost")
+    bench.intake.lost("ended", "")
+    bench.take(2.0)
+    assert bench.changes[-2:] == [("yard", "offline", "ended"), ("yard", "online", "")]

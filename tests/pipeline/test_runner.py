@@ -207,6 +207,14 @@ def test_a_reply_tells_what_it_was_made_of() -> None:
     }
 
 
+def test_a_reply_says_so_while_there_are_damaged_frames_in_the_window() -> None:
+    bench = Bench(FIRE, answers=scripted(0.9), window_s=10.0)
+    for second in range(30):
+        bench.show(replace(changing(float(second)), is_damaged=second == 5))
+    told = {one["captured_at"]: one["damaged"] for one in bench.data("answer")}
+    assert list(told.values()) == [False, True, True, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("p", "answer"), [(0.1, "no"), (0.39, "no"), (0.4, "unknown"), (0.5, "unknown"), (0.6, "yes")]
 )

@@ -18,6 +18,7 @@ from pipeline.sources.encoder import as_coded
 
 Codec = Literal["h264", "h265"]
 VIDEO_CLOCK_HZ = 90_000
+FIRST_STAMP = 0x5EED0000  # clocks start anywhere; one that starts at 0 is taken for none by libav
 MAX_PAYLOAD_BYTES = 1_200
 _ENCODERS = {"h264": "libx264", "h265": "libx265"}
 _PARAMETER_SETS = {"h264": (7, 8), "h265": (32, 33, 34)}
@@ -45,7 +46,7 @@ class Packet:
 
     Attributes:
         seq: 16 bits.
-        stamp: 32 bits.
+        stamp: 32 bits, counted on from FIRST_STAMP.
         is_last: the marker: the last packet of its unit.
         payload: what follows the header.
         unit: number of its unit, from 0.
@@ -111,9 +112,14 @@ def _encoder(
     context.pix_fmt = "yuv420p"
     context.framerate = Fraction(fps).limit_denominator(1_000)
     context.gop_size = max(1, round(fps * gop_s))
-    quiet = {"x265-params": "log-level=none:repeat-headers=1"} if codec == "h265" else {}
+    # A key frame a `gop_s`, and none between.
+    plain = {"sc_threshold": "0"}
+    if codec == "h265":
+        plain = {"x265-params": "log-level=none:repeat-headers=1:scenecut=0"}
     named = {name.replace("_", "-"): value for name, value in options.items()}
-    context.options = {"bf": "0", "preset": "veryfast", "forced-idr": "1"} | quiet | named
+    context.options = (
+        {"bf": "0", "preset": "veryfast", "forced-idr": "1", "threads": "1"} | plain | named
+    )
     return context
 
 
@@ -177,17 +183,18 @@ def _fragments(nal: bytes, codec: Codec) -> list[bytes]:
         head, body = bytes([nal[0] & 0xE0 | 28]), nal[1:]
     else:
         head, body = bytes([nal[0] & 0x81 | 49 << 1, nal[1]]), nal[2:]
-    starts = range(0, len(body), MAX_PAYLOAD_BYTES)
+    size = MAX_PAYLOAD_BYTES - 3  # so that there are two at the least
+    starts = range(0, len(body), size)
     return [
         head
         + bytes(
             [
                 nal_type(nal, codec)
                 | (0x80 if start == 0 else 0)
-                | (0x40 if start + MAX_PAYLOAD_BYTES >= len(body) else 0)
+                | (0x40 if start + size >= len(body) else 0)
             ]
         )
-        + body[start : start + MAX_PAYLOAD_BYTES]
+        + body[start : start + size]
         for start in starts
     ]
 
@@ -203,7 +210,7 @@ def packets(
     seqs = count(first_seq)
     for number, unit in enumerate(units):
         parts = payloads_of(unit)
-        stamp = stamp_of(number, unit.t_s)
+        stamp = FIRST_STAMP + stamp_of(number, unit.t_s)
         for index, part in enumerate(parts):
             is_last = index == len(parts) - 1
             yield Packet(next(seqs) & 0xFFFF, stamp, is_last, part, number, unit.is_key)

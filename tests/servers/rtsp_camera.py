@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.servers.rtp import (
+    FIRST_STAMP,
     Codec,
     Network,
     Packet,
@@ -45,7 +46,10 @@ SOUND_UNIT = Unit((b"\xff" * 160,), 0.0, is_key=True)  # 20 ms of silence, PCMU
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a sender report says: an RTP stamp, and its wall-clock time (Unix, in seconds)."""
+    """What a sender report says: an RTP stamp, and its wall-clock time (Unix, in seconds).
+
+    Stamps are counted as by `stamp_of`, which the first one on the wire is added to.
+    """
 
     wall_s: float
     stamp: int
@@ -93,6 +97,10 @@ class Track:
             ]
         return [*head, *self.sdp, f"a=control:track{index}"]
 
+    def payloads(self, unit: Unit) -> Sequence[bytes]:
+        """Return what the packets of a unit carry."""
+        return unit.nals if self.codec is None else payloads(unit, self.codec)
+
     def in_time(self) -> Iterator[Unit]:
         """Yield the units of all rounds, with times that go on."""
         last_s = max(unit.t_s for unit in self.units)
@@ -110,10 +118,8 @@ class Track:
                 times_s.pop(number - 1_000, None)
                 yield unit
 
-        split: Callable[[Unit], Sequence[bytes]]
-        split = partial(payloads, codec=self.codec) if self.codec else lambda unit: unit.nals
         latest = -1
-        for packet in self.network(packets(noted(), split, self.stamp_of)):
+        for packet in self.network(packets(noted(), self.payloads, self.stamp_of)):
             t_s = times_s[packet.unit]
             at_s = self.send_at_s(packet.unit, t_s)
             if packet.unit > latest:
@@ -137,7 +143,7 @@ def _sender_report(report: Report, *, ssrc: int) -> bytes:
     ntp_s = report.wall_s + NTP_EPOCH_S
     whole = int(ntp_s)
     fraction = int((ntp_s - whole) * 2**32)
-    stamp = report.stamp & 0xFFFFFFFF
+    stamp = FIRST_STAMP + report.stamp & 0xFFFFFFFF
     return struct.pack("!BBHIIIIII", 0x80, 200, 6, ssrc, whole & 0xFFFFFFFF, fraction, stamp, 0, 0)
 
 

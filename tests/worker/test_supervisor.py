@@ -19,8 +19,8 @@ from pipeline.outbox import Outbox
 from pipeline.outbox_trouble import LOOK_EVERY_S
 from pipeline.regions import Region
 from pipeline.sources.base import FrameSource
-from pipeline.types import Frame, Overflow, Receipt
-from tests.fakes import FakeClock, ScriptedSource, frame_at
+from pipeline.types import Frame, Overflow, Receipt, Tell, Wanted
+from tests.fakes import FakeClock, ScriptedSource, frame_at, picture
 from tests.pipeline.test_outbox_disk import empty_disk, fill_disk
 from tests.worker.supervised import ASK, Delivered, feed, make, until
 from worker.supervisor import Supervisor
@@ -129,6 +129,37 @@ def test_a_thread_that_hangs_in_its_driver_is_replaced(
     running(make(once, publisher=publisher))
     until(lambda: len(publisher.data("answer")) >= 3)
     assert ("offline", "stalled") in [(s["state"], s["reason"]) for s in publisher.data("status")]
+    ever.set()
+
+
+def test_a_source_that_tells_why_no_picture_comes_is_not_taken_for_one_that_hangs(
+    running: Callable[[Supervisor], Thread],
+) -> None:
+    ever, is_over = Event(), Event()
+
+    def build(_wanted: Wanted, tell: Tell) -> FrameSource:
+        def hold_back() -> Iterator[Frame]:
+            yield frame_at(0.0)
+            while not is_over.is_set() and not ever.wait(0.05):
+                tell("yard", "damaged", "packets of its video are lost")
+            tell("yard", "damaged", None)
+            yield frame_at(1.0, picture(101))
+            ever.wait()
+
+        source = ScriptedSource([])
+        source.frames = hold_back  # type: ignore[method-assign]  # a slow script
+        return source
+
+    publisher = Delivered()
+    once = replace(feed(stuck_after_s=0.6), build=build)
+    running(make(once, publisher=publisher))
+    until(lambda: len(publisher.data("status")) >= 3)
+    time.sleep(1.0)  # longer than it may be silent
+    is_over.set()
+    until(lambda: len(publisher.data("status")) >= 4)
+    said = [(one["state"], one["reason"]) for one in publisher.data("status")]
+    assert said[-3:] == [("online", None), ("degraded", "damaged"), ("online", None)]
+    assert "offline" not in [state for state, _ in said]
     ever.set()
 
 

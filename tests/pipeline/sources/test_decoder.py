@@ -1,6 +1,6 @@
 """Opening, reading, decoding and scaling, on clips made here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import pytest
 from model.errors import InputError
 from model.types import PatchGrid
 from pipeline.cadence import Cadence
-from pipeline.clock import SystemClock
+from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SourceError
-from pipeline.observer import PICTURES_CORRUPT, UNOBSERVED, Observer
+from pipeline.observer import PICTURES_HELD_BACK, UNOBSERVED, Observer
 from pipeline.sources import decoder
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import Picture, PictureReader
-from tests.fakes import Recorder
+from pipeline.sources.hold_back import HoldBack
+from tests.fakes import FakeClock, Recorder
 from tests.pipeline.sources.clips import FPS, GRID, clip, grid_of, index_of
 
 
@@ -58,13 +59,13 @@ def play(path: Path, reader: PictureReader) -> Seen:
     return seen
 
 
-def one_a_second(observer: Observer = UNOBSERVED) -> PictureReader:
+def one_a_second(observer: Observer = UNOBSERVED, clock: Clock | None = None) -> PictureReader:
     return PictureReader(
         "yard",
         wanted=Cadence(1.0).due,
         grid_of=grid_of,
         sample_period_s=1.0,
-        observer=observer,
+        hold_back=HoldBack("yard", observer=observer, clock=clock),
     )
 
 
@@ -122,7 +123,8 @@ def test_only_wanted_key_frames_are_decoded(
     monkeypatch.setattr(PictureReader, "_decode", counting)
     seen = play(clip(tmp_path / "a.mp4", seconds=8, gop_s=0.5), one_a_second())
     assert seen.times_s[2:] == [2, 3, 4, 5, 6, 7]
-    assert [t_s for t_s in decoded if t_s >= 1.0] == seen.times_s[2:]
+    # At 1 s it is tried whether key frames are enough.
+    assert [t_s for t_s in decoded if t_s > 1.0] == seen.times_s[2:]
 
 
 def test_a_camera_that_stretches_its_key_frame_interval_leaves_no_gap(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_damage_is_counted_and_passed_over(tmp_path: Path) -> None:
         times_s = [
             round(p.pts_s, 3) for p in reader.pictures(arrivals, context=video.codec_context)
         ]
-    assert observer.total(PICTURES_CORRUPT, camera="yard") > 0
+    assert observer.total(PICTURES_HELD_BACK, camera="yard", reason="concealed") > 0
     assert times_s[-3:] == pytest.approx([5, 6, 7], abs=0.1)
 
 
@@ -189,14 +191,23 @@ def damaged(arrival: Arrival) -> Arrival:
     return arrival
 
 
-def test_nothing_but_damage_is_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "MAX_FRUITLESS_PACKETS", 30)
-    path = clip(tmp_path / "a.mkv", seconds=8, gop_s=1)
+def test_nothing_but_damage_for_minutes_is_the_end(tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.mkv", seconds=16, gop_s=1)
+    clock = FakeClock()
+    reader = one_a_second(clock=clock)
     with opened(path) as video:
         arrivals = (damaged(arrival) for arrival in video.packets())
-        with pytest.raises(SourceError) as caught:
-            list(one_a_second().pictures(arrivals, context=video.codec_context))
+        with pytest.raises(SourceError, match="for minutes") as caught:
+            list(reader.pictures(slowly(arrivals, clock), context=video.codec_context))
     assert caught.value.reason == "corrupt"
+    assert clock.seconds == pytest.approx(121, abs=11)  # it is found at a key frame
+
+
+def slowly(arrivals: Iterable[Arrival], clock: FakeClock) -> Iterator[Arrival]:
+    """One packet a second."""
+    for arrival in arrivals:
+        clock.seconds += 1.0
+        yield arrival
 
 
 def test_a_stream_without_key_frames_is_given_up(
