@@ -154,19 +154,28 @@ class Intake:
         self._cameras.add(frame.camera_id)
         self._settlements.expect(frame, source)
         frame = self._masked(frame)
+        self._status.seen(frame)
         self._tell_state(frame)
         dropped = self._lane_of(frame.camera_id).offer(frame)
         if dropped is not None:
             self._observer.count(FRAMES_DROPPED, camera=dropped.camera_id)
             self._settlements.settle(dropped)
 
-    def lost(self, reason: str, detail: str, *, is_over: bool = False) -> None:
+    def lost(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        is_over: bool = False,
+        next_try_s: float | None = None,
+    ) -> None:
         """Say of all cameras that they are offline; the next frame of each is a refresh.
 
         Args:
             reason: why, in one word.
             detail: for people.
             is_over: they do not come back, as a file that has been played.
+            next_try_s: seconds until they are connected to again.
 
         Raises:
             OutboxError: a change of a camera's state could not be stored.
@@ -178,7 +187,12 @@ class Intake:
             self._observer.set(CAMERA_UP, 0, camera=camera_id)
             self._observer.count(CAMERA_FAILURES, camera=camera_id, reason=reason)
             if self._status.set(
-                camera_id, "offline", reason=reason, detail=detail, is_over=is_over
+                camera_id,
+                "offline",
+                reason=reason,
+                detail=detail,
+                is_over=is_over,
+                next_try_s=next_try_s,
             ):
                 log.warning("camera_offline", camera=camera_id, reason=reason, detail=detail)
 

@@ -20,7 +20,7 @@ from model.kinds import CAPTION, kind_of
 from model.kinds.base import Published
 from pipeline.errors import ConfigError
 from pipeline.redact import redact
-from pipeline.types import CameraState, Phase
+from pipeline.types import CameraState, Phase, Video
 
 MessageKind = Literal["caption", "answer", "event", "status"]
 KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
@@ -40,9 +40,6 @@ EndReason = Literal[
 """Why an event ended."""
 
 _ROUNDING = 1e-6  # a float32 softmax may sum to a little more than 1
-
-# What a status will say of a camera's video, once somebody knows.
-_VIDEO = ("codec", "width", "height", "fps", "keyframe_every_s", "lag_ms", "next_try_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,30 +262,44 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
     return _message("event", provenance.camera_id, at=provenance.inferred_at, data=data)
 
 
-def status_message(
+def status_message(  # noqa: PLR0913 - a message is as wide as its schema
     camera_id: str,
     *,
     at: datetime,
     state: CameraState,
+    since: datetime | None = None,
     reason: str | None = None,
     detail: str | None = None,
+    video: Video | None = None,
+    lag_ms: int | None = None,
+    next_try_at: datetime | None = None,
 ) -> Message:
     """Return what became of a camera.
 
     Args:
         camera_id: which.
-        at: since when.
+        at: when that is said.
         state: what it is now.
+        since: since when; None for now.
         reason: one of a few words, as in `pipeline.errors.SourceReason`.
         detail: for people; credentials are blanked.
+        video: what is known of its video.
+        lag_ms: how old its last frame was when it came.
+        next_try_at: when it is connected to again.
     """
     data = {
         "camera_id": camera_id,
         "state": state,
         "reason": reason,
         "detail": None if detail is None else redact(detail),
-        "since": rfc3339(at),
-        **dict.fromkeys(_VIDEO),
+        "since": rfc3339(since or at),
+        "codec": video.codec if video else None,
+        "width": video.width_px if video else None,
+        "height": video.height_px if video else None,
+        "fps": video.fps if video else None,
+        "keyframe_every_s": video.keyframe_every_s if video else None,
+        "lag_ms": lag_ms,
+        "next_try_at": None if next_try_at is None else rfc3339(next_try_at),
     }
     return _message("status", camera_id, at=at, data=data)
 

@@ -1,15 +1,16 @@
 """What state each camera is in, published whenever it changes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from math import inf
 from threading import Lock
 from typing import Any
 
 from model.kinds.base import Reason
 from pipeline.clock import Clock
-from pipeline.messages import Message, said_again, status_message
-from pipeline.types import CameraState
+from pipeline.messages import Message, rfc3339, said_again, status_message
+from pipeline.types import CameraState, Frame, Video
 
 _UNSOUND_STATES: Mapping[CameraState, Reason] = {"frozen": "frozen", "offline": "stalled"}
 _UNSOUND_REASONS: Mapping[str, Reason] = {"damaged": "damaged", "no_memory": "no_memory"}
@@ -17,12 +18,38 @@ _UNSOUND_REASONS: Mapping[str, Reason] = {"damaged": "damaged", "no_memory": "no
 
 
 @dataclass(frozen=True, slots=True)
-class CameraStatus:
-    """A camera's state, why it is in it, and since when (RFC 3339)."""
+class _Seen:
+    """What a camera's last frame tells.
+
+    Attributes:
+        captured_at: when it was captured.
+        lag_ms: how long before it came.
+        video: what it was taken from.
+    """
+
+    captured_at: datetime | None = None
+    lag_ms: int | None = None
+    video: Video | None = None
+
+    @property
+    def about(self) -> tuple[object, ...]:
+        """What is worth a message where it changes; figures are, once all of them are known."""
+        video = self.video
+        if video is None:
+            return ()
+        size_px = video.width_px, video.height_px
+        is_known = None not in (video.fps, video.keyframe_every_s)
+        return video.codec, size_px, is_known, video.remark
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """A camera's state, why it is in it, since when, and what was known of its video then."""
 
     state: CameraState
     reason: str
-    since: str
+    since: datetime
+    about: tuple[object, ...]
 
 
 class StatusBoard:
@@ -32,10 +59,18 @@ class StatusBoard:
         self._put = put
         self._clock = clock
         self._lock = Lock()
-        self._cameras: dict[str, CameraStatus] = {}
+        self._cameras: dict[str, _Status] = {}
+        self._seen: dict[str, _Seen] = {}
         self._lost_s: dict[str, float] = {}
         self._over: set[str] = set()
         self._said: dict[str, Message] = {}
+
+    def seen(self, frame: Frame) -> None:
+        """Note a camera's frame, which has come now; `set` says what it tells."""
+        lag = self._clock.now() - frame.captured_at
+        lag_ms = max(0, lag // timedelta(milliseconds=1))
+        with self._lock:
+            self._seen[frame.camera_id] = _Seen(frame.captured_at, lag_ms, frame.video)
 
     def set(
         self,
@@ -45,8 +80,9 @@ class StatusBoard:
         reason: str = "",
         detail: str = "",
         is_over: bool = False,
+        next_try_s: float | None = None,
     ) -> bool:
-        """Note a camera's state; publish it and return True when state or reason is new.
+        """Note a camera's state; publish it where it, or what is known of its video, is new.
 
         Args:
             camera_id: whose.
@@ -54,21 +90,35 @@ class StatusBoard:
             reason: why, in one word.
             detail: for people.
             is_over: its stream has ended for good.
+            next_try_s: seconds until it is connected to again.
+
+        Returns:
+            Whether state or reason is new.
         """
         with self._lock:
             (self._over.add if is_over else self._over.discard)(camera_id)
             if state == "offline":
                 self._lost_s[camera_id] = self._clock.monotonic_s()
-            known = self._cameras.get(camera_id)
-            if known and (known.state, known.reason) == (state, reason):
+            known, seen = self._cameras.get(camera_id), self._seen.get(camera_id, _Seen())
+            is_same = known is not None and (known.state, known.reason) == (state, reason)
+            if known is not None and is_same and known.about == seen.about:
                 return False
             at = self._clock.now()
-            self._cameras[camera_id] = CameraStatus(state, reason, at.isoformat())
+            since = known.since if known is not None and is_same else at
+            self._cameras[camera_id] = _Status(state, reason, since, seen.about)
             said = self._said[camera_id] = status_message(
-                camera_id, at=at, state=state, reason=reason or None, detail=detail or None
+                camera_id,
+                at=at,
+                state=state,
+                since=since,
+                reason=reason or None,
+                detail=detail or (seen.video.remark if seen.video else "") or None,
+                video=seen.video,
+                lag_ms=seen.lag_ms,
+                next_try_at=None if next_try_s is None else at + timedelta(seconds=next_try_s),
             )
             self._put(said)
-            return True
+            return not is_same
 
     def said(self) -> dict[str, Mapping[str, Any]]:
         """Return, by camera, the `data` of the last message."""
@@ -109,7 +159,15 @@ class StatusBoard:
         with self._lock:
             return camera_id in self._over
 
-    def snapshot(self) -> dict[str, dict[str, str]]:
-        """Return every camera's status as plain values."""
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """Return every camera's status as plain values: the last message's, and its last frame."""
         with self._lock:
-            return {camera_id: asdict(status) for camera_id, status in self._cameras.items()}
+            return {
+                camera_id: {**said.body["data"], **self._last_frame(camera_id)}
+                for camera_id, said in self._said.items()
+            }
+
+    def _last_frame(self, camera_id: str) -> dict[str, Any]:
+        seen = self._seen.get(camera_id, _Seen())
+        at = None if seen.captured_at is None else rfc3339(seen.captured_at)
+        return {"last_frame_at": at, "lag_ms": seen.lag_ms}

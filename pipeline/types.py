@@ -37,6 +37,27 @@ class Overflow(Enum):
     WAIT = "wait"  # the source is held back
 
 
+@dataclass(frozen=True, slots=True)
+class Video:
+    """What is known of the video that a camera sends.
+
+    Attributes:
+        codec: as FFmpeg calls it, such as `h264`.
+        width_px: of the picture as it is coded.
+        height_px: the same.
+        fps: pictures a second, as they come; None until that is known.
+        keyframe_every_s: seconds between two key frames, as they come; None until that is known.
+        remark: what else an operator should know, in words; "" where there is nothing.
+    """
+
+    codec: str
+    width_px: int
+    height_px: int
+    fps: float | None = None
+    keyframe_every_s: float | None = None
+    remark: str = ""
+
+
 Receipt = NewType("Receipt", object)
 """Whatever a source needs to know its own record again. It is opaque to everything else, and handed
 back to `FrameSource.settle` once the replies that depend on its frame are in the outbox."""
@@ -53,6 +74,7 @@ class Frame:
         pts_s: stream time in seconds; may jump when a camera reconnects.
         captured_at: wall-clock time of capture, aware UTC.
         receipt: goes back to the source that made the frame; None where there is nothing to settle.
+        video: what it was taken from; None where nobody tells.
         is_damaged: whether it shows what no camera saw.
         is_coded_anew: whether it, or one since the camera's last frame, was coded without reference
             to any before: what is the same then was the same before the camera.
@@ -64,6 +86,7 @@ class Frame:
     pts_s: float
     captured_at: datetime
     receipt: Receipt | None = None
+    video: Video | None = None
     is_damaged: bool = False
     is_coded_anew: bool = True
 

@@ -60,8 +60,9 @@ class Connection:
                 self.failed("ended", "the file has been played to its end", is_over=True)
                 self.is_done = True
                 return
-            self.failed(reason, detail)
-            self._pause(reason)
+            pause_s = self._pause_s(reason)
+            self.failed(reason, detail, next_try_s=pause_s)
+            self._clock.wait(pause_s, self._stop)
 
     def abandon(self) -> None:
         """Make `run` return as soon as its driver does. Any thread."""
@@ -69,10 +70,17 @@ class Connection:
         if self._source is not None:
             self._source.close()
 
-    def failed(self, reason: str, detail: str, *, is_over: bool = False) -> None:
+    def failed(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        is_over: bool = False,
+        next_try_s: float | None = None,
+    ) -> None:
         """Count a failure and say it: of every camera, or of the feed while it has none."""
         self._failures += 1
-        self._intake.lost(reason, detail, is_over=is_over)
+        self._intake.lost(reason, detail, is_over=is_over, next_try_s=next_try_s)
         if not self._intake.has_cameras and self._failures == 1:
             log.warning("feed_failed", feed=self.feed.name, reason=reason, detail=detail)
 
@@ -93,9 +101,8 @@ class Connection:
             self._intake.take(frame, source)
             self._waiting_since_s = self._clock.monotonic_s()
 
-    def _pause(self, reason: str) -> None:
+    def _pause_s(self, reason: str) -> float:
         retry = self.feed.retry
         # A wrong password is not retried quickly: cameras lock accounts.
         base_s = retry.cap_s if reason.startswith("auth_") else retry.base_s
-        pause_s = backoff_s(self._failures, base_s=base_s, cap_s=retry.cap_s, rng=self._rng)
-        self._clock.wait(pause_s, self._stop)
+        return backoff_s(self._failures + 1, base_s=base_s, cap_s=retry.cap_s, rng=self._rng)

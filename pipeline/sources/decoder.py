@@ -25,7 +25,9 @@ from pipeline.sources.container import Arrival
 from pipeline.sources.hold_back import HoldBack
 from pipeline.sources.keyframes import Decode, KeyframePolicy
 from pipeline.sources.libav_log import listening, tells_of_damage
+from pipeline.sources.pace import Pace
 from pipeline.sources.shape import AS_TOLD, Shape
+from pipeline.types import Video
 
 GridOf = Callable[[int, int], PatchGrid]
 """(height_px, width_px) of a picture -> the token grid it is scaled to."""
@@ -48,6 +50,7 @@ class Picture:
         grid: its token grid.
         pts_s: stream time in seconds.
         captured_at: when it was captured as far as is known, else received; aware UTC.
+        video: what is known of the video.
         is_damaged: whether it shows what the camera did not see.
         is_coded_anew: whether a key frame came since the last picture.
     """
@@ -56,6 +59,7 @@ class Picture:
     grid: PatchGrid
     pts_s: float
     captured_at: datetime
+    video: Video
     is_damaged: bool = False
     is_coded_anew: bool = True
 
@@ -96,6 +100,7 @@ class PictureReader:
         self._scaler = Scaler(grid_of, shape)
         self._aspect: Fraction | None = None
         self._backlog: list[Arrival] = []
+        self._pace = Pace()
         self._is_late = False
         self._is_alone = False  # whether the decoder has nothing in it, as before a key frame alone
         self._key_s: float | None = None  # of a key frame that no picture since was given
@@ -131,6 +136,7 @@ class PictureReader:
 
     def _feed(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
         is_key = arrival.packet.is_keyframe
+        self._pace.packet(arrival.pts_s, is_key=is_key)
         if self._hurries(context, arrival):
             return
         decode = Decode.ALONE if self._is_late else self.policy.packet(arrival.pts_s, is_key=is_key)
@@ -272,6 +278,13 @@ class PictureReader:
             grid,
             arrival.pts_s,
             arrival.captured_at,
+            Video(
+                context.name,
+                context.width,
+                context.height,
+                fps=self._pace.fps,
+                keyframe_every_s=self._pace.keyframe_every_s,
+            ),
             is_damaged=self._hold_back.cause is not None,
             is_coded_anew=is_anew,
         )

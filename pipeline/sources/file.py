@@ -113,6 +113,7 @@ class FileSource:
                         picture.grid,
                         pts_s,
                         captured_at,
+                        video=picture.video,
                         is_damaged=picture.is_damaged,
                         is_coded_anew=picture.is_coded_anew,
                     )

@@ -164,6 +164,7 @@ class RtspSource:
                     picture.grid,
                     picture.pts_s,
                     picture.captured_at,
+                    video=picture.video,
                     is_damaged=picture.is_damaged,
                     is_coded_anew=picture.is_coded_anew,
                 )
