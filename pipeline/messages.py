@@ -57,7 +57,7 @@ class Provenance:
         tokens_total: tokens that full frames would have had.
         model: its name.
         demo_model: whether it is a demonstration, which knows only a rendered world.
-        degraded: whether less is done than was asked for, because of load.
+        degraded: whether the camera's status is that, as under load or where its pictures are late.
         damaged: whether pictures in the window are damaged.
     """
 

@@ -287,7 +287,7 @@ class Runner:
         return replace(
             told,
             inferred_at=now,
-            degraded=self._load.level > 0,
+            degraded=self._load.level > 0 or self._status.state(camera_id) == "degraded",
             damaged=told.damaged or self._status.unsound(camera_id) == "damaged",
         )
 

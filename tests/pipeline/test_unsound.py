@@ -25,6 +25,7 @@ SOUND: list[tuple[CameraState, str]] = [
     ("online", ""),
     ("degraded", "load_captions"),
     ("degraded", "outbox"),
+    ("degraded", "lagging"),
     ("connecting", ""),
 ]
 
@@ -69,7 +70,9 @@ def test_other_states_make_no_answer_unknown(state: CameraState, reason: str) ->
     bench.status.set("yard", state, reason=reason)
     bench.show(changing(5.0))
     idle(bench, 30.0)
-    assert [one["answer"] for one in bench.data("answer")] == ["yes", "yes"]
+    answers = bench.data("answer")
+    assert [one["answer"] for one in answers] == ["yes", "yes"]
+    assert [one["degraded"] for one in answers] == [False, state == "degraded"]
 
 
 @pytest.mark.parametrize("told", ["frozen", "damaged"])
