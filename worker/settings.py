@@ -326,7 +326,7 @@ class Settings(BaseSettings):
         try:
             read_address(self.redis.address)
         except ConfigError as error:
-            yield "REDIS__URL", str(error)
+            yield "REDIS__CA_FILE" if "CA_FILE" in str(error) else "REDIS__URL", str(error)
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             yield "RTSP__RETRY_BASE", "expected at most VIGIL_RTSP__RETRY_CAP"
         if self.kafka.bootstrap_servers and self.kafka.dead_letter_topic == self.kafka.topic:

@@ -85,7 +85,9 @@ def with_authorities(url: str, ca_file: str) -> str:
         ConfigError: the URL asks for no certificate.
     """
     if not url.lower().startswith("rediss"):
-        raise ConfigError("expected rediss:// or rediss+sentinel://, since CA_FILE is set")
+        raise ConfigError(
+            "expected rediss:// or rediss+sentinel:// in the URL, since CA_FILE is set"
+        )
     return f"{url}{'&' if '?' in url else '?'}ssl_ca_certs={quote(ca_file, safe='')}"
 
 

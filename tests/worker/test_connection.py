@@ -77,8 +77,8 @@ def test_a_live_file_waits_out_a_hole_of_minutes(tmp_path: Path) -> None:
     (last,) = bench.lanes.take()
     assert last.frame.pts_s > 188
     assert clock.seconds - last.frame.pts_s < 2
-    assert bench.changes == [
+    assert list(dict.fromkeys(bench.changes)) == [
         ("yard", "connecting", ""),
-        ("yard", "online", ""),
+        ("yard", "online", ""),  # and again, when the video has been measured
         ("yard", "offline", "ended"),
     ]

@@ -5,7 +5,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,8 +49,19 @@ def ask(port: int, method: str, path: str, host: str = "127.0.0.1") -> http.clie
     return connection.getresponse()
 
 
-def num_threads() -> int:
-    return sum("process_request_thread" in one.name for one in threading.enumerate())
+@pytest.fixture
+def num_threads() -> Callable[[], int]:
+    """Count the threads that serve connections; those of earlier tests' servers do not count."""
+    before = set(threading.enumerate())
+
+    def count() -> int:
+        return sum(
+            "process_request_thread" in one.name
+            for one in threading.enumerate()
+            if one not in before
+        )
+
+    return count
 
 
 @pytest.mark.parametrize(
@@ -75,7 +86,7 @@ def test_another_method_is_refused_with_those_that_are_not(
 
 
 def test_300_idle_connections_hold_neither_a_thread_each_nor_up_a_probe(
-    server: HealthServer, clock: FakeClock
+    server: HealthServer, clock: FakeClock, num_threads: Callable[[], int]
 ) -> None:
     """acelink#50: a monitor that connects and never asks. It was a thread each, for ever."""
     idle = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(300)]
@@ -91,7 +102,7 @@ def test_300_idle_connections_hold_neither_a_thread_each_nor_up_a_probe(
 
 @pytest.mark.parametrize("sent", [b"", b"GE", b"GET /livez HTTP/1.1\r\nHost: x\r\n"])
 def test_half_a_request_is_given_up_however_slowly_it_goes_on(
-    sent: bytes, server: HealthServer, clock: FakeClock
+    sent: bytes, server: HealthServer, clock: FakeClock, num_threads: Callable[[], int]
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as one:
         one.sendall(sent)
@@ -102,7 +113,9 @@ def test_half_a_request_is_given_up_however_slowly_it_goes_on(
         until(lambda: num_threads() == 0)
 
 
-def test_one_that_does_not_read_its_answer_is_given_up(clock: FakeClock) -> None:
+def test_one_that_does_not_read_its_answer_is_given_up(
+    clock: FakeClock, num_threads: Callable[[], int]
+) -> None:
     served = serve(clock=clock, num_metrics=3_000_000)  # more than the sockets' buffers take
     with socket.create_connection(("127.0.0.1", served.port), timeout=5) as one:
         one.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
