@@ -19,7 +19,7 @@ pytest_plugins = [
     "tests.servers.sentinel",
     "tests.servers.kafka",
     "tests.servers.rtsp",
-    "tests.servers.ajv",
+    "tests.servers.node",
 ]
 
 settings.register_profile(

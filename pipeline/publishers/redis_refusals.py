@@ -13,6 +13,7 @@ from redis import exceptions
 from redis.exceptions import RedisError
 
 from pipeline.errors import PublishError
+from pipeline.host_name import UNRESOLVED
 
 # The key that a message belongs under is of another type, or its stream can number no more.
 # Whole sentences: one word may be a key's name in another sentence.
@@ -65,6 +66,8 @@ REASONS = frozenset(
     | {"timeout", "unreachable", "refused", "fenced", "id_in_use"}
 )
 """Every `reason` of a PublishError of Redis'."""
+# As the driver tells of a name that does not resolve.
+_NO_SUCH_NAME = re.compile(r"Error -\d+ connecting to ([\w.-]+):\d+\. ([\w ]+)")
 _CODE = re.compile(r"[A-Z]{3,20}\b")
 _DETAILS = {
     "cluster": "Redis Cluster is not supported; expected one server, or one behind Sentinel",
@@ -98,7 +101,9 @@ def failure(exc: Exception, *, is_tls: bool = False) -> PublishError:
     if isinstance(exc, exceptions.TimeoutError):
         return PublishError("timeout")
     if isinstance(exc, exceptions.ConnectionError) or not isinstance(exc, RedisError):
-        return PublishError("unreachable")
+        missing = _NO_SUCH_NAME.match(text)
+        detail = UNRESOLVED.format(name=missing[1], why=missing[2]) if missing else ""
+        return PublishError("unreachable", detail)
     code = _CODE.match(text)
     return PublishError("refused", code[0].lower() if code else "")
 

@@ -18,6 +18,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from pipeline.errors import SourceError, SourceReason
+from pipeline.host_name import UNRESOLVED
 from pipeline.redact import redact
 
 REQUEST_TIMEOUT_S = 10.0
@@ -51,6 +52,13 @@ class _Sockets(KafkaNetSocket):  # type: ignore[misc]  # the driver has no types
     """
 
     SCHEMES = ("vigil-direct",)
+
+    def dns_lookup(self, host: str, port: int, *_: object) -> Any:
+        try:
+            return super().dns_lookup(host, port, raise_error=True)
+        except driver.KafkaConnectionError as exc:
+            why = getattr(exc.__context__, "strerror", None) or "no such name"
+        raise driver.KafkaConnectionError(UNRESOLVED.format(name=host, why=why))
 
     async def sock_connect(self, net: Any, sock: Any, *args: Any, **kwargs: Any) -> Any:
         try:

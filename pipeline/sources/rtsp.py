@@ -13,7 +13,7 @@ from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Video, open_video
 from pipeline.sources.decoder import GridOf, PictureReader
 from pipeline.sources.hold_back import Damaged, HoldBack
-from pipeline.sources.rtsp_refusal import VERIFIED, Tls, refusal
+from pipeline.sources.rtsp_refusal import VERIFIED, Tls, no_such_host, refusal
 from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.sources.stream_clock import StreamClock
 from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
@@ -137,6 +137,8 @@ class RtspSource:
             return self._tried(options)
         if failure.reason == "auth_failed" or (is_secure and failure.reason == "unreachable"):
             failure = refusal(self._url, tls=self._tls, timeout_s=self._open_timeout_s) or failure
+        if failure.reason in ("unreachable", "timeout"):
+            failure = no_such_host(self._url, timeout_s=self._open_timeout_s) or failure
         raise failure  # out here, where nothing is chained to it
 
     def settle(self, receipt: Receipt) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.errors import SourceError
-from pipeline.redact import split_credentials
+from pipeline.host_name import unresolved
+from pipeline.redact import redact, split_credentials, url_secrets
 
 PORTS = {"rtsp": 554, "rtsps": 322}  # as libav takes them where none is told
 MAX_ANSWER_BYTES = 16 * 2**10
@@ -92,6 +93,24 @@ def refusal(url: str, *, tls: Tls, timeout_s: float) -> SourceError | None:
             "known here, whatever the password",
         )
     return None
+
+
+def no_such_host(url: str, *, timeout_s: float) -> SourceError | None:
+    """Return that the name in a URL does not resolve; None where it does.
+
+    libav says "Input/output error" of such a name, or that time ran out.
+
+    Args:
+        url: as it is written; of it the host alone is shown.
+        timeout_s: how long the resolver is waited for.
+    """
+    bare, _ = split_credentials(url)
+    try:
+        name = urlsplit(bare).hostname
+    except ValueError:
+        return None
+    said = unresolved(name, timeout_s=timeout_s) if name else None
+    return None if said is None else SourceError("unreachable", redact(said, *url_secrets(url)))
 
 
 def _described(url: str, tls: Tls, timeout_s: float) -> str:

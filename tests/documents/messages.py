@@ -1,16 +1,23 @@
-"""deploy/MESSAGES.md: channels and keys, an example of each kind, and what its fields mean."""
+"""deploy/MESSAGES.md: channels and keys, an example of each kind, and what its fields mean.
+
+The code that makes messages makes the examples; the schemas have them too.
+"""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from model.kinds.base import Published
 from pipeline.messages import (
     KINDS,
     Asked,
     Message,
+    MessageKind,
     Provenance,
     Stored,
     answer_message,
@@ -52,7 +59,8 @@ HEAD = f"""\
 Vigil publishes four kinds of messages in Redis, each a CloudEvents 1.0 event in JSON. In the
 tables, `{PREFIX}` is the prefix (`VIGIL_REDIS__PREFIX`), `{CAMERA}` is a camera's id and `{WORKER}`
 is a worker's id (`VIGIL_WORKER_ID`). A channel is for those who are connected; the stream beside it
-keeps the last `VIGIL_REDIS__STREAM_MAX_LEN` messages for those who were not.
+keeps the last `VIGIL_REDIS__STREAM_MAX_LEN` messages for those who were not. An entry of a stream
+has two fields: `event`, the message as its channel brought it, and `id`, the message's own id.
 
 | kind | channel (pub/sub) | stream |
 |---|---|---|
@@ -96,7 +104,7 @@ TABLE = "| field of `data` | type | meaning |\n|---|---|---|\n"
 
 def messages_document() -> str:
     """Return deploy/MESSAGES.md."""
-    shown = examples()
+    shown = {kind: [one for one in examples() if one.message.kind == kind] for kind in KINDS}
     lines = [HEAD]
     for kind in KINDS:
         names = channel(PREFIX, CAMERA, kind), stream_key(PREFIX, CAMERA, kind)
@@ -108,11 +116,11 @@ def messages_document() -> str:
             heartbeat=heartbeat_key(PREFIX, WORKER),
             prefix=PREFIX,
             commands=", ".join(f"`{name}`" for name in COMMANDS),
-            held=", ".join(f"`{_state_field(example)}`" for example in shown),
+            held=", ".join(f"`{_state_field(one)}`" for one, *_ in shown.values()),
         )
     )
-    body = envelope(shown[0])
-    for name, described in schema(shown[0].message.kind)["properties"].items():
+    body = envelope(shown["caption"][0])
+    for name, described in schema("caption")["properties"].items():
         example = "see below" if name == "data" else f"`{body[name]}`"
         meaning = described.get(
             "description", "The content of the message. Its fields depend on the kind of message."
@@ -121,34 +129,46 @@ def messages_document() -> str:
     rows = {kind: list(fields(schema(kind))) for kind in KINDS}
     shared = [row for row in rows["caption"] if row in rows["answer"] and row in rows["event"]]
     lines += [SHARED, TABLE, *map(_row, shared)]
-    for stored in shown:
-        kind, text = stored.message.kind, json.dumps(envelope(stored), indent=2, ensure_ascii=False)
+    for kind in KINDS:
         lines.append(f"\n## {kind}\n\n{schema(kind)['description']} ")
         lines.append(f"Schema: [{kind}.v1.json](../pipeline/schemas/{kind}.v1.json).\n\n")
-        lines.append(f"```json\n{text}\n```\n\n")
+        lines.append(f"```json\n{_printed(envelope(shown[kind][0]))}\n```\n\n")
         lines += [TABLE, *(_row(row) for row in rows[kind] if row not in shared)]
     return "".join(lines)
 
 
+def schema_document(kind: MessageKind) -> str:
+    """Return the text of a kind's schema, with the examples that the code makes."""
+    shown = [envelope(one) for one in examples() if one.message.kind == kind]
+    return json.dumps({**schema(kind), "examples": shown}, indent=2, ensure_ascii=False) + "\n"
+
+
 def examples() -> list[Stored]:
-    """Return a message of each kind, always the same."""
-    asked = Asked("fire", "Is there fire or smoke?", "yes_no")
+    """Return messages of each kind, always the same."""
+    fire = Asked("fire", "Is there fire or smoke?", "yes_no")
+    people = Asked("people", "How many people are there?", "count")
+    started_at = CAPTURED_AT - timedelta(seconds=5)
+    event = partial(
+        event_message,
+        PROVENANCE,
+        fire,
+        event_id="5f0c6a52-6f7e-4f0e-9d0b-0f6f3c1d2e4a",
+        started_at=started_at,
+    )
     made = (
         caption_message(PROVENANCE, text="A person in white puts a parcel down at the gate."),
         answer_message(
-            PROVENANCE, asked, published=Published("yes", 0.94), mass=0.987, reused=False
+            PROVENANCE, fire, published=Published("yes", 0.94), mass=0.987, reused=False
         ),
-        event_message(
+        answer_message(
             PROVENANCE,
-            asked,
-            answer="yes",
-            p=0.94,
-            phase="start",
-            event_id="5f0c6a52-6f7e-4f0e-9d0b-0f6f3c1d2e4a",
-            started_at=CAPTURED_AT - timedelta(seconds=5),
-            ended_at=None,
-            reason=None,
+            people,
+            published=Published("unknown", None, reason="frozen"),
+            mass=None,
+            reused=False,
         ),
+        event(answer="yes", p=0.94, phase="start", ended_at=None, reason=None),
+        event(answer="no", p=0.03, phase="end", ended_at=CAPTURED_AT, reason="answer"),
         status_message(
             CAMERA,
             at=CAPTURED_AT,
@@ -179,6 +199,16 @@ def fields(described: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield f"{name}{mark}.{inner}", _type(part), meaning
 
 
+def _printed(body: Mapping[str, Any]) -> str:
+    """Return JSON a field a line, small objects within it in one."""
+    text = json.dumps(body, indent=2, ensure_ascii=False)
+    return re.sub(
+        r"(?<=: )\{[^{}]{1,200}\}",
+        lambda inner: re.sub(r"\n\s*", " ", inner[0]).replace("{ ", "{").replace(" }", "}"),
+        text,
+    )
+
+
 def _type(field: Mapping[str, Any]) -> str:
     if "enum" in field:
         return " or ".join("null" if value is None else f"`{value}`" for value in field["enum"])
@@ -196,6 +226,6 @@ def _row(row: tuple[str, str, str]) -> str:
 
 
 def _stored(message: Message, *, row: int) -> Stored:
-    message_id = f"00000000-0000-4000-8000-{row:012d}"
+    message_id = str(uuid5(NAMESPACE_URL, f"urn:vigil:example:{row}"))
     fixed = replace(message, id=message_id, body={**message.body, "id": message_id})
     return Stored(row=row, origin="o", generation=1, seq=1200 + row, message=fixed)

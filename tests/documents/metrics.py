@@ -25,8 +25,8 @@ ALERTS = (
     (
         "vigil_camera_up == 0",
         "5 min",
-        "No frames come from a camera. The page `/status` on the same port says why. "
-        "[Symptoms and cures](README.md#symptoms-and-cures) says what helps.",
+        "No frames come from a camera. The page `/status` on the same port says why, and "
+        "[Reasons](README.md#reasons) what helps.",
     ),
     (
         "vigil_outbox_degraded == 1",
@@ -44,8 +44,8 @@ ALERTS = (
     (
         "vigil_publishing_up == 0",
         "2 min",
-        "No message arrives in Redis. `publishing` in `/status` says why and since when; "
-        "[Symptoms and cures](README.md#symptoms-and-cures) says what helps.",
+        "No message arrives in Redis. `publishing` in `/status` says why and since when, and "
+        "[Redis](README.md#redis) what helps.",
     ),
     (
         "delta(vigil_outbox_dropped[10m]) > 0",

@@ -41,7 +41,7 @@ def try_publishing(settings: Settings, *, clock: Clock) -> Found:
         )
         other = "see what deploy/README.md says of this reason"
         cure = rights if reason in _RIGHTS else _CURES.get(reason, other)
-        return failed(SUBJECT, reason, cure)
+        return failed(SUBJECT, f"{reason}: {error.detail}" if error.detail else reason, cure)
     return Found(SUBJECT, ", ".join(_told(found)))
 
 

@@ -101,6 +101,16 @@ def test_the_run_book_has_every_reason_and_what_to_do() -> None:
     assert {reason for reason in REASONS if f"`{reason}`" not in told} == set()
 
 
+def test_a_name_that_does_not_resolve_is_named(outbox: Outbox) -> None:
+    lane = Lane("redis://u:s3cret@redis.invalid:6379/0", outbox)
+    lane.put(message("event"))
+    with pytest.raises(PublishError) as caught:
+        lane.drain()
+    assert caught.value.reason == "unreachable"
+    assert caught.value.detail.startswith("the name redis.invalid does not resolve: ")
+    lane.publisher.close()
+
+
 def test_a_database_that_the_server_does_not_have_is_named(
     start_redis: StartRedis, outbox: Outbox
 ) -> None:

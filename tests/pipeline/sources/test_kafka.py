@@ -445,6 +445,13 @@ def test_a_broker_that_is_down_is_unreachable_within_the_limit() -> None:
     assert threading.active_count() == before
 
 
+def test_a_broker_whose_name_does_not_resolve_is_told_by_name() -> None:
+    source = source_of(config("kafka.invalid:9092", "frames", connect_timeout_s=1.0))
+    error, _ = failure_of(source)
+    assert error.reason == "unreachable"
+    assert "the name kafka.invalid does not resolve: " in str(error)
+
+
 def test_a_broker_that_never_answers_times_out() -> None:
     before = threading.active_count()
     with socket.create_server(("127.0.0.1", 0)) as mute:

@@ -55,6 +55,14 @@ def refused(camera: RtspSource) -> SourceError:
     return caught.value
 
 
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps"])
+def test_a_name_that_does_not_resolve_is_named(scheme: str) -> None:
+    """libav says "Input/output error" of it, and so did the camera's status."""
+    error = refused(source(f"{scheme}://admin:canary@No-Such-Camera.invalid:554/s?token=canary"))
+    assert error.reason == "unreachable"
+    assert "the name no-such-camera.invalid does not resolve: " in str(error)
+
+
 @needs_openssl
 def test_a_certificate_is_checked_against_the_authorities_and_the_host(
     rtsp_camera: StartCamera, yard_video: Path, tmp_path: Path

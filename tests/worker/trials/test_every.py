@@ -78,6 +78,7 @@ def test_a_camera_that_cannot_be_used_is_told_with_its_reason_and_a_cure(
         VIGIL_CAMERAS__NOWHERE__URL=locked.with_credentials("admin:another") + "/nowhere",
         VIGIL_CAMERAS__OFF__URL=f"rtsp://admin:canary@127.0.0.1:{refused_port}/x",
         VIGIL_CAMERAS__DEAF__URL=f"rtsp://admin:canary@127.0.0.1:{black_hole_port}/x",
+        VIGIL_CAMERAS__MISSPELT__URL="rtsp://admin:canary@camera.invalid/x",
         VIGIL_CAMERAS__GONE__URL="/none/yard.mp4",
         VIGIL_RTSP__OPEN_TIMEOUT="1s",
     )
@@ -86,6 +87,7 @@ def test_a_camera_that_cannot_be_used_is_told_with_its_reason_and_a_cure(
         "locked": "auth_failed: .* Check user and password; in a password, / is written %2F",
         "nowhere": "not_found: .* Check what follows the host",
         "off": "unreachable: Connection refused, .* Check host and port",
+        "misspelt": "unreachable: the name camera.invalid does not resolve: .* Check host and port",
         "deaf": "timeout: .* close other clients",
         "gone": "not_found: expected a video file, got /none/yard.mp4. Check ",
     }.items():
@@ -169,6 +171,10 @@ def test_a_redis_that_refuses_or_is_away_is_told_with_a_cure(
     assert line_of(said, "redis").startswith("FAIL redis: auth_failed. Check user and password")
     _, said = tried(VIGIL_REDIS__URL=f"redis://:canary@127.0.0.1:{refused_port}/0")
     assert line_of(said, "redis").startswith("FAIL redis: unreachable. Check host and port")
+    _, said = tried(VIGIL_REDIS__URL="redis://:canary@redis.invalid/0")
+    assert line_of(said, "redis").startswith(
+        "FAIL redis: unreachable: the name redis.invalid does not resolve: "
+    )
     with server.client() as client:
         client.config_set("maxmemory", "1")
     _, said = tried(VIGIL_REDIS__URL=server.url)
