@@ -64,8 +64,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     metrics = Metrics()
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
     # before what takes long
-    outbox, worker_id = open_outbox(settings, clock=clock, observer=metrics)
-    settings = settings.model_copy(update={"worker_id": worker_id})
+    outbox, settings = open_outbox(settings, clock=clock, observer=metrics)
     status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics)

@@ -25,9 +25,13 @@ def on(path: object, **variables: str) -> Settings:
 
 
 def started(settings: Settings, stack: ExitStack) -> str:
-    outbox, worker_id = open_outbox(settings, clock=FakeClock())
+    return as_started(settings, stack).worker_id
+
+
+def as_started(settings: Settings, stack: ExitStack) -> Settings:
+    outbox, its_own = open_outbox(settings, clock=FakeClock())
     stack.callback(outbox.close)
-    return worker_id
+    return its_own
 
 
 @pytest.mark.parametrize("written", ["{}/new/", "{}"], ids=["by its slash", "it is there"])
@@ -69,6 +73,29 @@ def test_an_id_that_is_set_stays_and_those_that_share_it_are_told_apart(
 ) -> None:
     settings = on(tmp_path, VIGIL_WORKER_ID="hall")
     assert [started(settings, stack) for _ in range(3)] == ["hall", "hall-1", "hall-2"]
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "device", "expected"),
+    [
+        (2, "cuda", ["cuda:0", "cuda:1", "cuda:0"]),
+        (2, "auto", ["cuda:0", "cuda:1", "cuda:0"]),
+        (2, "cuda:1", ["cuda:1"] * 3),
+        (2, "cpu", ["cpu"] * 3),
+        (1, "cuda", ["cuda"] * 3),
+    ],
+)
+def test_of_several_gpus_each_worker_has_one(
+    tmp_path: Path,
+    stack: ExitStack,
+    monkeypatch: pytest.MonkeyPatch,
+    num_gpus: int,
+    device: str,
+    expected: list[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num_gpus)
+    settings = on(tmp_path, VIGIL_MODEL__DEVICE=device)
+    assert [as_started(settings, stack).model.device for _ in range(3)] == expected
 
 
 def test_a_file_of_its_own_leaves_a_worker_the_id_that_it_had(
