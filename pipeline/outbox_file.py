@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from glob import escape
 from pathlib import Path
 from secrets import token_hex
@@ -22,6 +22,7 @@ _PARTS = ("", "-wal", "-shm")
 
 _OURS = {"origin", "messages", "numbers", "states"}
 
+_HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _REASONS = {
     sqlite3.SQLITE_FULL: "full",
     sqlite3.SQLITE_READONLY: "read_only",
@@ -95,11 +96,29 @@ def move_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
         number += 1
+    move(path, aside)
+    return aside
+
+
+def move(path: Path, to: Path) -> None:
+    """Rename the file, its log first."""
     for suffix in reversed(_PARTS):
         part = path.with_name(path.name + suffix)
         if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+            part.rename(to.with_name(to.name + suffix))
+
+
+def is_held(path: Path) -> bool:
+    """Say whether another process has the outbox open."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(uri, uri=True)) as db:
+        db.execute("PRAGMA busy_timeout = 0")
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # so that no file is made beside it
+        try:
+            db.execute("PRAGMA user_version")
+        except sqlite3.DatabaseError as exc:
+            return exc.sqlite_errorcode & 0xFF in _HELD
+    return False
 
 
 def begin_in_log(path: Path, memory: sqlite3.Connection) -> bool:
@@ -171,7 +190,7 @@ def _connect(path: Path | str) -> sqlite3.Connection:
         code = (getattr(exc, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise CorruptFileError(str(exc)) from exc
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if code in _HELD:
             raise OutboxError(
                 f"{path}: in use by another worker (the file is locked): each needs its own outbox"
             ) from exc

@@ -6,10 +6,9 @@ What is away now and may come (a camera, Redis, a topic) is no reason: it is wai
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from model import Engine
 from model.errors import ModelError
@@ -18,8 +17,9 @@ from pipeline.errors import ConfigError, VigilError
 from worker.environment import variables
 from worker.feeds import feeds_of
 from worker.loading import sketch_engine, try_questions
+from worker.own_outbox import try_outbox
 from worker.settings import Settings
-from worker.wiring import open_outbox, redis_publishers
+from worker.wiring import redis_publishers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def judged(settings: Settings, *, clock: Clock) -> Start:
     if not certificates:
         refused += _words(lambda: _try_redis(settings, clock=clock))
     refused += _words(lambda: _try_port(settings))
-    refused += _words(lambda: _try_outbox(settings, clock=clock))
+    refused += _words(lambda: try_outbox(settings, clock=clock))
     sketches: list[tuple[Engine, int]] = []
     refused += _words(lambda: sketches.append(sketch_engine(settings)))
     for engine, _ in sketches:
@@ -89,18 +89,6 @@ def _try_port(settings: Settings) -> None:
             probe.bind((bind, port))
     except OSError as error:
         raise ConfigError(f"VIGIL_HEALTH__PORT: cannot listen: {error.strerror}") from None
-
-
-def _try_outbox(settings: Settings, *, clock: Clock) -> None:
-    """Open the outbox as a start would, and take away again what was made by that."""
-    path = Path(settings.outbox.path).absolute()
-    made = [one for one in (path, *path.parents) if not one.exists()]
-    try:
-        open_outbox(settings, clock=clock).close()
-    finally:
-        for one in made:
-            with suppress(OSError):  # somebody else put something there meanwhile
-                one.rmdir() if one.is_dir() else one.unlink()
 
 
 def _try_redis(settings: Settings, *, clock: Clock) -> None:

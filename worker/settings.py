@@ -197,9 +197,11 @@ class OutboxSettings(Part):
     """These settings say where messages wait for Redis."""
 
     path: OutboxPath = "vigil-outbox.sqlite"
-    """File where messages wait until Redis has them; each worker needs its own. While its disk is
-    full or failing they are kept in memory. The word memory instead of a path: always there, where
-    a restart loses them."""
+    """File where messages wait until Redis has them; each worker needs its own. A folder, which is
+    there or is written with a / at its end: each of the workers that share it takes the first of
+    its files 0.sqlite, 1.sqlite and so on that no other one holds. While the disk is full or
+    failing messages are kept in memory. The word memory instead of a path: always there, where a
+    restart loses them."""
     max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
     """Upper limit of the waiting messages' size, such as 256MiB. When it is reached, messages are
     lost: captions first, then status messages, then answers, events last."""
@@ -288,7 +290,9 @@ class Settings(BaseSettings):
     damaged or without memory, and of a model that does not answer, none is sound."""
     worker_id: Id = Field(default_factory=host_name)
     """Name of this worker in its messages and to Kafka. Give every worker a different name. Empty:
-    the host's name. Open events and cooldowns do not depend on the name."""
+    the host's name, or where VIGIL_OUTBOX__PATH is a folder a name that goes with the worker's
+    file, such as worker-0-3f9c2a. Where it is set and workers share such a folder, the one with
+    1.sqlite has -1 behind it, and so on. Open events and cooldowns do not depend on the name."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Log lines less severe than this are left out."""
     log_format: Literal["json", "console"] = "json"

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from pathlib import Path
 
 import structlog
 import torch
@@ -16,7 +15,6 @@ from model.kinds.base import Doubt
 from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
-from pipeline.errors import OutboxError
 from pipeline.event_machines import EventMachines
 from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
@@ -29,8 +27,6 @@ from pipeline.observer import (
     OUTBOX_BYTES,
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
-    UNOBSERVED,
-    Observer,
 )
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
@@ -45,6 +41,7 @@ from pipeline.types import Overflow
 from worker.feeds import feeds_of
 from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
+from worker.own_outbox import open_outbox
 from worker.parts import Feed, Health, Worker
 from worker.publishing import KnownCameras, questions_of_cameras
 from worker.settings import Settings
@@ -65,11 +62,12 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         OutboxError: the outbox cannot be opened.
     """
     metrics = Metrics()
-    feeds = feeds_of(settings, clock=clock, observer=metrics)
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
-    outbox = open_outbox(settings, clock=clock, observer=metrics)  # before what takes long
+    # before what takes long
+    outbox, settings = open_outbox(settings, clock=clock, observer=metrics)
     status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     try:
+        feeds = feeds_of(settings, clock=clock, observer=metrics)
         new_publisher = redis_publishers(
             settings,
             clock=clock,
@@ -168,24 +166,6 @@ def _stages(
         status=status,
         metrics=metrics,
     )
-
-
-def open_outbox(settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED) -> Outbox:
-    """Open or make the outbox.
-
-    Raises:
-        OutboxError: it is of another version, or another worker has it open.
-    """
-    path = settings.outbox.path
-    try:
-        return Outbox(
-            None if path == "memory" else Path(path),
-            max_bytes=settings.outbox.max_bytes,
-            observer=observer,
-            clock=clock,
-        )
-    except OutboxError as error:
-        raise OutboxError(f"VIGIL_OUTBOX__PATH: {error}") from None
 
 
 def _describe(stages: _Stages, about: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "encode": ("tests.benchmarks.encode", "encoding the changed patches over whole frames"),
     "prune": ("tests.benchmarks.pruning.measure", "what the pruner sends, and how true that is"),
     "questions": ("tests.benchmarks.questions", "five questions over one"),
+    "scaling": ("tests.benchmarks.scaling", "what 100, 1,000 and 100,000 cameras need"),
 }
 """A name -> the module whose `measure(progress, **options)` returns rows, and what it measures."""
 

@@ -108,6 +108,28 @@ def test_the_gpu_takes_the_place_of_the_cpu_worker() -> None:
     assert gpu["services"]["worker"]["build"]["args"]["TORCH_INDEX_URL"] == ""
 
 
+def test_workers_can_be_scaled_as_it_stands() -> None:
+    """`--scale worker=3`: no port, outbox or id is the same, and each one has partitions."""
+    services = read(MAIN.read_text(), {"VIGIL_ENV": "x"})["services"]
+    worker = services["worker"]
+    assert "container_name" not in worker
+    assert "hostname" not in worker
+    (port,) = worker["ports"]
+    first, last = re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):9200", port).groups()  # type: ignore[union-attr] # else it fails, as it should
+    assert int(last) - int(first) >= 15
+    (path,) = re.findall(r"VIGIL_OUTBOX__PATH=(\S+)", (ROOT / "deploy" / "Dockerfile").read_text())
+    assert path.endswith("/"), "a folder, in which each takes a file"
+    assert path.startswith(worker["volumes"][0].split(":")[1]), "on a volume that outlives them"
+    kafka = services["kafka"]["environment"]
+    assert kafka["KAFKA_NUM_PARTITIONS"] >= 12, "of one partition, two of three would be idle"
+    kept = kafka["KAFKA_NUM_PARTITIONS"] * kafka["KAFKA_LOG_RETENTION_BYTES"]
+    assert kept < 10e9, "a week of pictures, which is Kafka's default, fills any disk"
+    (gpu,) = read(GPU.read_text(), {})["services"]["worker"]["deploy"]["resources"]["reservations"][
+        "devices"
+    ]
+    assert gpu["count"] == "all", "or each would be given the first one"
+
+
 def every_service() -> list[Any]:
     return [
         pytest.param(path, name, service, id=f"{path.name}-{name}")
