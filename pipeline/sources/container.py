@@ -181,6 +181,8 @@ class Video:
             if packet is None:
                 return
             if packet.stream is self._stream and packet.size:
+                if self.codec_context.name == "vp9":  # which nobody marks when it comes over RTP
+                    packet.is_keyframe = packet.is_keyframe or _is_vp9_key(packet)
                 yield packet, waited_s, self._lacks(packet, said, waited_s=waited_s)
                 waited_s = silent_s = 0.0
 
@@ -334,6 +336,13 @@ def _best_video(container: InputContainer) -> VideoStream:
     if not videos:
         raise SourceError("no_video", f"expected a video stream, got {_kinds(container)}")
     return max(videos, key=_worth)
+
+
+def _is_vp9_key(packet: Packet[Stream]) -> bool:
+    """Read a VP9 frame's type from its header: marker, profile, "shown before", type (0: key)."""
+    first = bytes(packet)[0]
+    profile = first >> 5 & 1 | first >> 3 & 2
+    return profile < 3 and not first & 0b1100  # profile 3 has one bit more
 
 
 def _worth(stream: VideoStream) -> tuple[bool, int, bool]:
