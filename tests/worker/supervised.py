@@ -20,7 +20,7 @@ from pipeline.messages import Message
 from pipeline.observer import UNOBSERVED
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.base import PendingMessages, nothing_new
+from pipeline.publishers.base import PendingMessages, Publisher, nothing_new
 from pipeline.questions import StandingQuestion
 from pipeline.regions import Region
 from pipeline.runner import Runner
@@ -96,7 +96,7 @@ def feed(
 
 def make(
     *feeds: Feed,
-    publisher: Delivered,
+    publisher: Publisher,
     answers: Callable[[str, Question], Answer] | None = None,
     question: StandingQuestion = ASK,
     private: Mapping[str, tuple[Region, ...]] = {},
