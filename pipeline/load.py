@@ -14,7 +14,7 @@ JUDGE_EVERY_S = 5.0
 BAD_JUDGEMENTS = 2  # the first frames of many cameras are whole ones, which is no lasting load
 MAX_DROPPED_SHARE = 0.05
 MAX_OVERRUN_SHARE = 0.5
-LATE_S = 1.0  # a camera whose pictures wait for so long to be read cannot be decoded in time
+LATE_S = 0.5  # a camera whose pictures wait for so long to be read cannot be decoded in time
 MAX_LATE_SHARE = 0.5
 CALM_BUSY_SHARE = 0.6
 CALM_AGE_SHARE = 0.6
@@ -57,7 +57,7 @@ class _Judged:
     num_ticks: int = 0
     num_overruns: int = 0
     num_dropped: int = 0
-    lags_s: dict[str, float] = field(default_factory=dict)  # the longest of each camera
+    lags_s: dict[str, float] = field(default_factory=dict)  # each camera's last
 
 
 class Load:
@@ -126,8 +126,7 @@ class Load:
         judged.num_ticks += bool(ages_s)
         judged.num_overruns += bool(ages_s) and ended_s - begun_s > self._period_s
         judged.num_dropped += num_dropped
-        for camera_id, lag_s in lags_s.items():
-            judged.lags_s[camera_id] = max(lag_s, judged.lags_s.get(camera_id, 0.0))
+        judged.lags_s.update(lags_s)
 
     def judge(self, now_s: float) -> bool:
         """Look at the last seconds, every five; return True when the level changed."""

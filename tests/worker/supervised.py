@@ -107,7 +107,7 @@ def make(
 ) -> Supervisor:
     """A supervisor of these feeds; health answers on a free port."""
     clock = SystemClock()
-    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock, burst_s=0.5)
     ticks = Ticks(period_s=1.0, per_period=4)
     ladder = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
     backlog = admission_backlog or AdmissionBacklog()
