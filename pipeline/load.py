@@ -4,16 +4,18 @@ The worker goes a step down after two bad judgements in a row, and a step up aft
 step that is taken back too early is soon taken again; then the next calm must be twice as long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Reason = Literal["frame_age", "frames_dropped", "tick_overrun"]
+Reason = Literal["frame_age", "frames_dropped", "tick_overrun", "cameras_lag"]
 
 JUDGE_EVERY_S = 5.0
 BAD_JUDGEMENTS = 2  # the first frames of many cameras are whole ones, which is no lasting load
 MAX_DROPPED_SHARE = 0.05
 MAX_OVERRUN_SHARE = 0.5
+LATE_S = 0.5  # a camera whose pictures wait for so long to be read cannot be decoded in time
+MAX_LATE_SHARE = 0.5
 CALM_BUSY_SHARE = 0.6
 CALM_AGE_SHARE = 0.6
 RELAPSE_WITHIN_S = 60.0
@@ -55,14 +57,19 @@ class _Judged:
     num_ticks: int = 0
     num_overruns: int = 0
     num_dropped: int = 0
+    lags_s: dict[str, float] = field(default_factory=dict)  # each camera's last
 
 
 class Load:
     """Keeps the level on the ladder. One thread writes; any may read `level`.
 
     A frame's age runs from its arrival to its answers, not from its capture: a camera whose clock
-    is wrong is no load. Only live frames count. A source that is held back waits by design, and
-    its frames may grow as old as they like.
+    is wrong is no load. Nor is one whose pictures come late, by its network or by its size: what
+    is given up would not help it, and the others would pay. Where more than half of the cameras
+    come late at once, decoding is what the machine is too slow for, and that is load.
+
+    Only live frames count. A source that is held back waits by design, and its frames may grow as
+    old as they like.
 
     Attributes:
         level: 0 where nothing is given up.
@@ -95,7 +102,13 @@ class Load:
         return LADDER[self.level]
 
     def note(
-        self, *, begun_s: float, ended_s: float, ages_s: Sequence[float], num_dropped: int
+        self,
+        *,
+        begun_s: float,
+        ended_s: float,
+        ages_s: Sequence[float],
+        num_dropped: int,
+        lags_s: Mapping[str, float],
     ) -> None:
         """Tell of one tick.
 
@@ -105,6 +118,7 @@ class Load:
             ages_s: of the live frames it took, when they were answered.
             num_dropped: live frames that gave way to newer ones since the tick before, because the
                 model had not taken them; a burst of a camera's own is no load.
+            lags_s: by camera, how long its pictures had waited to be read.
         """
         judged = self._judged = self._judged or _Judged(begun_s)
         judged.busy_s += ended_s - begun_s
@@ -112,6 +126,7 @@ class Load:
         judged.num_ticks += bool(ages_s)
         judged.num_overruns += bool(ages_s) and ended_s - begun_s > self._period_s
         judged.num_dropped += num_dropped
+        judged.lags_s.update(lags_s)
 
     def judge(self, now_s: float) -> bool:
         """Look at the last seconds, every five; return True when the level changed."""
@@ -141,6 +156,9 @@ class Load:
             return "frames_dropped"
         if judged.num_overruns > MAX_OVERRUN_SHARE * judged.num_ticks:
             return "tick_overrun"
+        num_late = sum(lag_s > LATE_S for lag_s in judged.lags_s.values())
+        if num_late > MAX_LATE_SHARE * len(judged.lags_s):
+            return "cameras_lag"
         return None
 
     def _is_calm(self, judged: _Judged, now_s: float) -> bool:

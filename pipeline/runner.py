@@ -12,6 +12,7 @@ from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, W
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.clock import Clock
+from pipeline.counted import engine_stands, frame_shown, reply_made
 from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
@@ -25,9 +26,6 @@ from pipeline.observer import (
     TICK_OVERRUNS,
     TICK_SECONDS,
     Observer,
-    engine_stands,
-    frame_shown,
-    reply_made,
 )
 from pipeline.questions import Schedule, StandingQuestion
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
@@ -310,15 +308,16 @@ class Runner:
     def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
         """Tell the metrics and the load of a tick; act on what the load makes of it."""
         ended_s, num_dropped = self._now_s(), self._lanes.num_overdue
-        live = [one.arrived_s for one in sent if one.is_live]
+        live = [one for one in sent if one.is_live]
         if live:
             self._load.note(
                 begun_s=begun_s,
                 ended_s=ended_s,
-                ages_s=[ended_s - arrived_s for arrived_s in live],
+                ages_s=[ended_s - one.arrived_s for one in live],
                 num_dropped=num_dropped - self._num_dropped,
+                lags_s={one.frame.camera_id: one.frame.lag_s for one in live},
             )
-            lateness_s = begun_s - self._ticks.due_s(min(live))
+            lateness_s = begun_s - self._ticks.due_s(min(one.arrived_s for one in live))
             self._observer.observe(TICK_SECONDS, ended_s - begun_s)
             self._observer.observe(TICK_LATENESS, max(0.0, lateness_s))
             self._observer.count(TICK_OVERRUNS, ended_s - begun_s > self._ticks.tick_s)

@@ -78,6 +78,8 @@ class Frame:
         is_damaged: whether it shows what no camera saw.
         is_coded_anew: whether it, or one since the camera's last frame, was coded without reference
             to any before: what is the same then was the same before the camera.
+        lag_s: the longest that a packet since the camera's last frame waited to be read; 0 where
+            that is not judged.
     """
 
     camera_id: str
@@ -89,6 +91,7 @@ class Frame:
     video: Video | None = None
     is_damaged: bool = False
     is_coded_anew: bool = True
+    lag_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

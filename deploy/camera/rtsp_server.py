@@ -50,9 +50,36 @@ CODECS = {
         f"h265parse ! video/x-h265,{BYTE_STREAM}",
         "rtph265pay config-interval=-1",
     ),
-    "image/jpeg": Codec("jpegenc quality=80", "jpegparse ! image/jpeg,parsed=true", "rtpjpegpay"),
+    "image/jpeg": Codec(
+        # JPEG has the full range; jpegenc does not see to it, nor does videoconvert in one step.
+        "videoconvert ! video/x-raw,format=RGB ! videoconvert"
+        " ! video/x-raw,format=I420,colorimetry=1:4:0:0 ! jpegenc quality=80",
+        "jpegparse ! image/jpeg,parsed=true",
+        "rtpjpegpay",
+    ),
+    "video/mpeg": Codec(
+        "",  # to be copied alone: Debian's avenc_mpeg4 gives nothing with the libav that it has
+        "mpeg4videoparse ! video/mpeg,mpegversion=4,parsed=true",
+        "rtpmp4vpay config-interval=1",
+    ),
+    "video/x-vp8": Codec(
+        "vp8enc deadline=1 cpu-used=8 target-bitrate={kbps}000 keyframe-max-dist={gop}",
+        "capsfilter caps=video/x-vp8",
+        "rtpvp8pay",
+    ),
+    "video/x-vp9": Codec(
+        "vp9enc deadline=1 cpu-used=8 target-bitrate={kbps}000 keyframe-max-dist={gop}",
+        "vp9parse ! video/x-vp9,alignment=frame",
+        "rtpvp9pay",
+    ),
 }
-NAMES = {"h264": "video/x-h264", "h265": "video/x-h265", "mjpeg": "image/jpeg"}
+NAMES = {
+    "h264": "video/x-h264",
+    "h265": "video/x-h265",
+    "mjpeg": "image/jpeg",
+    "vp8": "video/x-vp8",
+    "vp9": "video/x-vp9",
+}
 AUDIO_ONLY = "( audiotestsrc is-live=true wave=silence ! alawenc ! rtppcmapay name=pay0 )"
 
 

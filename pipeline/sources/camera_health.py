@@ -1,30 +1,48 @@
-"""What a topic's source says of its cameras: who is silent, and whose pictures come late."""
+"""What a source says of its cameras: who is silent, and whose pictures come late."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pipeline.clock import Clock
 from pipeline.observer import CAMERA_LAG, Observer
 from pipeline.types import Frame, Tell
 
 LOOK_S = 0.5  # how often it is looked who is silent
-LAGGING_S = 10.0  # pictures that are read so long after their capture come late
-IN_TIME_S = 5.0  # until they come in less than this
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A camera lags from one lag on, until it has been below the other for a while."""
+
+    lagging_s: float
+    in_time_s: float
+    for_s: float = 0.0
+
+
+OF_A_TOPIC = Bounds(lagging_s=10.0, in_time_s=5.0)
 
 
 class CameraHealth:
     """Tells when a camera stops, comes late, and is back. For the thread that yields frames."""
 
     def __init__(
-        self, stall_after_s: float | None, *, tell: Tell, clock: Clock, observer: Observer
+        self,
+        stall_after_s: float | None,
+        *,
+        tell: Tell,
+        clock: Clock,
+        observer: Observer,
+        bounds: Bounds = OF_A_TOPIC,
     ) -> None:
         """Begin with cameras of which nothing is said; None: nobody is ever silent."""
         self._stall_after_s = stall_after_s
         self._tell = tell
         self._clock = clock
         self._observer = observer
+        self._bounds = bounds
         self._looked_s = clock.monotonic_s()
         self._stalled: set[str] = set()
-        self._lagging: set[str] = set()
+        self._lagging: dict[str, float | None] = {}  # since when they are in time again, if so
 
     def look(self, silent: Callable[[float], frozenset[str]]) -> None:
         """Tell, now and then, which cameras have been silent for too long."""
@@ -33,7 +51,7 @@ class CameraHealth:
             return
         self._looked_s = now_s
         for camera_id in silent(self._stall_after_s) - self._stalled:
-            self._in_time(camera_id)
+            self._take_back(camera_id)
             self._stalled.add(camera_id)
             detail = f"no readable picture has come for {self._stall_after_s:g} s"
             self._tell(camera_id, "stalled", detail)
@@ -44,15 +62,24 @@ class CameraHealth:
         if camera_id in self._stalled:
             self._stalled.discard(camera_id)
             self._tell(camera_id, "stalled", None)
-        lag_s = max(0.0, (self._clock.now() - frame.captured_at).total_seconds())
-        self._observer.set(CAMERA_LAG, lag_s, camera=camera_id)
-        if lag_s > (IN_TIME_S if camera_id in self._lagging else LAGGING_S):
-            self._lagging.add(camera_id)
-            self._tell(camera_id, "lagging", f"its pictures are {lag_s:.0f} s old when they come")
-        else:
-            self._in_time(camera_id)
+        self.lags(camera_id, (self._clock.now() - frame.captured_at).total_seconds())
 
-    def _in_time(self, camera_id: str) -> None:
+    def lags(self, camera_id: str, lag_s: float) -> None:
+        """Note how long after its capture a camera's picture, or a packet of one, was read."""
+        lag_s = max(0.0, lag_s)
+        self._observer.set(CAMERA_LAG, lag_s, camera=camera_id)
+        bounds = self._bounds
+        if lag_s > (bounds.in_time_s if camera_id in self._lagging else bounds.lagging_s):
+            self._lagging[camera_id] = None
+            self._tell(camera_id, "lagging", f"its pictures are {lag_s:.0f} s old when they come")
+        elif camera_id in self._lagging:
+            now_s = self._clock.monotonic_s()
+            since_s = self._lagging[camera_id]
+            since_s = self._lagging[camera_id] = now_s if since_s is None else since_s
+            if now_s - since_s >= bounds.for_s:
+                self._take_back(camera_id)
+
+    def _take_back(self, camera_id: str) -> None:
         if camera_id in self._lagging:
-            self._lagging.discard(camera_id)
+            del self._lagging[camera_id]
             self._tell(camera_id, "lagging", None)

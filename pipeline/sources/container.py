@@ -6,7 +6,7 @@ No driver exception is chained: the text of PyAV's holds the URL with its passwo
 from __future__ import annotations  # PyAV's Packet is generic in its stub alone
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -25,12 +25,13 @@ from pipeline.clock import Clock
 from pipeline.errors import SourceError, SourceReason
 from pipeline.redact import encode_credentials, redact, url_secrets
 from pipeline.sources.libav_log import Line, listening, tells_of_loss
-from pipeline.sources.stream_clock import StreamClock
+from pipeline.sources.stream_clock import Mend, StreamClock, told
 
 RTP_CLOCK = Fraction(1, 90_000)
 DEFAULT_FRAME_S = 1 / 25
 WAITED_S = 0.02  # a packet that was waited for so long had not come with those before it
 MAX_BURST = 250  # packets that came while the video was opened, at the most
+GIVES_UP_WITHIN_S = 1.0  # libav, after its time-out
 NUM_AROUND_LOSS = 2  # packets that may lack something: parts of one are with the parser
 
 # Tracks that are there beside a video: covers, previews. Muxers do not always mark them.
@@ -122,6 +123,17 @@ class Video:
     ) -> None:
         self._container.close()
 
+    @property
+    def mended(self) -> Mapping[Mend, int]:
+        """How often each kind of wrong time stamp was put right so far."""
+        return self._stream_clock.mended if self._stream_clock else {}
+
+    @property
+    def clock_remark(self) -> str:
+        """The same, for people; nothing where nothing was."""
+        words = told(self.mended)
+        return words and f"its time stamps are put right: {words}"
+
     def packets(self) -> Iterator[Arrival]:
         """Yield the video packets until the stream ends.
 
@@ -149,24 +161,30 @@ class Video:
     def _read(self) -> Iterator[tuple[Packet[Stream], float, bool]]:
         """Yield the video packets, with the seconds each was waited for and if it is suspect."""
         demuxed = self._container.demux()
-        silent_s = 0.0  # spent waiting in here, not what the caller does between two packets
+        limit_s = self._read_timeout_s
+        # Spent waiting in here, not what the caller does between two packets; and what of it
+        # counts as silence: libav gives up by itself, in time, unless this process was halted.
+        waited_s = silent_s = 0.0
         while True:
             asked_s = self._clock.monotonic_s()
             with listening() as said:
                 packet = self._next(demuxed)
-            waited_s = self._clock.monotonic_s() - asked_s
-            silent_s += waited_s
+            passed_s = self._clock.monotonic_s() - asked_s
+            waited_s += passed_s
+            silent_s += 0.0 if passed_s > limit_s + GIVES_UP_WITHIN_S else passed_s
             # By the clock, not the exception: after a time-out libav first hands out a left-over
             # packet, and audio goes on when the picture has stopped.
-            if silent_s >= self._read_timeout_s:
+            if silent_s >= limit_s:
                 raise SourceError("stalled", f"no video for {silent_s:.1f} s")
             if isinstance(packet, SourceError):
                 raise packet
             if packet is None:
                 return
             if packet.stream is self._stream and packet.size:
-                waited_s, silent_s = silent_s, 0.0
+                if self.codec_context.name == "vp9":  # which nobody marks when it comes over RTP
+                    packet.is_keyframe = packet.is_keyframe or _is_vp9_key(packet)
                 yield packet, waited_s, self._lacks(packet, said, waited_s=waited_s)
+                waited_s = silent_s = 0.0
 
     def _lacks(self, packet: Packet[Stream], said: list[Line], *, waited_s: float) -> bool:
         """Say whether parts of a packet may be missing, by what was said while it was read."""
@@ -240,7 +258,8 @@ def open_video(
 
     Args:
         url: with its credentials, percent-encoded or not; or a path.
-        options: libav's, for the protocol and the demultiplexer.
+        options: libav's, for the protocol and the demultiplexer. A remote stream's have its own
+            time-out: PyAV's would end a stream that waits to be read after the process was halted.
         open_timeout_s: limit for connecting, and again for the first packets. Resolving a host's
             name is not covered: the system's resolver cannot be interrupted.
         read_timeout_s: longest silence between two video packets.
@@ -257,7 +276,7 @@ def open_video(
                 encode_credentials(url),
                 mode="r",
                 options=options,
-                timeout=(open_timeout_s, read_timeout_s),
+                timeout=(open_timeout_s, None),
             )
     except av.FFmpegError as exc:
         elapsed_s = clock.monotonic_s() - started_s
@@ -317,6 +336,13 @@ def _best_video(container: InputContainer) -> VideoStream:
     if not videos:
         raise SourceError("no_video", f"expected a video stream, got {_kinds(container)}")
     return max(videos, key=_worth)
+
+
+def _is_vp9_key(packet: Packet[Stream]) -> bool:
+    """Read a VP9 frame's type from its header: marker, profile, "shown before", type (0: key)."""
+    first = bytes(packet)[0]
+    profile = first >> 5 & 1 | first >> 3 & 2
+    return profile < 3 and not first & 0b1100  # profile 3 has one bit more
 
 
 def _worth(stream: VideoStream) -> tuple[bool, int, bool]:

@@ -1,23 +1,32 @@
 """Frames from an RTSP camera."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from math import inf
 from threading import Event
 from typing import Literal
 
+import structlog
+
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
-from pipeline.observer import UNOBSERVED, Observer
-from pipeline.sources.container import Video, open_video
-from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.observer import STAMPS_MENDED, UNOBSERVED, Observer
+from pipeline.sources.camera_health import LOOK_S, Bounds, CameraHealth
+from pipeline.sources.container import Arrival, Video, open_video
+from pipeline.sources.decoder import IN_TIME_S, LATE_S, GridOf, PictureReader
 from pipeline.sources.hold_back import Damaged, HoldBack
 from pipeline.sources.rtsp_refusal import VERIFIED, Tls, no_such_host, refusal
 from pipeline.sources.shape import AS_TOLD, Shape
-from pipeline.sources.stream_clock import StreamClock
+from pipeline.sources.stream_clock import MENDS, Mend, StreamClock
 from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 
+log = structlog.get_logger("vigil")
+
+# Decoding that is too slow falls behind, catches up by key frames, and falls behind again.
+OF_A_CAMERA = Bounds(lagging_s=LATE_S, in_time_s=IN_TIME_S, for_s=5.0)
 # One second is enough to see the codec, and the frame rate, which libav would watch for two seconds
 # more, is not asked for.
 PROBE = {"analyzeduration": "1000000", "fpsprobesize": "0"}
@@ -71,10 +80,10 @@ class RtspSource:
             transport: RTP over TCP unless the network asks for UDP, which loses packets; a camera
                 that refuses TCP is asked for UDP.
             sample_period_s: how often `wanted` takes a frame, which says if key frames are enough.
-            observer: told of damaged pictures.
+            observer: told of damaged pictures, of lag, and of time stamps that are put right.
             shape: what the video does not say of its pictures.
             tls: how the certificate of an rtsps:// camera is judged.
-            tell: told of damage that lasts.
+            tell: told of damage that lasts, and of lag.
             damaged: whether damaged pictures are shown when there are no others.
         """
         self.camera_id = camera_id
@@ -95,8 +104,15 @@ class RtspSource:
             tell=partial(tell, camera_id),
             damaged=damaged,
         )
+        self._health = CameraHealth(
+            None, tell=tell, clock=clock, observer=observer, bounds=OF_A_CAMERA
+        )
+        self._observer = observer
+        for kind in MENDS:
+            observer.count(STAMPS_MENDED, 0, camera=camera_id, kind=kind)
         self._closed = Event()
         self._taken_s = -inf  # stream time of the last picture
+        self._lag_s = 0.0  # the longest since then
 
     def frames(self) -> Iterator[Frame]:
         """Connect and yield sampled frames, whose stream time is that of the monotonic clock.
@@ -126,7 +142,8 @@ class RtspSource:
         """
         is_secure = self._url.startswith("rtsps:")
         in_order = IN_ORDER if self._transport == "tcp" else {}
-        options = PROBE | _TRANSPORTS[self._transport] | in_order
+        silence = {"timeout": str(round(self._read_timeout_s * 1e6))}
+        options = PROBE | _TRANSPORTS[self._transport] | in_order | silence
         if is_secure:  # and no fall-back to UDP, which would carry the pictures in the clear
             options |= {"rtsp_transport": self._transport} | self._tls.options()
         try:
@@ -158,19 +175,43 @@ class RtspSource:
         if self._closed.is_set():
             return
         with self.open() as video:
-            live = takewhile(lambda _: not self._closed.is_set(), video.packets())
+            live = self._watched(video)
             for picture in reader.pictures(live, context=video.codec_context, aspect=video.aspect):
+                lag_s, self._lag_s = self._lag_s, 0.0
                 yield Frame(
                     self.camera_id,
                     picture.pixels,
                     picture.grid,
                     picture.pts_s,
                     picture.captured_at,
-                    video=picture.video,
+                    video=replace(picture.video, remark=video.clock_remark),
                     is_damaged=picture.is_damaged,
                     is_coded_anew=picture.is_coded_anew,
+                    lag_s=lag_s,
                 )
         raise SourceError("ended", "the camera closed the stream")
+
+    def _watched(self, video: Video) -> Iterator[Arrival]:
+        """Yield the packets until closed; say now and then how late they are, and how stamped."""
+        mended: Counter[Mend] = Counter()
+        looked_s = -inf
+        for arrival in takewhile(lambda _: not self._closed.is_set(), video.packets()):
+            now_s = arrival.pts_s + arrival.lag_s
+            self._lag_s = max(self._lag_s, arrival.lag_s)
+            if now_s - looked_s >= LOOK_S:
+                looked_s = now_s
+                self._health.lags(self.camera_id, arrival.lag_s)
+                self._mended(video, before=mended)
+            yield arrival
+
+    def _mended(self, video: Video, *, before: Counter[Mend]) -> None:
+        """Count what was mended since `before`, which is brought up to date; log what is new."""
+        for kind, number in (Counter(video.mended) - before).items():
+            self._observer.count(STAMPS_MENDED, number, camera=self.camera_id, kind=kind)
+            if not before[kind]:
+                detail = video.clock_remark
+                log.warning("camera_clock_mended", camera=self.camera_id, kind=kind, detail=detail)
+            before[kind] += number
 
     def _tried(self, options: dict[str, str]) -> Video:
         return open_video(

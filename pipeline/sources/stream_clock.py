@@ -115,7 +115,8 @@ class StreamClock:
         if spare_s is not None:
             self._offset_s += spare_s
             self._newest_s += spare_s
-            if stamp_s is not None and not self._odd and not self._stands_still:
+            is_in_time = moment.lag_s - spare_s < REORDER_S  # not the first packet after a halt
+            if stamp_s is not None and is_in_time and not self._odd and not self._stands_still:
                 self._measure(stamp_s, now_s)
         return moment
 
@@ -212,6 +213,6 @@ class _Slack:
 
 
 def told(mended: Mapping[Mend, int]) -> str:
-    """Return what was mended, for people; nothing where nothing was."""
+    """Return what was mended, for people; nothing where nothing was. How often is a metric's."""
     words = {"outlier": "stamps out of line", "jump": "jumps", "rate": "a wrong rate"}
-    return ", ".join(f"{words[one]} ({mended[one]})" for one in MENDS if mended.get(one))
+    return ", ".join(words[one] for one in MENDS if mended.get(one))

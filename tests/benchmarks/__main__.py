@@ -14,6 +14,7 @@ MEASUREMENTS = {
     "damage": ("tests.benchmarks.damage", "pictures of cameras that lose packets"),
     "decode": ("tests.benchmarks.decode", "decoding over what the device's memory allows"),
     "encode": ("tests.benchmarks.encode", "encoding the changed patches over whole frames"),
+    "lag": ("tests.benchmarks.lag", "ages of a halted worker's pictures, true and told"),
     "prune": ("tests.benchmarks.pruning.measure", "what the pruner sends, and how true that is"),
     "questions": ("tests.benchmarks.questions", "five questions over one"),
     "scaling": ("tests.benchmarks.scaling", "what 100, 1,000 and 100,000 cameras need"),

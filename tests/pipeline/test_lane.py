@@ -165,6 +165,7 @@ class Watched:
                 ended_s=now_s,
                 ages_s=[now_s - one.arrived_s for one in taken],
                 num_dropped=self.lanes.num_overdue - self.counted,
+                lags_s={},
             )
             self.counted = self.lanes.num_overdue
             self.load.judge(now_s)

@@ -13,14 +13,23 @@ class Day:
         self.now_s = 0.0
         self.levels = [0]
 
-    def go(self, seconds: int, *, age_s: float = 0.2, busy: float = 0.1, dropped: int = 0) -> int:
-        """Let seconds pass with ten frames in each; return the level after them."""
+    def go(
+        self,
+        seconds: int,
+        *,
+        age_s: float = 0.2,
+        busy: float = 0.1,
+        dropped: int = 0,
+        num_late: int = 0,
+    ) -> int:
+        """Let seconds pass with a frame of ten cameras in each; return the level after them."""
         for _ in range(seconds):
             self.load.note(
                 begun_s=self.now_s,
                 ended_s=self.now_s + busy,
                 ages_s=[age_s] * 10,
                 num_dropped=dropped,
+                lags_s={str(n): 1.5 if n < num_late else 0.1 for n in range(10)},
             )
             self.now_s += max(1.0, busy)
             if self.load.judge(self.now_s):
@@ -57,6 +66,15 @@ def test_other_signs_of_overload(trouble: dict[str, float], reason: str) -> None
     day.go(20, **trouble)  # type: ignore[arg-type]
     assert day.load.level
     assert day.load.reason == reason
+
+
+def test_cameras_that_come_late_are_load_where_most_do_and_not_where_some_do() -> None:
+    """frigate#136: decoding fell 41 s behind, and nothing was given up."""
+    day = Day()
+    assert day.go(60, num_late=5) == 0
+    assert day.go(60, num_late=6) == 3
+    assert day.load.reason == "cameras_lag"
+    assert day.go(200) == 0
 
 
 def test_one_bad_moment_is_no_overload() -> None:

@@ -1,4 +1,7 @@
-"""Pictures into RTP packets, for the scripted camera: encoding, RFC 3550, RFC 6184, RFC 7798."""
+"""Pictures into RTP packets, for the scripted camera: encoding, RFC 3550, RFC 6184, RFC 7798.
+
+AV1 is in `tests.servers.rtp_av1`.
+"""
 
 import base64
 import re
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.encoder import as_coded
 
-Codec = Literal["h264", "h265"]
+Codec = Literal["h264", "h265", "av1"]
 VIDEO_CLOCK_HZ = 90_000
 FIRST_STAMP = 0x5EED0000  # clocks start anywhere; one that starts at 0 is taken for none by libav
 MAX_PAYLOAD_BYTES = 1_200
@@ -30,7 +33,8 @@ class Unit:
     """One access unit: a coded picture.
 
     Attributes:
-        nals: its NAL units without start codes, parameter sets among them; of sound, one of bytes.
+        nals: its NAL units without start codes, parameter sets among them; of sound and AV1, what
+            its packets carry.
         t_s: when it is shown, from the clip's beginning.
         is_key: whether it holds an IDR (H.264) or IRAP picture (H.265).
     """
@@ -165,6 +169,8 @@ def sprop(units: Sequence[Unit], codec: Codec) -> str:
 
 def payloads(unit: Unit, codec: Codec) -> list[bytes]:
     """Split a unit: parameter sets aggregated, small NAL units alone, large ones in fragments."""
+    if codec == "av1":
+        return list(unit.nals)
     sets = [nal for nal in unit.nals if nal_type(nal, codec) in _PARAMETER_SETS[codec]]
     parts = [_aggregate(sets, codec)] if len(sets) > 1 else sets
     for nal in unit.nals:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
+from itertools import count, dropwhile
 from threading import Event, Lock, Thread
 from time import monotonic
 from types import TracebackType
@@ -41,6 +41,7 @@ from tests.servers.rtp import (
 
 NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970
 SSRC = 0x5EED0000
+MODES = {"h264": "packetization-mode=1", "h265": "sprop-max-don-diff=0", "av1": "profile=0"}
 SOUND_UNIT = Unit((b"\xff" * 160,), 0.0, is_key=True)  # 20 ms of silence, PCMU
 
 
@@ -68,6 +69,8 @@ class Track:
         send_at_s: the same -> when it is sent, from PLAY on; a hole in it is a stall.
         network: what happens to the packets under way.
         report_of: the same -> the sender report that goes before the unit, if any.
+        began_s: monotonic time of the first unit: clients come in at what is sent then, from the
+            next key frame on; by default it begins anew for each.
         tells_parameter_sets: whether the SDP has them.
         sdp: further lines of its part of the SDP.
     """
@@ -80,6 +83,7 @@ class Track:
     send_at_s: Callable[[int, float], float] = lambda _number, t_s: t_s
     network: Network = lossless
     report_of: Callable[[int, float], Report | None] = lambda _number, _t_s: None
+    began_s: float | None = None
     tells_parameter_sets: bool = True
     sdp: tuple[str, ...] = ()
 
@@ -88,8 +92,9 @@ class Track:
         if self.codec is None:
             head = [f"m=audio 0 RTP/AVP {kind}", f"a=rtpmap:{kind} PCMU/8000"]
         else:
-            sets = sprop(self.units, self.codec) if self.tells_parameter_sets else ""
-            mode = "packetization-mode=1" if self.codec == "h264" else "sprop-max-don-diff=0"
+            has_sets = self.tells_parameter_sets and self.codec != "av1"
+            sets = sprop(self.units, self.codec) if has_sets else ""
+            mode = MODES[self.codec]
             head = [
                 f"m=video 0 RTP/AVP {kind}",
                 f"a=rtpmap:{kind} {self.codec.upper()}/90000",
@@ -111,9 +116,13 @@ class Track:
     def sent(self, index: int) -> Iterator[tuple[float, int, bytes]]:
         """Yield (when, channel, RTP or RTCP packet); channels are even for RTP, odd for RTCP."""
         times_s: dict[int, float] = {}
+        since_s = monotonic() - self.began_s if self.began_s is not None else 0.0
 
         def noted() -> Iterator[Unit]:
-            for number, unit in enumerate(self.in_time()):
+            to_come = dropwhile(
+                lambda unit: since_s and not (unit.is_key and unit.t_s >= since_s), self.in_time()
+            )
+            for number, unit in enumerate(to_come):
                 times_s[number] = unit.t_s
                 times_s.pop(number - 1_000, None)
                 yield unit
@@ -121,7 +130,7 @@ class Track:
         latest = -1
         for packet in self.network(packets(noted(), self.payloads, self.stamp_of)):
             t_s = times_s[packet.unit]
-            at_s = self.send_at_s(packet.unit, t_s)
+            at_s = self.send_at_s(packet.unit, t_s) - since_s
             if packet.unit > latest:
                 latest = packet.unit
                 report = self.report_of(packet.unit, t_s)

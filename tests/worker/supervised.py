@@ -20,7 +20,7 @@ from pipeline.messages import Message
 from pipeline.observer import UNOBSERVED
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.base import PendingMessages, nothing_new
+from pipeline.publishers.base import PendingMessages, Publisher, nothing_new
 from pipeline.questions import StandingQuestion
 from pipeline.regions import Region
 from pipeline.runner import Runner
@@ -96,7 +96,7 @@ def feed(
 
 def make(
     *feeds: Feed,
-    publisher: Delivered,
+    publisher: Publisher,
     answers: Callable[[str, Question], Answer] | None = None,
     question: StandingQuestion = ASK,
     private: Mapping[str, tuple[Region, ...]] = {},
@@ -107,7 +107,7 @@ def make(
 ) -> Supervisor:
     """A supervisor of these feeds; health answers on a free port."""
     clock = SystemClock()
-    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock, burst_s=0.5)
     ticks = Ticks(period_s=1.0, per_period=4)
     ladder = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
     backlog = admission_backlog or AdmissionBacklog()

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from model.types import EngineStats
+from pipeline.counted import engine_stands
 from pipeline.observer import (
     FRAMES,
     FRAMES_REFUSED,
@@ -11,7 +12,6 @@ from pipeline.observer import (
     TICK_OVERRUNS,
     TICK_SECONDS,
     Metric,
-    engine_stands,
 )
 from worker.metrics import Metrics
 

@@ -9,11 +9,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import structlog.testing
 
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.errors import SourceError
+from pipeline.observer import CAMERA_LAG, STAMPS_MENDED, UNOBSERVED, Observer
 from pipeline.sources.rtsp import RtspSource
+from pipeline.types import Tell, tell_nobody
+from tests.fakes import Recorder
 from tests.pipeline.sources.clips import FPS, NUM_MOMENTS, grid_of, index_of, moment
 from tests.servers.rtp import Unit, coded, honest_stamp, stamp_in, stamp_jumps
 from tests.servers.rtsp_camera import Manners, ScriptedCamera, Track
@@ -34,12 +38,13 @@ STAMPS: dict[str, Callable[[int, float], int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A picture as it came: its number, its times, and when it came, by the wall clock."""
+    """A picture as it came: its number and times, when it came by the wall clock, what was said."""
 
     number: int
     pts_s: float
     captured_s: float
     at_s: float
+    remark: str
 
 
 def clip(*, gop_s: float, seconds: float = SECONDS) -> list[Unit]:
@@ -52,6 +57,8 @@ def watch(
     *,
     busy_s: Callable[[float], float] = lambda _: 0.0,
     halt_s: float = 0.0,
+    observer: Observer = UNOBSERVED,
+    tell: Tell = tell_nobody,
 ) -> list[Seen]:
     """Watch until the camera closes; be busy with each picture, and halt once, after the third."""
     cadence, began_s = Cadence(1.0), time.monotonic()
@@ -70,6 +77,8 @@ def watch(
             clock=SystemClock(),
             open_timeout_s=5.0,
             read_timeout_s=1.5,
+            observer=observer,
+            tell=tell,
         )
         with suppress(SourceError):  # stalled, when all has been sent
             for frame in source.frames():
@@ -77,7 +86,8 @@ def watch(
                 number = index_of(frame.pixels)
                 while seen and number < seen[-1].number:  # they begin again after so many
                     number += NUM_MOMENTS
-                seen.append(Seen(number, frame.pts_s, captured_s, time.time()))
+                remark = frame.video.remark if frame.video else ""
+                seen.append(Seen(number, frame.pts_s, captured_s, time.time(), remark))
                 if halt_s and len(seen) == 3:
                     time.sleep(halt_s)
     return seen
@@ -89,29 +99,69 @@ def errors_s(seen: list[Seen]) -> list[float]:
     return [one.captured_s - (play_s + one.number / FPS) for one in seen]
 
 
+Watched = dict[str, tuple[list[Seen], Recorder]]
+
+
 @pytest.fixture(scope="module")
-def watched() -> dict[str, list[Seen]]:
+def watched() -> Watched:
     """Watch a camera for each kind of stamp, all at once."""
     units = clip(gop_s=0.5)
+
+    def one(stamp_of: Callable[[int, float], int]) -> tuple[list[Seen], Recorder]:
+        observer = Recorder()
+        return watch(Track(units, stamp_of=stamp_of), observer=observer), observer
+
     with ThreadPoolExecutor(len(STAMPS)) as pool:
-        tracks = (Track(units, stamp_of=stamp_of) for stamp_of in STAMPS.values())
-        return dict(zip(STAMPS, pool.map(watch, tracks), strict=True))
+        return dict(zip(STAMPS, pool.map(one, STAMPS.values()), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("honest", None),
+        ("one in ten far back", "outlier"),
+        ("one in ten far ahead", "outlier"),
+        ("a step of 12 hours", "jump"),
+    ],
+)
+def test_a_clock_that_is_mended_is_counted(watched: Watched, name: str, kind: str | None) -> None:
+    """paparazzi#2068, mediamtx#6255: nothing said so."""
+    mended = watched[name][1].totals(STAMPS_MENDED, by="kind")
+    assert set(mended) == ({kind} if kind else set())
+
+
+def test_a_clock_that_is_mended_is_logged_once_for_each_kind_and_told() -> None:
+    with structlog.testing.capture_logs() as logged:
+        watch(Track(clip(gop_s=0.5, seconds=4), stamp_of=STAMPS["one in ten far back"]))
+    (line,) = [line for line in logged if line["event"] == "camera_clock_mended"]
+    assert line["kind"] == "outlier"
+    assert line["detail"] == "its time stamps are put right: stamps out of line"
 
 
 @pytest.mark.parametrize("name", STAMPS)
-def test_a_frame_a_second_is_taken_whatever_the_stamps_say(
-    watched: dict[str, list[Seen]], name: str
-) -> None:
-    seen = watched[name]
+def test_a_frame_a_second_is_taken_whatever_the_stamps_say(watched: Watched, name: str) -> None:
+    seen, _ = watched[name]
     assert len(seen) in (SECONDS - 1, SECONDS, SECONDS + 1)
     assert all(one.pts_s < later.pts_s for one, later in pairwise(seen))
     assert np.ptp([one.pts_s - one.captured_s for one in seen]) < 0.1
     assert max(map(abs, errors_s(seen))) < 1.0
+    assert ("put right: jumps" in seen[-1].remark) == (name == "a step of 12 hours")
 
 
 def test_after_a_halt_pictures_are_as_old_as_they_are() -> None:
     """frigate#136, Nager.VideoStream#12: pictures 41 s old were given as 2 s old."""
-    seen = watch(Track(clip(gop_s=1)), halt_s=4.0)
+    told: list[tuple[str, str, str | None]] = []
+    observer = Recorder()
+    seen = watch(
+        Track(clip(gop_s=1)),
+        halt_s=4.0,
+        observer=observer,
+        tell=lambda *one: told.append(one),
+    )
+    assert told[0] == ("yard", "lagging", "its pictures are 4 s old when they come")
+    lags_s = observer.numbers(CAMERA_LAG, camera="yard")
+    assert max(lags_s) > 3.5
+    assert lags_s[-1] < 0.5
     assert max(one.at_s - one.captured_s for one in seen) > 2.5
     assert max(map(abs, errors_s(seen))) < 0.5
     assert seen[-1].at_s - seen[-1].captured_s < 0.7

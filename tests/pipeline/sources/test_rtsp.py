@@ -50,11 +50,11 @@ def failure_of(url: str, *, open_timeout_s: float = 5.0) -> Failure:
     return Failure(caught.value, time.monotonic() - started_s)
 
 
-@pytest.mark.parametrize(("codec", "gop_s"), [("h264", 1), ("h264", 10), ("h265", 1), ("mjpeg", 1)])
+@pytest.mark.parametrize("gop_s", [1, 10])
 def test_a_camera_gives_a_frame_a_second(
-    rtsp_camera: StartCamera, yard_video: Path, codec: str, gop_s: int
+    rtsp_camera: StartCamera, yard_video: Path, gop_s: int
 ) -> None:
-    camera = source(rtsp_camera(yard_video, codec=codec, gop_s=gop_s, **SMALL).url)
+    camera = source(rtsp_camera(yard_video, gop_s=gop_s, **SMALL).url)
     frames = []
     for frame in camera.frames():
         frames.append(frame)
