@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.servers.kafka",
     "tests.servers.rtsp",
     "tests.servers.ajv",
+    "tests.chaos.options",
 ]
 
 settings.register_profile(

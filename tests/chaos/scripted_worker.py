@@ -1,0 +1,141 @@
+"""`vigil run` with cameras that show the truth and a model that reads it off their pictures.
+
+`python -m tests.chaos.scripted_worker TRUTH.json GONE`, with the settings in the environment; a
+camera is away while a file of its name lies in the folder GONE. Everything else is the worker's
+own: supervisor, intake, pruner, runner, outbox, publisher.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from model.types import Answer, PrunedFrame, Question
+from pipeline.clock import Clock
+from pipeline.errors import SourceError
+from pipeline.sources.base import FrameSource
+from pipeline.types import Frame, Overflow, Receipt, Tell, Wanted
+from tests.chaos.truth import QUESTIONS, Truth
+from tests.fakes import SMALL, ScriptedEngine, picture
+from worker import feeds, wiring
+from worker.commands.run import run
+from worker.parts import Feed
+
+BRIGHT, DARK, NOISE = 200, 60, 2
+LOOK_EVERY_S = 0.05
+
+
+def asking(question_id: str) -> str:
+    """The words of a question, by which the model knows where to look."""
+    return f"Is {question_id} in view?"
+
+
+class PaintedCamera:
+    """One connection to a camera in whose picture each question has a token, bright for yes."""
+
+    def __init__(
+        self, camera_id: str, truth: Truth, *, gone: Path, wanted: Wanted, clock: Clock
+    ) -> None:
+        self._camera_id = camera_id
+        self._truth = truth
+        self._gone = gone / camera_id
+        self._wanted = wanted
+        self._clock = clock
+        self._closed = Event()
+        self._rng = np.random.default_rng()
+
+    def frames(self) -> Iterator[Frame]:
+        begun_s = self._clock.monotonic_s()
+        while not self._closed.is_set():
+            if self._gone.exists():
+                raise SourceError("unreachable", "the camera is away")
+            pts_s = self._clock.monotonic_s() - begun_s
+            if self._wanted(self._camera_id, pts_s):
+                yield self._frame(pts_s)
+            self._clock.wait(LOOK_EVERY_S, self._closed)
+
+    def settle(self, receipt: Receipt) -> None: ...
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _frame(self, pts_s: float) -> Frame:
+        at = self._clock.now()
+        at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # as messages say it
+        pixels = picture(100)
+        for place, question_id in enumerate(QUESTIONS):
+            is_on = self._truth.is_on((self._camera_id, question_id), 1000 * at.timestamp())
+            is_yes = is_on != (question_id == "helmet")
+            left = place * SMALL.token_px
+            pixels[: SMALL.token_px, left : left + SMALL.token_px] = BRIGHT if is_yes else DARK
+        noise = self._rng.integers(0, NOISE, pixels.shape, dtype=np.uint8)
+        return Frame(self._camera_id, pixels + noise, SMALL, pts_s, at)
+
+
+class ReadingEngine(ScriptedEngine):
+    """Knows of each camera what it was sent, token by token, and answers by that."""
+
+    is_on_cpu = True
+
+    def __init__(self) -> None:
+        super().__init__(self._read)
+        self._seen: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+
+    def check(self, question: Question) -> None:
+        """Any question can be put."""
+
+    def append(self, frames: Sequence[PrunedFrame]) -> None:
+        super().append(frames)
+        self.shown.clear()  # an hour of it would not fit
+        for frame in frames:
+            seen = self._seen.setdefault(frame.stream_id, frame.pixels.copy())
+            keep = frame.keep_mask.repeat(SMALL.token_px, 0).repeat(SMALL.token_px, 1)
+            seen[keep] = frame.pixels[keep]
+
+    def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
+        answers = super().ask(asks)
+        self.asked.clear()
+        return answers
+
+    def _read(self, stream_id: str, question: Question) -> Answer:
+        for place, question_id in enumerate(QUESTIONS):
+            if question.text == asking(question_id):
+                left = place * SMALL.token_px
+                token = self._seen[stream_id][: SMALL.token_px, left : left + SMALL.token_px]
+                is_yes = float(token.mean()) > (BRIGHT + DARK) / 2
+                value, p = ("yes", 0.98) if is_yes else ("no", 0.02)
+                return Answer(question.kind, value, p, 0, mass=0.99)
+        return Answer(question.kind, "four painted tokens", None, 4)
+
+
+def feed_of(truth: Truth, gone: Path) -> Callable[..., Feed]:
+    def painted(given: Any, camera_id: str, _camera: object) -> Feed:
+        def build(wanted: Wanted, _tell: Tell) -> FrameSource:
+            return PaintedCamera(camera_id, truth, gone=gone, wanted=wanted, clock=given.clock)
+
+        return Feed(
+            name=camera_id,
+            camera_ids=(camera_id,),
+            overflow=Overflow.LATEST,
+            build=build,
+            is_endless=True,
+            retry=given.retry,
+            stuck_after_s=given.stuck_after_s,
+        )
+
+    return painted
+
+
+def main(truth: str, gone: str) -> int:
+    # in this process alone
+    feeds._CAMERA_FEEDS["rtsp"] = feed_of(Truth.load(Path(truth)), Path(gone))  # type: ignore[index]
+    wiring._loaded = lambda _settings, **_: ReadingEngine()  # type: ignore[assignment]
+    return run(argparse.Namespace())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))
