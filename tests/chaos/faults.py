@@ -223,9 +223,10 @@ class RedisFaults:
         """Kill it: what was only a setting is gone with it."""
         killed_ms = now_ms()
         self._server.kill()
-        for fault in self._timeline.outages():
-            if REDIS_KINDS[fault.kind].is_setting:
-                fault.end_ms = min(fault.end_ms, killed_ms)
+        settings = [name for name, kind in REDIS_KINDS.items() if kind.is_setting]
+        for fault in self._timeline.of(*settings):
+            if fault.end_ms > killed_ms:
+                fault.end_ms = killed_ms
 
 
 REDIS_KINDS: Mapping[str, Kind] = {
