@@ -75,12 +75,13 @@ class Timeline:
         return [one for one in self.faults if one.reasons]
 
     def told(self, *, begin_ms: float) -> list[str]:
-        """A line each, in seconds since a moment."""
-        return [
+        """A line each, in seconds since a moment, which comes first."""
+        faults = [
             f"{(one.begin_ms - begin_ms) / 1000:8.2f} {(one.end_ms - begin_ms) / 1000:8.2f}  "
             f"{one.kind} {one.about}"
             for one in self.faults
         ]
+        return [f"    0.00 is {begin_ms:.0f} ms", *faults]
 
 
 Way = Callable[["RedisFaults", random.Random, float], Iterator[str]]

@@ -15,7 +15,7 @@ from math import inf
 
 from tests.chaos.reader import Entry, ms_of
 from tests.chaos.record import Record, Verdict
-from tests.chaos.truth import QUESTIONS, Span, Truth, Watched, joined, without
+from tests.chaos.truth import CAMERAS, QUESTIONS, Span, Watched, joined, without
 
 CONFIRMED_MS = (
     2500  # two answers of three, half a second apart; 1.2 s, on a machine that is not busy
@@ -151,12 +151,22 @@ def _announced(record: Record, found: Verdict) -> dict[Watched, list[Announced]]
 
 def _away(record: Record, watched: Watched) -> list[Span]:
     """When nobody could look, by what was done."""
-    away = [
+    return joined([*record.dead, *_gone(record, watched[0])])
+
+
+def _gone(record: Record, camera_id: str) -> list[Span]:
+    """When the worker could not have its camera; one that is held does not connect again."""
+    gone = [
         one.span.wider(after_ms=BACK_MS)
         for one in record.timeline.of("camera")
-        if one.about == watched[0]
+        if one.about == camera_id
     ]
-    return joined([*record.dead, *away])
+    held = [
+        dead.wider(after_ms=BACK_MS)
+        for dead in record.dead
+        if any(one.begin_ms <= dead.begin_ms <= one.end_ms for one in gone)
+    ]
+    return [*gone, *held]
 
 
 def _slow(record: Record, watched: Watched, *, away: Sequence[Span]) -> list[Span]:
@@ -178,15 +188,13 @@ def _slow(record: Record, watched: Watched, *, away: Sequence[Span]) -> list[Spa
 
 def _judge_answers(record: Record, found: Verdict) -> None:
     """Every sound answer is true of its picture; the others say that the camera is away."""
-    gone: defaultdict[str, list[Span]] = defaultdict(list)
-    for fault in record.timeline.of("camera"):
-        gone[fault.about].append(fault.span.wider(after_ms=BACK_MS))
+    gone = {camera_id: _gone(record, camera_id) for camera_id in CAMERAS}
     unknown: defaultdict[str, list[float]] = defaultdict(list)
     for entry in record.of("answer"):
         camera_id, said = entry.lane[0], entry.said
         if said["reason"] is None:
             at_ms = ms_of(said["captured_at"])
-            wanted = _answer(record.truth, (camera_id, said["question_id"]), at_ms)
+            wanted = record.truth.answer((camera_id, said["question_id"]), at_ms)
             found.wants(said["answer"] == wanted, f"{entry}: {wanted} was true")
             continue
         unknown[camera_id].append(entry.made_ms)
@@ -205,7 +213,3 @@ def _judge_answers(record: Record, found: Verdict) -> None:
 def without_worker(record: Record, span: Span) -> list[Span]:
     """When in a span no worker ran."""
     return [one for one in record.dead if one.begin_ms < span.end_ms and span.begin_ms < one.end_ms]
-
-
-def _answer(truth: Truth, watched: Watched, at_ms: float) -> str:
-    return "yes" if truth.is_on(watched, at_ms) != (watched[1] == "helmet") else "no"

@@ -19,13 +19,14 @@ from pipeline.clock import Clock
 from pipeline.errors import SourceError
 from pipeline.sources.base import FrameSource
 from pipeline.types import Frame, Overflow, Receipt, Tell, Wanted
-from tests.chaos.truth import QUESTIONS, Truth
+from tests.chaos.truth import ANSWERS, QUESTIONS, Truth
 from tests.fakes import SMALL, ScriptedEngine, picture
 from worker import feeds, wiring
 from worker.commands.run import run
 from worker.parts import Feed
 
 BRIGHT, DARK, NOISE = 200, 60, 2
+SURE = 0.97
 LOOK_EVERY_S = 0.05
 
 
@@ -35,7 +36,7 @@ def asking(question_id: str) -> str:
 
 
 class PaintedCamera:
-    """One connection to a camera in whose picture each question has a token, bright for yes."""
+    """One connection to a camera in whose picture each question has a token, bright for "on"."""
 
     def __init__(
         self, camera_id: str, truth: Truth, *, gone: Path, wanted: Wanted, clock: Clock
@@ -68,10 +69,8 @@ class PaintedCamera:
         at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # as messages say it
         pixels = picture(100)
         for place, question_id in enumerate(QUESTIONS):
-            is_on = self._truth.is_on((self._camera_id, question_id), 1000 * at.timestamp())
-            is_yes = is_on != (question_id == "helmet")
-            left = place * SMALL.token_px
-            pixels[: SMALL.token_px, left : left + SMALL.token_px] = BRIGHT if is_yes else DARK
+            is_on = self._truth.is_on((self._camera_id, question_id), round(1000 * at.timestamp()))
+            pixels[_token(place)] = BRIGHT if is_on else DARK
         noise = self._rng.integers(0, NOISE, pixels.shape, dtype=np.uint8)
         return Frame(self._camera_id, pixels + noise, SMALL, pts_s, at)
 
@@ -104,12 +103,19 @@ class ReadingEngine(ScriptedEngine):
     def _read(self, stream_id: str, question: Question) -> Answer:
         for place, question_id in enumerate(QUESTIONS):
             if question.text == asking(question_id):
-                left = place * SMALL.token_px
-                token = self._seen[stream_id][: SMALL.token_px, left : left + SMALL.token_px]
-                is_yes = float(token.mean()) > (BRIGHT + DARK) / 2
-                value, p = ("yes", 0.98) if is_yes else ("no", 0.02)
-                return Answer(question.kind, value, p, 0, mass=0.99)
+                is_on = float(self._seen[stream_id][_token(place)].mean()) > (BRIGHT + DARK) / 2
+                value = ANSWERS[question_id][is_on]
+                if question.kind == "count":
+                    shares = tuple(SURE if n == value else (1 - SURE) / 9 for n in range(10))
+                    return Answer("count", value, SURE, 0, mass=SURE, shares=shares)
+                p = SURE if value == "yes" else 1 - SURE
+                return Answer(question.kind, value, p, 0, mass=SURE)
         return Answer(question.kind, "four painted tokens", None, 4)
+
+
+def _token(place: int) -> tuple[slice, slice]:
+    """Where the token of a question lies in a picture."""
+    return slice(0, SMALL.token_px), slice(place * SMALL.token_px, (place + 1) * SMALL.token_px)
 
 
 def feed_of(truth: Truth, gone: Path) -> Callable[..., Feed]:

@@ -136,7 +136,7 @@ class Storm:
 
     def _workers(self, rng: random.Random) -> None:
         for name in _dealt(rng, WORKER_KINDS):
-            if self._stop.wait(rng.uniform(6.0, 16.0)):
+            if self._stop.wait(rng.uniform(7.0, 16.0)):
                 return
             with self._worker_is_left_alone:
                 {
@@ -172,7 +172,7 @@ class Storm:
         assert is_over, "the disk is well again, and the outbox is not"
 
     def _cameras(self, rng: random.Random) -> None:
-        while not self._stop.wait(rng.uniform(4.0, 12.0)):
+        while not self._stop.wait(rng.uniform(5.0, 15.0)):
             camera_id = rng.choice(CAMERAS)
             with self._timeline.during("camera", about=camera_id):
                 (self._gone / camera_id).touch()

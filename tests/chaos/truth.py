@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CAMERAS = ("gate", "yard", "dock", "hall")
-QUESTIONS = ("fire", "helmet")
-"""`fire` makes events of `yes`; `helmet` of `no`, which is true while somebody wears none."""
+ANSWERS: Mapping[str, Mapping[bool, str | int]] = {
+    "fire": {True: "yes", False: "no"},
+    "helmet": {True: "no", False: "yes"},
+    "boxes": {True: 3, False: 0},
+}
+"""What is true of each question while its event is on, and while it is not."""
+QUESTIONS = tuple(ANSWERS)
 
-SHORTEST_MS = 3500  # by far enough for an event to be confirmed
+SHORTEST_MS = 4500  # by far enough for an event to be confirmed
 _FIRST_MS = 1500
 
 Watched = tuple[str, str]
@@ -86,6 +91,10 @@ class Truth:
     def is_on(self, watched: Watched, at_ms: float) -> bool:
         return bisect_right(self._turns[watched], at_ms) % 2 == 1
 
+    def answer(self, watched: Watched, at_ms: float) -> str | int:
+        """The answer that is true."""
+        return ANSWERS[watched[1]][self.is_on(watched, at_ms)]
+
     def save(self, path: Path) -> None:
         whole = {
             "/".join(watched): [(one.begin_ms, one.end_ms) for one in mine]
@@ -103,4 +112,4 @@ class Truth:
 
 
 def _length_ms(rng: random.Random) -> int:
-    return rng.randint(SHORTEST_MS, 8000) if rng.random() < 0.85 else rng.randint(8000, 25_000)
+    return rng.randint(SHORTEST_MS, 9000) if rng.random() < 0.9 else rng.randint(9000, 25_000)
