@@ -1,13 +1,13 @@
 """`vigil run` with cameras that show the truth and a model that reads it off their pictures.
 
-`python -m tests.chaos.scripted_worker TRUTH.json GONE`, with the settings in the environment; a
-camera is away while a file of its name lies in the folder GONE. Everything else is the worker's
-own: supervisor, intake, pruner, runner, outbox, publisher.
+Everything else is the worker's own: supervisor, intake, pruner, runner, outbox, publisher.
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.sources.base import FrameSource
 from pipeline.types import Frame, Overflow, Receipt, Tell, Wanted
 from tests.chaos.truth import ANSWERS, QUESTIONS, Truth
 from tests.fakes import SMALL, ScriptedEngine, picture
-from worker import feeds, wiring
+from worker import feeds, supervisor, wiring  # noqa: F401 (loaded before a life begins)
 from worker.commands.run import run
 from worker.parts import Feed
 
@@ -136,12 +136,20 @@ def feed_of(truth: Truth, gone: Path) -> Callable[..., Feed]:
     return painted
 
 
-def main(truth: str, gone: str) -> int:
-    # in this process alone
-    feeds._CAMERA_FEEDS["rtsp"] = feed_of(Truth.load(Path(truth)), Path(gone))  # type: ignore[index]
+def main(truth: Path, gone: Path, variables: Mapping[str, str], stderr: Connection) -> None:
+    """Be the worker, in a process of its own.
+
+    Args:
+        truth: what its cameras show.
+        gone: a camera is away while a file of its name lies in this folder.
+        variables: its settings.
+        stderr: where its log goes.
+    """
+    os.dup2(stderr.fileno(), sys.stderr.fileno())
+    stderr.close()
+    for name in [name for name in os.environ if name.startswith("VIGIL_")]:
+        del os.environ[name]
+    os.environ.update(variables)
+    feeds._CAMERA_FEEDS["rtsp"] = feed_of(Truth.load(truth), gone)  # type: ignore[index]
     wiring._loaded = lambda _settings, **_: ReadingEngine()  # type: ignore[assignment]
-    return run(argparse.Namespace())
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(run(argparse.Namespace()))

@@ -136,7 +136,7 @@ class Storm:
 
     def _workers(self, rng: random.Random) -> None:
         for name in _dealt(rng, WORKER_KINDS):
-            if self._stop.wait(rng.uniform(7.0, 16.0)):
+            if self._stop.wait(rng.uniform(5.0, 13.0)):
                 return
             with self._worker_is_left_alone:
                 {

@@ -1,23 +1,28 @@
 """The worker as a process, life after life, and what it logged in each."""
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import scripted_worker
 from tests.chaos.truth import Span
 
-ROOT = Path(__file__).resolve().parents[2]
-STARTED_WITHIN_S = 60.0  # most of it loads libraries, on a machine that may be busy
-STOPPED_WITHIN_S = 60.0
+STARTED_WITHIN_S = STOPPED_WITHIN_S = 60.0  # on a machine that may be busy
+
+# Libraries take seconds to load, in which nobody looks at the cameras: each life is forked off a
+# process that has loaded them and has done nothing else.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([scripted_worker.__name__])
 
 
 def now_ms() -> float:
@@ -40,10 +45,9 @@ class Life:
 class WorkerProcess:
     """Started, stopped, killed, made to hold its breath; one life after the other."""
 
-    def __init__(self, arguments: tuple[str, ...], variables: Mapping[str, str]) -> None:
-        self._command = [sys.executable, "-m", "tests.chaos.scripted_worker", *arguments]
-        self._variables = variables
-        self._process: subprocess.Popen[str] | None = None
+    def __init__(self, truth: Path, *, gone: Path, variables: Mapping[str, str]) -> None:
+        self._arguments = truth, gone, dict(variables)
+        self._process: BaseProcess | None = None
         self._reader: threading.Thread | None = None
         self._started = threading.Event()
         self.lives: list[Life] = []
@@ -55,17 +59,14 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Start it and return when its threads run."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("VIGIL_")}
         self._started.clear()
         self.lives.append(Life(now_ms()))
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=ROOT,
-            env=environment | dict(self._variables),
-            stderr=subprocess.PIPE,  # no file: how large its files may be is limited now and then
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read, args=(self.life,), daemon=True)
+        # no file: how large the worker's files may be is limited now and then
+        log, stderr = _FORKS.Pipe(duplex=False)
+        self._process = _FORKS.Process(target=scripted_worker.main, args=(*self._arguments, stderr))
+        self._process.start()
+        stderr.close()
+        self._reader = threading.Thread(target=self._read, args=(log, self.life), daemon=True)
         self._reader.start()
         assert self._started.wait(STARTED_WITHIN_S), self.life.noise[-20:] or self.life.log[-5:]
         assert self.life.started_ms is not None, self.life.noise[-20:] or self.life.log[-5:]
@@ -81,37 +82,41 @@ class WorkerProcess:
 
     def pause(self, seconds: float) -> None:
         """Hold its breath, all of its threads at once."""
-        assert self._process is not None
         begun_ms = now_ms()
-        self._process.send_signal(signal.SIGSTOP)
+        os.kill(self._pid, signal.SIGSTOP)
         time.sleep(seconds)
         self.paused.append(Span(begun_ms, now_ms()))
-        self._process.send_signal(signal.SIGCONT)
+        os.kill(self._pid, signal.SIGCONT)
 
     def limit_files(self, num_bytes: int = resource.RLIM_INFINITY) -> None:
         """Let no file of its grow, or be written, beyond so many bytes."""
-        assert self._process is not None
-        _, most = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (num_bytes, most))
+        _, most = resource.prlimit(self._pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (num_bytes, most))
 
     def close(self) -> None:
         """End it, whatever it does."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._process.is_alive():
             self._end(signal.SIGKILL)
+
+    @property
+    def _pid(self) -> int:
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
 
     def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
-        assert self._process.poll() is None, f"it ended by itself: {self._process.poll()}"
+        assert self._process.is_alive(), f"it ended by itself: {self._process.exitcode}"
         self.life.ended_ms = now_ms()
-        self._process.send_signal(how)
-        self.life.status = self._process.wait(STOPPED_WITHIN_S)
+        os.kill(self._pid, how)
+        self._process.join(STOPPED_WITHIN_S)
+        self.life.status = self._process.exitcode
         assert self._reader is not None
         self._reader.join(STOPPED_WITHIN_S)
 
-    def _read(self, life: Life) -> None:
-        assert self._process is not None
-        assert self._process.stderr is not None
-        with self._process.stderr as lines:
+    def _read(self, log: Connection, life: Life) -> None:
+        with os.fdopen(os.dup(log.fileno()), encoding="utf-8", errors="replace") as lines:
+            log.close()
             for line in lines:
                 try:
                     told = json.loads(line)
