@@ -9,7 +9,9 @@ from tests.chaos.reader import ms_of
 from tests.chaos.record import Record, Verdict
 from tests.chaos.truth import Span
 
-NOTICED_MS = 4500  # a server that does not answer is given 2 s, and may be asked for that twice
+# A server that does not answer is given 2 s, and may be asked for that twice; a refusal comes with
+# the next message.
+SILENCE_NOTICED_MS, REFUSAL_NOTICED_MS = 4500, 2000
 AGAIN_MS = 13_000  # the longest pause between two tries, and a try
 SEEN_MS = 1500  # what is known at once, on a machine that may be busy
 
@@ -85,7 +87,7 @@ _FAILURES, _UP = "vigil_publish_failures_total", "vigil_publishing_up"
 
 def _is_by_itself(record: Record, fault: Fault) -> bool:
     """Whether a fault of Redis' must be told by its own reason: alone, and long enough."""
-    first = Span(fault.begin_ms - SEEN_MS, fault.begin_ms + NOTICED_MS)
+    first = Span(fault.begin_ms - SEEN_MS, fault.begin_ms + _noticed_ms(fault))
     others = [
         one
         for one in record.timeline.outages()
@@ -94,12 +96,16 @@ def _is_by_itself(record: Record, fault: Fault) -> bool:
     before = [one for one in record.samples if one.at_ms < fault.begin_ms - 500]
     return (
         fault.is_sure
-        and fault.span.length_ms >= NOTICED_MS
+        and fault.span.length_ms >= _noticed_ms(fault)
         and not others
         and not without_worker(record, first)
         and bool(before)
         and before[-1].publishing["state"] == "ok"
     )
+
+
+def _noticed_ms(fault: Fault) -> float:
+    return SILENCE_NOTICED_MS if "timeout" in fault.reasons else REFUSAL_NOTICED_MS
 
 
 def _judge_outage(record: Record, fault: Fault, found: Verdict) -> None:
@@ -109,10 +115,10 @@ def _judge_outage(record: Record, fault: Fault, found: Verdict) -> None:
         for line in record.lives[before.life].log
         if line["event"] == "publishing_failed"
         and line["reason"] in fault.reasons
-        and fault.begin_ms - 100 <= ms_of(line["timestamp"]) <= fault.begin_ms + NOTICED_MS
+        and fault.begin_ms - 100 <= ms_of(line["timestamp"]) <= fault.begin_ms + _noticed_ms(fault)
     ]
     found.wants(logged, f"{fault}: not in the log")
-    during = _during(record, fault, after_ms=NOTICED_MS)
+    during = _during(record, fault, after_ms=_noticed_ms(fault))
     for sample in during:
         publishing = sample.publishing
         is_told = publishing["state"] == "failing" and publishing["reason"] in fault.reasons

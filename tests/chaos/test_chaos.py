@@ -99,9 +99,11 @@ def test_every_true_event_starts_once_and_ends_once_whatever_fails(
         with server.client() as client:
             reader.absorb(client)
             assert not client.keys("vigil:worker:*"), "a worker that stopped says so"
+    except BaseException:
+        chaos_found += timeline.told(begin_ms=begin_ms)
+        raise
     finally:
         worker.close()
-        chaos_found += timeline.told(begin_ms=begin_ms)
     record = Record(
         truth=truth,
         timeline=timeline,
@@ -119,7 +121,8 @@ def test_every_true_event_starts_once_and_ends_once_whatever_fails(
     kinds = Counter(one.kind for one in timeline.faults)
     chaos_found += [f"chaos: {figures}", f"chaos: faults {dict(kinds)}"]
     broken = [*reader.wrong, *(line for one in verdicts for line in one.broken)]
-    assert not broken, "\n".join([f"--chaos-seed {chaos_seed}", *broken])
+    told = [f"--chaos-seed {chaos_seed}", *timeline.told(begin_ms=begin_ms), *broken]
+    assert not broken, "\n".join(told)
     unseen = figures["missed_while_unseen"] + figures["merged_while_unseen"]
     assert unseen <= UNSEEN_SHARE * figures["true_events"]
     assert figures["true_events"] >= FEWEST_EVENTS_A_MINUTE * chaos_minutes
