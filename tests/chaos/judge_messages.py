@@ -19,6 +19,7 @@ def judge_messages(record: Record) -> Verdict:
     _judge_copies(record, found)
     _judge_numbers(record, found, late=late)
     _judge_channels(record, found)
+    _judge_hashes(record, found)
     found.figures["messages"] = len(record.once)
     return found
 
@@ -128,3 +129,19 @@ def _judge_channels(record: Record, found: Verdict) -> None:
     ]
     found.wants(not unheard, f"in the stream and not on the channel: {unheard}")
     found.figures["heard"] = record.heard.total()
+
+
+def _judge_hashes(record: Record, found: Verdict) -> None:
+    """A late joiner finds the newest message of each sort, unless Redis has lost it since."""
+    newest: dict[tuple[str, str], Entry] = {}
+    for entry in record.once:
+        camera_id, kind = entry.lane
+        name = {"event": "event:{question_id}", "answer": "question:{question_id}"}.get(kind, kind)
+        field = camera_id, name.format(**entry.said)
+        if field not in newest or newest[field].made_ms <= entry.made_ms:
+            newest[field] = entry
+    for field, entry in newest.items():
+        is_lost = any(at_ms >= entry.written_ms for at_ms in record.timeline.wiped_ms)
+        shown = record.shown.get(field)
+        is_right = shown == entry.id or (shown is None and is_lost)
+        found.wants(is_right, f"{field}: the hash has {shown}, the newest is {entry}")

@@ -1,12 +1,12 @@
 """All that a run of the chaos test leaves for its judges."""
 
 import json
+import pickle
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pipeline.messages import MessageKind
 from tests.chaos.faults import Timeline
@@ -30,15 +30,14 @@ class Record:
     listened: Sequence[Span]
     samples: Sequence[Sample]
     set_aside: Sequence[SetAside]
+    shown: Mapping[tuple[str, str], str]  # camera and field of its hash, at the end -> message id
 
     def keep(self, folder: Path) -> None:
-        """Write down what was read, seen and logged, for whoever looks into a broken run."""
+        """Write down what was logged, and all of this, for whoever looks into a broken run."""
         for number, life in enumerate(self.lives):
             lines = [*map(json.dumps, life.log), *life.noise]
             (folder / f"life-{number}.log").write_text("\n".join(lines))
-        kept: dict[str, Sequence[Any]] = {"entries": self.entries, "samples": self.samples}
-        for name, values in kept.items():
-            (folder / f"{name}.txt").write_text("\n".join(map(str, values)))
+        (folder / "record.pickle").write_bytes(pickle.dumps(self))
 
     @cached_property
     def once(self) -> list[Entry]:

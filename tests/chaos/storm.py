@@ -149,6 +149,9 @@ class Storm:
     def _kill(self, rng: random.Random) -> None:
         with self._timeline.during("kill"):
             self._worker.kill()
+            if rng.random() < 0.3:  # once more, before it has done much
+                self._worker.start()
+                self._worker.kill()
             self._stop.wait(rng.uniform(0.0, 2.0))
             self._worker.start()
 

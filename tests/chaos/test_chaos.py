@@ -3,6 +3,7 @@
 `--chaos-minutes 60` makes it an hour, `--chaos-seed` repeats a script and its faults.
 """
 
+import json
 import random
 import threading
 import time
@@ -11,12 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import redis
+
+from pipeline.publishers.redis_keys import state_key
 from tests.chaos.faults import PASSWORD, RIGHTS, USER, RedisFaults, Timeline
 from tests.chaos.judge_events import judge_events
 from tests.chaos.judge_messages import judge_messages
 from tests.chaos.judge_metrics import judge_metrics
 from tests.chaos.monitor import Monitor
-from tests.chaos.reader import Listener, StreamReader
+from tests.chaos.reader import PREFIX, Listener, StreamReader
 from tests.chaos.record import Record
 from tests.chaos.scripted_worker import asking
 from tests.chaos.storm import Storm
@@ -99,6 +103,7 @@ def test_every_true_event_starts_once_and_ends_once_whatever_fails(
         with server.client() as client:
             reader.absorb(client)
             assert not client.keys("vigil:worker:*"), "a worker that stopped says so"
+            shown = shown_in(client)
     except BaseException:
         chaos_found += timeline.told(begin_ms=begin_ms)
         raise
@@ -114,6 +119,7 @@ def test_every_true_event_starts_once_and_ends_once_whatever_fails(
         listened=listener.listened,
         samples=monitor.samples,
         set_aside=storm.set_aside,
+        shown=shown,
     )
     record.keep(tmp_path)
     verdicts = [judge(record) for judge in (judge_events, judge_messages, judge_metrics)]
@@ -156,6 +162,15 @@ def settle(worker: WorkerProcess, monitor: Monitor, reader: StreamReader) -> Non
         time.sleep(0.2)
     time.sleep(1.0)
     assert monitor.until(lambda one: one.is_calm(), limit_s=SETTLED_WITHIN_S)
+
+
+def shown_in(client: redis.Redis) -> dict[tuple[str, str], str]:
+    """Return the ids of the messages that the cameras' hashes hold, by camera and field."""
+    return {
+        (camera_id, str(field)): json.loads(message)["id"]
+        for camera_id in CAMERAS
+        for field, message in client.hgetall(state_key(PREFIX, camera_id)).items()
+    }
 
 
 def open_events(reader: StreamReader) -> set[str]:

@@ -58,8 +58,9 @@ def time_of(at_ms: float) -> str:
 
 
 def entry(seq: int, kind: MessageKind = "event", *, at_ms: float = 0, **said: Any) -> Entry:
+    at_ms = at_ms or 1000 * seq
     return Entry(
-        ("gate", kind), at_ms or 1000 * seq, f"{kind} {seq}", seq, at_ms or 1000 * seq, said
+        ("gate", kind), at_ms, f"{kind} {seq}", seq, at_ms, {"question_id": "fire", **said}
     )
 
 
@@ -106,6 +107,7 @@ def record(*entries: Entry, samples: Sequence[Sample] = (), faults: Sequence[Fau
         listened=[Span(0, 100_000)],
         samples=samples or [sample(90_000)],
         set_aside=[],
+        shown={("gate", "event:fire"): entries[-1].id} if entries else {},
     )
 
 
@@ -162,6 +164,9 @@ def test_numbers_ids_and_channels_are_held_against_each_other() -> None:
     assert "heard more often" in found(one, heard=Counter([one.id] * 2))
     assert "not on the channel" in found(one, two, heard=Counter([one.id]))
     assert found(one, two, heard=Counter([one.id]), listened=[Span(0, 3000)]) == "", "as it was cut"
+    assert "the newest is" in found(one, two, shown={("gate", "event:fire"): one.id})
+    assert "the newest is" in found(one, two, shown={})
+    assert found(one, two, shown={}, timeline=Timeline(wiped_ms=[2200])) == ""
 
 
 def test_what_an_operator_sees_is_held_against_what_was_done() -> None:
