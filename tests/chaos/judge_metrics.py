@@ -26,6 +26,7 @@ def judge_metrics(record: Record) -> Verdict:
     found = Verdict()
     _judge_lives(record, found)
     _judge_reasons(record, found)
+    _judge_changes(record, found)
     judged = [one for one in record.timeline.outages() if _is_by_itself(record, one)]
     for fault in judged:
         _judge_outage(record, fault, found)
@@ -40,6 +41,7 @@ def judge_metrics(record: Record) -> Verdict:
 
 def _judge_lives(record: Record, found: Verdict) -> None:
     """Nothing that nobody foresaw, and outages told from their beginning to their end."""
+    reason = None
     for number, life in enumerate(record.lives):
         found.wants(not life.noise, f"life {number}: {life.noise[:20]}")
         wanted = 0 if life.was_told_to_stop else -9
@@ -54,6 +56,7 @@ def _judge_lives(record: Record, found: Verdict) -> None:
             elif line["event"] == "publishing_restored":
                 found.wants(line["reason"] == reason, f"life {number}: {line}, after {reason}")
                 reason = None
+    # a process that ended in the middle of one could not tell of its end
     found.wants(reason is None, f"an outage for {reason} has no end in the log")
 
 
@@ -80,6 +83,31 @@ def _judge_reasons(record: Record, found: Verdict) -> None:
     done = {reason for one in outages for reason in one.reasons}
     found.wants(counted <= done, f"counted {counted}, done {done}")
     found.figures["reasons_counted"] = len(counted)
+
+
+def _judge_changes(record: Record, found: Verdict) -> None:
+    """While nothing new is counted, the reason told is one of those counted last."""
+    num_changes, last = 0, ""
+    samples = record.samples
+    for before, counted, after in zip(samples, samples[1:], samples[2:], strict=False):
+        newest = _grown(before, counted)
+        if not newest or _grown(counted, after) or after.publishing["state"] != "failing":
+            continue
+        if len({before.life, counted.life, after.life}) == 1:
+            said = after.publishing["reason"]
+            found.wants(said in newest, f"{after.at_ms}: failing for {said}, counted {newest}")
+            num_changes += said != last
+            last = said
+    found.figures["reasons_told"] = num_changes
+
+
+def _grown(before: Sample, after: Sample) -> set[str]:
+    """Return the reasons of which failures were counted in between."""
+    return {
+        key[1]
+        for key, number in after.series.items()
+        if key[0] == _FAILURES and number > before.series.get(key, 0)
+    }
 
 
 _FAILURES, _UP = "vigil_publish_failures_total", "vigil_publishing_up"

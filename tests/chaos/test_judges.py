@@ -192,5 +192,9 @@ def test_what_an_operator_sees_is_held_against_what_was_done() -> None:
     assert "what was done: set()" in found(*right, log=[line, over], faults=[])
     silent = (sample(9000), sample(15_000), sample(90_000))
     assert "0 failures counted" in found(*silent, log=[line, over], faults=[fault])
+    changed = ({**counted, "timeout": 1.0}, Fault("paused", 15_000, 18_000, frozenset({"timeout"})))
+    untold = [sample(at_ms, "out_of_memory", changed[0]) for at_ms in (16_000, 17_000)]
+    told = found(*right[:2], *untold, *right[2:], log=[line, over], faults=[fault, changed[1]])
+    assert "failing for out_of_memory, counted {'timeout'}" in told
     strange = {"event": "thread_failed"}
     assert "thread_failed" in found(*right, log=[line, over, strange], faults=[fault])
