@@ -14,13 +14,13 @@ from tests.pipeline.sources.clips import yard
 pytest_plugins = [
     "tests.selection",
     "tests.wire",
+    "tests.chaos.options",
     "tests.servers.certificates",
     "tests.servers.redis",
     "tests.servers.sentinel",
     "tests.servers.kafka",
     "tests.servers.rtsp",
     "tests.servers.ajv",
-    "tests.chaos.options",
 ]
 
 settings.register_profile(
