@@ -33,7 +33,7 @@ UNSEEN_SHARE = 0.2  # of true events, at most, may be excused
 FEWEST_EVENTS_A_MINUTE = 30
 
 SETTINGS = {
-    "VIGIL_MODEL__PATH": "scripted",
+    "VIGIL_MODEL__PATH": "nano",
     "VIGIL_MODEL__DEVICE": "cpu",
     "VIGIL_MODEL__THREADS": "1",
     "VIGIL_SAMPLE_FPS": "2",
