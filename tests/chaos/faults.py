@@ -16,7 +16,10 @@ from tests.chaos.worker_process import now_ms
 from tests.servers.redis import RedisServer, free_port
 
 USER, PASSWORD = "vigil", "s3cret"
-RIGHTS = f"{USER} on >{PASSWORD} ~{PREFIX}:* &{PREFIX}:* " + " ".join(f"+{one}" for one in COMMANDS)
+RIGHTS = " ".join(
+    [f"{USER} on >{PASSWORD} ~{PREFIX}:* resetchannels &{PREFIX}:*"]  # before 7.0 all had all
+    + [f"+{one}" for one in COMMANDS]
+)
 
 
 @dataclass(slots=True)
