@@ -14,6 +14,7 @@ from tests.pipeline.sources.clips import yard
 pytest_plugins = [
     "tests.selection",
     "tests.wire",
+    "tests.chaos.options",
     "tests.servers.certificates",
     "tests.servers.redis",
     "tests.servers.sentinel",

@@ -86,6 +86,15 @@ class RedisServer:
         self.kill()
         self.start()
 
+    def move_data(self, other: "RedisServer") -> None:
+        """Let another server begin with what this one kept on disk, and this one begin empty."""
+        for name in ("appendonlydir", "appendonly.aof"):  # before 7.0 it was one file
+            kept, there = self._folder / name, other._folder / name
+            if there.exists():
+                shutil.rmtree(there) if there.is_dir() else there.unlink()
+            if kept.exists():
+                kept.rename(there)
+
     def pause(self) -> None:
         """Make it half-open: the kernel takes connections, nobody answers."""
         assert self._running is not None

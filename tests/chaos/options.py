@@ -1,0 +1,54 @@
+"""For how long the chaos test runs, and with which seed; what it found, at the end of the run."""
+
+import secrets
+
+import pytest
+
+DEFAULT_MINUTES = 2.0
+REST_S = 120.0  # to start, to settle, to judge; a busy machine takes its time
+
+_found = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--chaos-minutes",
+        type=float,
+        default=DEFAULT_MINUTES,
+        metavar="MINUTES",
+        help="how long faults are injected in the chaos test",
+    )
+    parser.addoption(
+        "--chaos-seed", type=int, metavar="SEED", help="repeat the script and faults of a run"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    limit_s = 60 * config.getoption("--chaos-minutes") * 1.2 + REST_S
+    for item in items:
+        if "chaos_minutes" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(limit_s))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for line in config.stash.get(_found, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def chaos_minutes(pytestconfig: pytest.Config) -> float:
+    return float(pytestconfig.getoption("--chaos-minutes"))
+
+
+@pytest.fixture
+def chaos_seed(pytestconfig: pytest.Config) -> int:
+    given: int | None = pytestconfig.getoption("--chaos-seed")
+    return secrets.randbelow(1_000_000) if given is None else given
+
+
+@pytest.fixture
+def chaos_found(pytestconfig: pytest.Config) -> list[str]:
+    """Lines that are printed when the run is over, whether or not it has passed."""
+    return pytestconfig.stash.setdefault(_found, [])
