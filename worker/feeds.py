@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from model.types import PatchGrid
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.clock import Clock
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.file import FileSource

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from model.errors import DataError
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.errors import SourceError
 from pipeline.recorded import Media
 from pipeline.sources.file import FileSource
