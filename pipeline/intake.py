@@ -68,8 +68,12 @@ def condition_of(
     return Condition()
 
 
+_STATES: Mapping[str, CameraState] = {"stalled": "offline", "identical_frames": "frozen"}
+"""The state of a camera of which its source tells this; `degraded` for other reasons."""
+
+
 def _trouble(reason: str, detail: str) -> Condition:
-    return Condition("offline" if reason == "stalled" else "degraded", reason, detail)
+    return Condition(_STATES.get(reason, "degraded"), reason, detail)
 
 
 class Intake:
