@@ -5,12 +5,8 @@ the number comes up. Nothing else has to know: `worker.metrics` serves whatever 
 and `deploy/METRICS.md` is written from it. No label carries text, an address or a credential.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from model.types import EngineStats
-from pipeline.types import PrunedSample
+from typing import Literal
 
 MetricKind = Literal["counter", "gauge", "histogram"]
 
@@ -134,6 +130,41 @@ DEAD_LETTERS = Metric(
     "also in a header of the copy.",
     kind="counter",
     labels=("reason",),
+)
+
+# ---------------------------------------------------------------- vigil ingest
+
+INGEST_RECORDS = Metric(
+    "vigil_ingest_records",
+    "Records that `vigil ingest` has made of a camera. `kind`: `picture`, a whole one; "
+    "`unchanged`, word that the picture is the last one bit for bit; `state`, word that the camera "
+    "is damaged and there is no picture.",
+    kind="counter",
+    labels=("camera", "kind"),
+)
+INGEST_BYTES = Metric(
+    "vigil_ingest_bytes",
+    "Bytes of pictures that Kafka has confirmed to `vigil ingest`.",
+    kind="counter",
+    labels=("camera",),
+)
+INGEST_DROPPED = Metric(
+    "vigil_ingest_dropped",
+    "Records that `vigil ingest` has lost. `reason`: `full`, the buffer had reached "
+    "VIGIL_INGEST__BUFFER__MAX_BYTES and its oldest gave way; `too_large`, Kafka takes no record "
+    "of this size; `disk`, the buffer's file could not be read, with an empty camera.",
+    kind="counter",
+    labels=("camera", "reason"),
+)
+INGEST_WAITING = Metric(
+    "vigil_ingest_waiting",
+    "Records in the buffer of `vigil ingest` that Kafka has not confirmed yet.",
+    kind="gauge",
+)
+INGEST_WAITING_BYTES = Metric(
+    "vigil_ingest_waiting_bytes",
+    "Their size. Compare it with VIGIL_INGEST__BUFFER__MAX_BYTES.",
+    kind="gauge",
 )
 
 # ---------------------------------------------------------------- frames
@@ -344,57 +375,3 @@ PUBLISH_FAILURES = Metric(
 )
 
 METRICS = tuple(one for one in tuple(globals().values()) if isinstance(one, Metric))
-
-
-# ---------------------------------------------------------------- what is counted together
-
-
-def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> None:
-    """Count a frame that the model was shown, and its tokens."""
-    camera, kept = sample.frame.camera_id, sample.pruned.num_kept
-    observer.count(FRAMES, camera=camera)
-    observer.count(REFRESHES, sample.pruned.is_refresh, camera=camera)
-    observer.count(TOKENS, kept, camera=camera, kind="kept")
-    observer.count(TOKENS, sample.frame.grid.num_tokens - kept, camera=camera, kind="pruned")
-    observer.observe(FRAME_AGE, max(0.0, age_s))
-
-
-def reply_made(observer: Observer, kind: str, camera: str, said: Mapping[str, Any]) -> None:
-    """Count a caption, answer or event of a camera by the `data` of its message."""
-    observer.count(REPLIES, camera=camera, kind=kind)
-    if kind == "event":
-        observer.count(
-            EVENTS,
-            camera=camera,
-            question=said["question_id"],
-            phase=said["phase"],
-            reason=said["reason"] or "",
-        )
-    if kind != "answer":
-        return
-    if said["mass"] is not None and not said["reused"]:
-        observer.observe(ANSWER_MASS, said["mass"], kind=said["kind"])
-    if said["reason"] is not None:
-        observer.count(ANSWERS_UNKNOWN, camera=camera, reason=said["reason"])
-
-
-def engine_stands(observer: Observer, now: EngineStats, *, before: EngineStats | None) -> None:
-    """Note what the engine has in memory, and count what has happened in it since `before`."""
-    observer.set(MEMORY, now.weight_bytes, part="weights")
-    observer.set(MEMORY, now.vision_cache_bytes, part="vision_cache")
-    observer.set(MEMORY, now.context_bytes, part="contexts")
-    observer.set(MEMORY_BUDGET, now.budget_bytes or 0)
-    observer.set(STREAMS, now.num_streams)
-    observer.set(VISION_DRIFT, now.drift or 0.0)
-    counted = _incidents(before) if before else {}
-    for kind, number in _incidents(now).items():
-        observer.count(ENGINE_INCIDENTS, number - counted.get(kind, 0), kind=kind)
-
-
-def _incidents(stats: EngineStats) -> dict[str, int]:
-    return {
-        "audit": stats.num_audits,
-        "forced_refresh": stats.num_forced_refreshes,
-        "out_of_memory": stats.num_out_of_memory,
-        "shed": stats.num_shed,
-    }

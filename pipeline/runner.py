@@ -25,13 +25,11 @@ from pipeline.observer import (
     TICK_OVERRUNS,
     TICK_SECONDS,
     Observer,
-    engine_stands,
-    frame_shown,
-    reply_made,
 )
 from pipeline.questions import Schedule, StandingQuestion
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
 from pipeline.status import StatusBoard
+from pipeline.tallies import engine_stands, frame_shown, reply_made
 from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
 

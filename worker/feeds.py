@@ -25,15 +25,22 @@ def feeds_of(
     settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
 ) -> tuple[Feed, ...]:
     """Return the sources to run: one per camera with an address, one for Kafka."""
+    feeds = camera_feeds(settings, clock=clock, observer=observer)
+    if settings.kafka.bootstrap_servers:
+        feeds += (_kafka_feed(_Given(settings, clock, observer)),)
+    return feeds
+
+
+def camera_feeds(
+    settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
+) -> tuple[Feed, ...]:
+    """Return a source for each camera with an address."""
     given = _Given(settings, clock, observer)
-    feeds = [
+    return tuple(
         _CAMERA_FEEDS[CAMERA_SOURCES[scheme(camera.url)]](given, camera_id, camera)
         for camera_id, camera in settings.cameras.items()
         if camera.url is not None
-    ]
-    if settings.kafka.bootstrap_servers:
-        feeds.append(_kafka_feed(given))
-    return tuple(feeds)
+    )
 
 
 @dataclass(frozen=True, slots=True)

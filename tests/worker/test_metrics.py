@@ -11,8 +11,8 @@ from pipeline.observer import (
     TICK_OVERRUNS,
     TICK_SECONDS,
     Metric,
-    engine_stands,
 )
+from pipeline.tallies import engine_stands
 from worker.metrics import Metrics
 
 STATS = EngineStats(

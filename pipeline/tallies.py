@@ -1,0 +1,74 @@
+"""What is counted together: of a frame, of a message, of what the engine holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.types import EngineStats
+from pipeline.observer import (
+    ANSWER_MASS,
+    ANSWERS_UNKNOWN,
+    ENGINE_INCIDENTS,
+    EVENTS,
+    FRAME_AGE,
+    FRAMES,
+    MEMORY,
+    MEMORY_BUDGET,
+    REFRESHES,
+    REPLIES,
+    STREAMS,
+    TOKENS,
+    VISION_DRIFT,
+    Observer,
+)
+from pipeline.types import PrunedSample
+
+
+def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> None:
+    """Count a frame that the model was shown, and its tokens."""
+    camera, kept = sample.frame.camera_id, sample.pruned.num_kept
+    observer.count(FRAMES, camera=camera)
+    observer.count(REFRESHES, sample.pruned.is_refresh, camera=camera)
+    observer.count(TOKENS, kept, camera=camera, kind="kept")
+    observer.count(TOKENS, sample.frame.grid.num_tokens - kept, camera=camera, kind="pruned")
+    observer.observe(FRAME_AGE, max(0.0, age_s))
+
+
+def reply_made(observer: Observer, kind: str, camera: str, said: Mapping[str, Any]) -> None:
+    """Count a caption, answer or event of a camera by the `data` of its message."""
+    observer.count(REPLIES, camera=camera, kind=kind)
+    if kind == "event":
+        observer.count(
+            EVENTS,
+            camera=camera,
+            question=said["question_id"],
+            phase=said["phase"],
+            reason=said["reason"] or "",
+        )
+    if kind != "answer":
+        return
+    if said["mass"] is not None and not said["reused"]:
+        observer.observe(ANSWER_MASS, said["mass"], kind=said["kind"])
+    if said["reason"] is not None:
+        observer.count(ANSWERS_UNKNOWN, camera=camera, reason=said["reason"])
+
+
+def engine_stands(observer: Observer, now: EngineStats, *, before: EngineStats | None) -> None:
+    """Note what the engine has in memory, and count what has happened in it since `before`."""
+    observer.set(MEMORY, now.weight_bytes, part="weights")
+    observer.set(MEMORY, now.vision_cache_bytes, part="vision_cache")
+    observer.set(MEMORY, now.context_bytes, part="contexts")
+    observer.set(MEMORY_BUDGET, now.budget_bytes or 0)
+    observer.set(STREAMS, now.num_streams)
+    observer.set(VISION_DRIFT, now.drift or 0.0)
+    counted = _incidents(before) if before else {}
+    for kind, number in _incidents(now).items():
+        observer.count(ENGINE_INCIDENTS, number - counted.get(kind, 0), kind=kind)
+
+
+def _incidents(stats: EngineStats) -> dict[str, int]:
+    return {
+        "audit": stats.num_audits,
+        "forced_refresh": stats.num_forced_refreshes,
+        "out_of_memory": stats.num_out_of_memory,
+        "shed": stats.num_shed,
+    }
