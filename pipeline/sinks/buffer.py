@@ -151,6 +151,7 @@ class FrameBuffer:
     def close(self) -> None:
         """Close the file; what waits in it waits for the next start."""
         with self._changed:
+            self._path = None  # what comes yet is refused, not kept in memory
             self._db.close()
 
     # ---------------------------------------------------------------- rows; the lock is held
@@ -217,7 +218,7 @@ class FrameBuffer:
             return work()
         except sqlite3.Error as error:
             if self.trouble or self._path is None:
-                raise OutboxError(f"no memory for pictures: {error}") from error
+                raise OutboxError(f"no room for pictures: {error}") from error
             self._fails(error)
             return work()
 
@@ -298,7 +299,9 @@ def _check(db: sqlite3.Connection, path: Path | None) -> None:
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
-    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(
+        path or ":memory:", timeout=1.0, isolation_level=None, check_same_thread=False
+    )
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         _check(db, path)
