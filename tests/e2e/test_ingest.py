@@ -1,4 +1,4 @@
-"""Real RTSP cameras, `vigil ingest`, a real broker that goes away, and a worker's source."""
+"""An RTSP camera and a file, `vigil ingest`, a real broker that goes away, a worker's source."""
 
 import re
 import time
@@ -7,12 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from pipeline.sources.kafka import KafkaSource
 from pipeline.types import Frame
 from tests.e2e.conftest import StartWorker, WorkerProcess
-from tests.pipeline.sources.clips import clip, index_of
+from tests.pipeline.sources.clips import FPS, NUM_MOMENTS, clip, index_of, moment
 from tests.pipeline.sources.topics import (
     config,
     dead_letters,
@@ -27,8 +28,16 @@ PASSWORD = "ca:na@ry%pass"
 
 
 def still(path: Path) -> Path:
-    """A clip of one picture."""
-    return clip(path, seconds=0.1, gop_s=1, size_px=SIZE_PX)
+    """A file that shows one picture, each time coded by itself."""
+    picture = moment(0, height_px=SIZE_PX[0], width_px=SIZE_PX[1])
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mjpeg", rate=FPS)
+        stream.height, stream.width = SIZE_PX
+        stream.pix_fmt = "yuvj420p"
+        for _ in range(4 * FPS):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
 
 
 def number(ingest: WorkerProcess, metric: str, **labels: str) -> float:
@@ -81,12 +90,12 @@ def test_cameras_reach_kafka_and_nothing_sampled_is_lost(
         password=PASSWORD,
         gop_s=1,
     )
-    gate = rtsp_camera(still(tmp_path / "gate.mp4"), codec="mjpeg")
     ingest = start_worker(
         "ingest",
         VIGIL_CAMERAS__YARD__URL=yard.with_credentials(f"admin:{PASSWORD}"),
         VIGIL_CAMERAS__YARD__PRIVATE="0,0,0.25,1",
-        VIGIL_CAMERAS__GATE__URL=gate.url,
+        VIGIL_CAMERAS__GATE__URL=str(still(tmp_path / "gate.avi")),
+        VIGIL_CAMERAS__GATE__LOOP="true",
         VIGIL_KAFKA__BOOTSTRAP_SERVERS=broker.bootstrap,
         VIGIL_KAFKA__TOPIC=topic,
         VIGIL_PRUNER__FROZEN_AFTER="4s",
@@ -109,10 +118,13 @@ def test_cameras_reach_kafka_and_nothing_sampled_is_lost(
     of_yard = [frame for frame in frames if frame.camera_id == "yard"]
     assert not of_yard[0].pixels[:, : of_yard[0].grid.width_px // 5].any(), "private"
     shown = [frame.pixels[:, frame.grid.width_px // 2 :] for frame in of_yard]
+    off_s = []  # by how much two pictures are further apart than their moments
     for (one, before), (other, after) in pairwise(zip(of_yard, shown, strict=True)):
         passed_s = (other.captured_at - one.captured_at).total_seconds()
-        moved = (index_of(after) - index_of(before)) % 80
-        assert abs((moved - 10 * passed_s + 40) % 80 - 40) <= 3, "the picture of its moment"
+        moved_s = (index_of(after) - index_of(before)) % NUM_MOMENTS / FPS
+        off_s.append((moved_s - passed_s + 4) % (NUM_MOMENTS / FPS) - 4)
+    # the camera's clock is learned from the first pictures, which come in a burst
+    assert max(map(abs, off_s[1:])) <= 0.5, f"each is the picture of its moment: {off_s}"
     assert number(ingest, "vigil_ingest_records", camera="gate", kind="unchanged") >= 3
     assert number(ingest, "vigil_ingest_records", camera="gate", kind="picture") >= 2
     assert "libtorch" not in ingest.maps
@@ -135,7 +147,9 @@ def test_cameras_reach_kafka_and_nothing_sampled_is_lost(
     assert moments == sorted(moments)
     gapless = [moment for moment in moments if moment < killed_s]
     assert len(gapless) >= sampled
-    assert max(b - a for a, b in pairwise(gapless)) < 1.8, "a picture a second, broker or not"
+    gaps_s = [b - a for a, b in pairwise(gapless)]
+    assert max(gaps_s) < 2.5, "the first is up to 1.5 s, to the next key frame"
+    assert sorted(gaps_s)[len(gaps_s) // 2] < 1.2, "a picture a second, broker or not"
     assert [moment for moment in gapless if moment > away_s + 1]
     assert ingest.stop() == 0
     for part in (PASSWORD, "ca%3Ana%40ry%25pass", "na@ry"):
