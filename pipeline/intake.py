@@ -5,12 +5,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.freeze_watch import FreezeWatch
-from pipeline.lane import Lane
 from pipeline.load import Load
 from pipeline.observer import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED, Observer
 from pipeline.regions import Region, blacked_out
@@ -20,6 +20,18 @@ from pipeline.status import StatusBoard
 from pipeline.types import CameraState, Frame, Tell, Wanted
 
 log = structlog.get_logger("vigil")
+
+
+class Way(Protocol):
+    """Where a camera's frames go from here: a lane."""
+
+    def offer(self, frame: Frame) -> Frame | None:
+        """Take a frame; return one that was dropped, this or another, or None."""
+        ...
+
+    def reset(self) -> None:
+        """Begin anew with the next frame, as after a lost connection."""
+        ...
 
 
 class Settlements:
@@ -68,8 +80,12 @@ def condition_of(
     return Condition()
 
 
+_STATES: Mapping[str, CameraState] = {"stalled": "offline", "identical_frames": "frozen"}
+"""The state of a camera of which its source tells this; `degraded` for other reasons."""
+
+
 def _trouble(reason: str, detail: str) -> Condition:
-    return Condition("offline" if reason == "stalled" else "degraded", reason, detail)
+    return Condition(_STATES.get(reason, "degraded"), reason, detail)
 
 
 class Intake:
@@ -81,7 +97,7 @@ class Intake:
 
     def __init__(
         self,
-        lane_of: Callable[[str], Lane],
+        lane_of: Callable[[str], Way],
         status: StatusBoard,
         *,
         sampler: Sampler,

@@ -114,7 +114,8 @@ KAFKA_PASSED_OVER = Metric(
     "`too_old`: older than VIGIL_KAFKA__MAX_LAG; `jumped`: not read at all, because they are older "
     "than MAX_LAG or, with OVERFLOW=latest, than a minute; `replaced`: a newer picture of the "
     "camera came before this one was decoded, with OVERFLOW=latest; `heavy`: the same, because the "
-    "camera's pictures take longer than 0.25 s to decode and others share the topic; `deadly`: "
+    "camera's pictures take longer than 0.25 s to decode and others share the topic; `no_picture`: "
+    "it says that nothing has changed since a picture that this worker has not seen; `deadly`: "
     "several processes died before they could even copy it to the dead-letter topic.",
     kind="counter",
     labels=("topic", "reason"),
@@ -138,6 +139,41 @@ DEAD_LETTERS = Metric(
     "also in a header of the copy.",
     kind="counter",
     labels=("reason",),
+)
+
+# ---------------------------------------------------------------- vigil ingest
+
+INGEST_RECORDS = Metric(
+    "vigil_ingest_records",
+    "Records that `vigil ingest` has made of a camera. `kind`: `picture`, a whole one; "
+    "`unchanged`, word that the picture is the last one bit for bit; `state`, word that the camera "
+    "is damaged and there is no picture.",
+    kind="counter",
+    labels=("camera", "kind"),
+)
+INGEST_BYTES = Metric(
+    "vigil_ingest_bytes",
+    "Bytes of pictures that Kafka has confirmed to `vigil ingest`.",
+    kind="counter",
+    labels=("camera",),
+)
+INGEST_DROPPED = Metric(
+    "vigil_ingest_dropped",
+    "Records that `vigil ingest` has lost. `reason`: `full`, the buffer had reached "
+    "VIGIL_INGEST__BUFFER__MAX_BYTES and its oldest gave way; `too_large`, Kafka takes no record "
+    "of this size; `disk`, the buffer's file could not be read, with an empty camera.",
+    kind="counter",
+    labels=("camera", "reason"),
+)
+INGEST_WAITING = Metric(
+    "vigil_ingest_waiting",
+    "Records in the buffer of `vigil ingest` that Kafka has not confirmed yet.",
+    kind="gauge",
+)
+INGEST_WAITING_BYTES = Metric(
+    "vigil_ingest_waiting_bytes",
+    "Their size. Compare it with VIGIL_INGEST__BUFFER__MAX_BYTES.",
+    kind="gauge",
 )
 
 # ---------------------------------------------------------------- frames

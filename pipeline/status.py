@@ -139,6 +139,12 @@ class StatusBoard:
             known = self._cameras.get(camera_id)
             return known.state if known else None
 
+    def reason(self, camera_id: str) -> str:
+        """Return why a camera is in its state, in one word; "" where there is no reason."""
+        with self._lock:
+            known = self._cameras.get(camera_id)
+            return known.reason if known else ""
+
     def unsound(self, camera_id: str) -> Reason | None:
         """Return why an answer about a camera is worth nothing now; None where it is sound."""
         with self._lock:

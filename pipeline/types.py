@@ -22,7 +22,8 @@ scaling a 1080p picture costs as much as decoding it."""
 
 Tell = Callable[[str, str, str | None], None]
 """(camera_id, reason, detail): a source says that a camera whose pictures may not come is degraded,
-or offline if the reason is `stalled`, again and again while it is; a detail of None takes it back.
+or offline if the reason is `stalled`, or frozen if it is `identical_frames`, again and again while
+it is; a detail of None takes it back.
 """
 
 

@@ -20,6 +20,7 @@ ENV_FILE = (
 COMMANDS = {
     "run": "worker.commands.run",
     "check": "worker.commands.check",
+    "ingest": "worker.commands.ingest",
     "demo": "worker.commands.demo",
     "healthcheck": "worker.commands.healthcheck",
     "inspect": "worker.commands.inspect",
@@ -31,7 +32,7 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = ("run", "check", "healthcheck", "inspect")
+WITH_SETTINGS = ("run", "check", "ingest", "healthcheck", "inspect")
 """The commands that read settings, and so take `--env FILE`."""
 
 

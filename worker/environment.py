@@ -117,6 +117,27 @@ def load_for_worker(*, needs_cameras: bool = True) -> Settings:
     return _sound(settings, mistakes)
 
 
+def load_for_ingest() -> Settings:
+    """Read the settings from the process's environment as `load` does, for `vigil ingest`.
+
+    Raises:
+        ConfigError: a setting is wrong, or there is no camera to read or no Kafka to write to.
+    """
+    settings, mistakes = _read(os.environ)
+    if settings:
+        cameras = {key: one for key, one in settings.cameras.items() if one.url is not None}
+        if not cameras:
+            mistakes[f"{PREFIX}CAMERAS__<ID>__URL"] = "expected at least one camera with an address"
+        if not settings.kafka.bootstrap_servers:
+            mistakes[f"{PREFIX}KAFKA__BOOTSTRAP_SERVERS"] = "expected the brokers to send to"
+        for key, one in cameras.items():
+            if not one.live:
+                mistakes[f"{PREFIX}CAMERAS__{key.upper()}__LIVE"] = (
+                    "expected true, since vigil ingest sends pictures when they are captured"
+                )
+    return _sound(settings, mistakes)
+
+
 def without_settings() -> dict[str, str]:
     """Return the process's environment but for our variables, to hand on to a child."""
     return {k: v for k, v in os.environ.items() if not k.upper().startswith(PREFIX)}

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from model.types import PatchGrid
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.clock import Clock
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.file import FileSource
@@ -25,15 +25,22 @@ def feeds_of(
     settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
 ) -> tuple[Feed, ...]:
     """Return the sources to run: one per camera with an address, one for Kafka."""
+    feeds = camera_feeds(settings, clock=clock, observer=observer)
+    if settings.kafka.bootstrap_servers:
+        feeds += (_kafka_feed(_Given(settings, clock, observer)),)
+    return feeds
+
+
+def camera_feeds(
+    settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
+) -> tuple[Feed, ...]:
+    """Return a source for each camera with an address."""
     given = _Given(settings, clock, observer)
-    feeds = [
+    return tuple(
         _CAMERA_FEEDS[CAMERA_SOURCES[scheme(camera.url)]](given, camera_id, camera)
         for camera_id, camera in settings.cameras.items()
         if camera.url is not None
-    ]
-    if settings.kafka.bootstrap_servers:
-        feeds.append(_kafka_feed(given))
-    return tuple(feeds)
+    )
 
 
 @dataclass(frozen=True, slots=True)

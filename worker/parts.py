@@ -3,13 +3,15 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Event
+from typing import Any, Protocol, TypeVar
 
 from pipeline.clock import Clock
 from pipeline.intake import Intake
-from pipeline.lane import Lanes
+from pipeline.lane import LaneCounts, Lanes
 from pipeline.load import Load
 from pipeline.outbox import Outbox
-from pipeline.publishers.base import Publisher
+from pipeline.publishers.base import Publisher, nothing_new
 from pipeline.runner import Runner
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
@@ -64,23 +66,80 @@ class Health:
     stall_after_s: float
 
 
+class Ways(Protocol):
+    """Where the cameras' frames go from their intake: the lanes."""
+
+    def counts(self) -> Mapping[str, LaneCounts]: ...
+
+    def close(self) -> None: ...
+
+
+class Waiting(Protocol):
+    """What waits for delivery: the outbox."""
+
+    @property
+    def num_waiting(self) -> int: ...
+
+    @property
+    def num_set_aside(self) -> int: ...
+
+    @property
+    def trouble(self) -> str: ...
+
+    def close(self) -> None: ...
+
+
+W_contra = TypeVar("W_contra", bound=Waiting, contravariant=True)
+
+
+class Delivery(Protocol[W_contra]):
+    """One connection to where that goes: a `Publisher` of the outbox."""
+
+    def run(
+        self,
+        outbox: W_contra,
+        stop: Event,
+        *,
+        fields: Callable[[], Mapping[str, object]] = dict,
+        works: Callable[[], bool] = nothing_new,
+    ) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Middle(Protocol):
+    """What lies between: inference, on a thread whose beat says that the process is alive."""
+
+    def run(self, stop: Event, *, beat: Callable[[], None]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """Everything the supervisor runs; `about` says what model it is, for logs and status.
+class Process:
+    """Everything the supervisor runs; `about` says what it is, for logs and status.
 
     `new_runner` is called on the thread that infers, `new_intake` for every thread of a feed.
     """
 
     clock: Clock
     feeds: tuple[Feed, ...]
-    lanes: Lanes
+    lanes: Ways
     load: Load
-    outbox: Outbox
+    outbox: Waiting
     status: StatusBoard
     metrics: Metrics
     health: Health
     new_intake: Callable[[Feed], Intake]
-    new_runner: Callable[[], Runner]
-    new_publisher: Callable[[], Publisher]
+    new_runner: Callable[[], Middle]
+    new_publisher: Callable[[], Delivery[Any]]
     about: Mapping[str, str | bool]
     rng: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Worker(Process):
+    """The parts of a process that watches."""
+
+    lanes: Lanes
+    outbox: Outbox
+    new_runner: Callable[[], Runner]
+    new_publisher: Callable[[], Publisher]

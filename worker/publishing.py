@@ -14,9 +14,9 @@ from pipeline.errors import OutboxError, PublishError
 from pipeline.messages import rfc3339
 from pipeline.observer import PUBLISH_FAILURES, PUBLISHING_UP, Observer
 from pipeline.outbox import Outbox
-from pipeline.publishers.base import Publisher
 from pipeline.retry import backoff_s
 from pipeline.status import StatusBoard
+from worker.parts import Delivery, Waiting
 from worker.settings import Settings
 
 RETRY_BASE_S, RETRY_CAP_S = 0.5, 10.0
@@ -43,8 +43,8 @@ class Publishing:
 
     def __init__(
         self,
-        new_publisher: Callable[[], Publisher],
-        outbox: Outbox,
+        new_publisher: Callable[[], Delivery[Any]],
+        outbox: Waiting,
         *,
         clock: Clock,
         observer: Observer,

@@ -13,7 +13,7 @@ from pipeline.clock import Clock
 from pipeline.errors import ConfigError, OutboxError
 from worker.connection import Connection
 from worker.health import HealthServer, why_unreachable
-from worker.parts import Feed, Worker
+from worker.parts import Feed, Process
 from worker.publishing import Publishing
 
 DRAIN_S = 5.0  # for what waits for Redis when the worker stops
@@ -36,7 +36,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, worker: Worker, *, end_after: Callable[[float], None] = lambda _seconds: None
+        self, worker: Process, *, end_after: Callable[[float], None] = lambda _seconds: None
     ) -> None:
         """Note what to run.
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from model.family import Patches
 from model.layers.attention import SDPA, Backend
 from model.videollama3.config import MERGE_SIZE, PATCH_PX, ModelConfig
+from model.videollama3.grid import pin_grid
 from model.videollama3.language import Decoder
-from model.videollama3.patches import patchify, pin_grid
+from model.videollama3.patches import patchify
 from model.videollama3.projector import Projector
 from model.videollama3.vision import VisionEncoder, merge
 

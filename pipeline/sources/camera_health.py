@@ -1,10 +1,11 @@
 """What a source says of its cameras: who is silent, and whose pictures come late."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.clock import Clock
 from pipeline.observer import CAMERA_LAG, Observer
+from pipeline.sources.record import CameraStated
 from pipeline.types import Frame, Tell
 
 LOOK_S = 0.5  # how often it is looked who is silent
@@ -20,6 +21,14 @@ class Bounds:
 
 
 OF_A_TOPIC = Bounds(lagging_s=10.0, in_time_s=5.0)
+
+_REASONS: Mapping[CameraStated | None, str] = {
+    "frozen": "identical_frames",
+    "damaged": "damaged",
+    "damaged_shown": "damaged_shown",
+}
+"""What is said of a camera whose state came with its record."""
+_STATED = "as vigil ingest says, which takes its pictures"
 
 
 class CameraHealth:
@@ -43,6 +52,7 @@ class CameraHealth:
         self._looked_s = clock.monotonic_s()
         self._stalled: set[str] = set()
         self._lagging: dict[str, float | None] = {}  # since when they are in time again, if so
+        self._stated: dict[str, str] = {}  # the reason that is told
 
     def look(self, silent: Callable[[float], frozenset[str]]) -> None:
         """Tell, now and then, which cameras have been silent for too long."""
@@ -52,24 +62,37 @@ class CameraHealth:
         self._looked_s = now_s
         for camera_id in silent(self._stall_after_s) - self._stalled:
             self._take_back(camera_id)
+            self._says(camera_id, None)
             self._stalled.add(camera_id)
             detail = f"no readable picture has come for {self._stall_after_s:g} s"
             self._tell(camera_id, "stalled", detail)
 
-    def came(self, frame: Frame) -> None:
-        """Note a camera's good picture; what was told is taken back where it is over."""
-        camera_id = frame.camera_id
+    def heard(self, camera_id: str, state: CameraStated | None) -> None:
+        """Note a camera's good record, and how it says that its camera is."""
         if camera_id in self._stalled:
             self._stalled.discard(camera_id)
             self._tell(camera_id, "stalled", None)
-        self.lags(camera_id, (self._clock.now() - frame.captured_at).total_seconds())
+        self._says(camera_id, _REASONS.get(state))
 
-    def lags(self, camera_id: str, lag_s: float) -> None:
-        """Note how long after its capture a camera's picture, or a packet of one, was read."""
+    def came(self, frame: Frame, state: CameraStated | None = None) -> None:
+        """Note a camera's good picture; what was told is taken back where it is over."""
+        self.heard(frame.camera_id, state)
+        lag_s = (self._clock.now() - frame.captured_at).total_seconds()
+        self.lags(frame.camera_id, lag_s, is_stated=state == "lagging")
+
+    def lags(self, camera_id: str, lag_s: float, *, is_stated: bool = False) -> None:
+        """Note how long after its capture a camera's picture, or a packet of one, was read.
+
+        Args:
+            camera_id: whose.
+            lag_s: that time.
+            is_stated: its record says that it lags, however long that was.
+        """
         lag_s = max(0.0, lag_s)
         self._observer.set(CAMERA_LAG, lag_s, camera=camera_id)
         bounds = self._bounds
-        if lag_s > (bounds.in_time_s if camera_id in self._lagging else bounds.lagging_s):
+        limit_s = bounds.in_time_s if camera_id in self._lagging else bounds.lagging_s
+        if is_stated or lag_s > limit_s:
             self._lagging[camera_id] = None
             self._tell(camera_id, "lagging", f"its pictures are {lag_s:.0f} s old when they come")
         elif camera_id in self._lagging:
@@ -78,6 +101,14 @@ class CameraHealth:
             since_s = self._lagging[camera_id] = now_s if since_s is None else since_s
             if now_s - since_s >= bounds.for_s:
                 self._take_back(camera_id)
+
+    def _says(self, camera_id: str, reason: str | None) -> None:
+        before = self._stated.pop(camera_id, None)
+        if before not in (None, reason):
+            self._tell(camera_id, before or "", None)
+        if reason is not None:
+            self._stated[camera_id] = reason
+            self._tell(camera_id, reason, _STATED)
 
     def _take_back(self, camera_id: str) -> None:
         if camera_id in self._lagging:

@@ -171,8 +171,7 @@ class TopicReader:
     def _read(self) -> None:
         for one in self._consumer.assignment():
             self._begin_or_hold(one)
-        is_held = any(one.polled for one in self._partitions.values())
-        timeout_s = RETRY_S if is_held else POLL_S
+        timeout_s = RETRY_S if any(one.polled for one in self._partitions.values()) else POLL_S
         polled = self._consumer.poll(timeout_ms=ms(timeout_s), max_records=MAX_POLLED_RECORDS)
         for records in polled.values():
             for record in records:
@@ -288,6 +287,7 @@ class TopicReader:
         later = self._beginning.later(one, position)
         if later > position + len(polled):
             self._consumer.seek(one, later)
+            self._judge.missed(one.partition)
             partition.polled.clear()
             partition.made_s = None
             with self._lock:
@@ -383,6 +383,7 @@ class TopicReader:
                 self._partitions.pop(one.partition, None)
                 for camera_id in self._silence.gone(one.partition):
                     self._judge.forget(camera_id)
+                self._judge.missed(one.partition)
 
     def _leave(self) -> None:
         timeout_s = LEAVE_TIMEOUT_S if self._client.is_connected else 0.0

@@ -26,7 +26,7 @@ from pipeline.sources.hold_back import HoldBack
 from pipeline.sources.keyframes import Decode, KeyframePolicy
 from pipeline.sources.libav_log import listening, tells_of_damage
 from pipeline.sources.pace import Pace
-from pipeline.sources.shape import AS_TOLD, Shape
+from pipeline.sources.shape import AS_TOLD, Shape, Turn
 from pipeline.types import Video
 
 GridOf = Callable[[int, int], PatchGrid]
@@ -331,6 +331,8 @@ class Scaler:
         self._reformatter = VideoReformatter()
         self._size_px: tuple[int, int] | None = None
         self._grid = PatchGrid(1, 1)
+        self._seen: tuple[int, int, int] | None = None
+        self._turn = Turn()
 
     def scaled(
         self, frame: VideoFrame, *, aspect: Fraction | None
@@ -349,7 +351,12 @@ class Scaler:
         Raises:
             SourceError: `corrupt` when there is no grid for such a size.
         """
-        turn = self._shape.turn(frame)
+        # A frame whose side data are read is held by them, 3 MB at 1080p, until the garbage
+        # collector comes, in minutes: they are read where the size or the rotation is new.
+        seen = (frame.height, frame.width, frame.rotation)
+        if seen != self._seen:
+            self._seen, self._turn = seen, self._shape.turn(frame)
+        turn = self._turn
         size_px = self._shape.size_px(frame.height, frame.width, sample_aspect=aspect)
         if turn.is_lying:
             size_px = size_px[::-1]

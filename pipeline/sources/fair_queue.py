@@ -13,6 +13,7 @@ from threading import Condition
 from typing import Any, Literal
 
 from pipeline.errors import SourceError
+from pipeline.sources.record import CameraStated
 from pipeline.types import Overflow
 
 MAX_WAITING_OF_A_CAMERA = 4
@@ -30,11 +31,16 @@ class Taken:
         record: as the driver gave it.
         camera_id: its key.
         captured_at: aware UTC, never later than now.
+        picture: the record whose picture is shown: itself, or an earlier one where nothing has
+            changed since; None where nothing is to be shown.
+        state: how its camera is, as the record says; None where it does not.
     """
 
     record: Any
     camera_id: str
     captured_at: datetime
+    picture: Any | None = None
+    state: CameraStated | None = None
 
     @property
     def num_bytes(self) -> int:

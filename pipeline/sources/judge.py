@@ -6,7 +6,14 @@ from typing import Any, Literal
 
 from pipeline.clock import Clock
 from pipeline.sources.fair_queue import Taken
-from pipeline.sources.record import RecordError, camera_of, captured_at
+from pipeline.sources.last_pictures import LastPictures
+from pipeline.sources.record import (
+    RecordError,
+    camera_of,
+    camera_state,
+    captured_at,
+    is_unchanged,
+)
 from pipeline.types import Wanted
 
 MAX_AHEAD_S = 60.0  # clocks differ; a record from later than this is passed over
@@ -14,8 +21,10 @@ SET_BACK_S = 10.0  # late records that follow each other for so long: a clock wa
 
 _IMAGE = (b"\xff\xd8", b"\x89PNG", b"RIFF")  # how those begin that may set a camera's time
 
-PassedOver = Literal["late", "future", "too_old", "replaced", "heavy", "jumped", "deadly"]
-"""Why a record becomes no frame, though it is no dead letter; the last four are found elsewhere."""
+PassedOver = Literal[
+    "late", "future", "too_old", "no_picture", "replaced", "heavy", "jumped", "deadly"
+]
+"""Why a record becomes no frame, though it is no dead letter; the last five are found elsewhere."""
 
 Verdict = Taken | PassedOver | RecordError | None
 """What becomes of a record: it is decoded, passed over, or dead-lettered; None: nobody wants it."""
@@ -112,6 +121,7 @@ class Judge:
         self._clock = clock
         self._max_lag_s = max_lag_s
         self._max_record_bytes = max_record_bytes
+        self._last_pictures = LastPictures()
         self._newest: dict[str, datetime] = {}  # capture time of what was taken, by camera
         self._late_since: dict[str, datetime] = {}  # that of the first of late ones in a row
 
@@ -131,9 +141,16 @@ class Judge:
         self._newest.pop(camera_id, None)
         self._late_since.pop(camera_id, None)
 
+    def missed(self, partition: int) -> None:
+        """Note that records of a partition will not be seen: pictures among them, perhaps."""
+        self._last_pictures.forget(partition)
+
     def _taken(self, record: Any) -> Taken | PassedOver | None:
         camera_id = camera_of(record.key)
         self._door.admit(camera_id)
+        value = record.value or b""
+        picture = self._picture(camera_id, record, value)
+        state = camera_state(record.headers)
         captured = captured_at(record.headers, timestamp_ms=record.timestamp)
         now = self._clock.now()
         age_s = (now - captured).total_seconds()
@@ -144,17 +161,25 @@ class Judge:
         captured = min(captured, now)
         if self._is_late(camera_id, captured):
             return "late"
+        if picture is None or (picture is not record and state == "damaged"):
+            return Taken(record, camera_id, captured, None, state)
         if not self._wanted(camera_id, captured.timestamp()):
             return None
-        value = record.value or b""
         num_bytes = len(value)
         if num_bytes > self._max_record_bytes:
             raise RecordError(
                 "too_large", f"expected at most {self._max_record_bytes} bytes, got {num_bytes}"
             )
-        if value.startswith(_IMAGE):
+        if picture is not record or value.startswith(_IMAGE):
             self._newest[camera_id] = captured
-        return Taken(record, camera_id, captured)
+        return Taken(record, camera_id, captured, picture, state)
+
+    def _picture(self, camera_id: str, record: Any, value: bytes) -> Any | None:
+        """Return the record whose picture a record shows; None where that is not known."""
+        if is_unchanged(record.headers, value):
+            return self._last_pictures.of(camera_id)
+        self._last_pictures.keep(camera_id, record)
+        return record
 
     def _is_late(self, camera_id: str, captured: datetime) -> bool:
         """Say whether it is older than what was taken, but not for ever: that may be what lies."""

@@ -8,7 +8,7 @@ each camera (`FairQueue`).
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -30,7 +30,7 @@ from pipeline.sources.consumer import (
 )
 from pipeline.sources.dead_letters import DeadLetters
 from pipeline.sources.fair_queue import FairQueue, Taken
-from pipeline.sources.image import MAX_PIXELS, decode_image
+from pipeline.sources.image import MAX_PIXELS, DecodedImage, decode_image
 from pipeline.sources.judge import Door, Judge, PassedOver
 from pipeline.sources.offsets import RecordPlace
 from pipeline.sources.record import RefusalReason
@@ -171,6 +171,8 @@ class KafkaSource:
             failed=self._queue.fail,
         )
         self._health = CameraHealth(config.stall_after_s, tell=tell, clock=clock, observer=observer)
+        # Decoded, of each camera that sends `unchanged`: as many as there may be cameras.
+        self._shown: dict[str, tuple[RecordPlace, DecodedImage]] = {}
         self._stopped = Event()
         self._leaving = Event()  # the same for the polling thread, which commits last
         self._reader: TopicReader | None = None
@@ -186,8 +188,8 @@ class KafkaSource:
                 taken = self._queue.take(LOOK_S)
                 frame = self._decoded(taken, reader) if taken else None
                 self._health.look(reader.silent)
-                if frame is not None:
-                    self._health.came(frame)
+                if frame is not None and taken is not None:
+                    self._health.came(frame, taken.state)
                     yield frame
         except SourceError:
             if not self._stopped.is_set():
@@ -273,14 +275,12 @@ class KafkaSource:
     def _decoded(self, taken: Taken, reader: TopicReader) -> Frame | None:
         """Return the record's frame, or None where it is no image."""
         record, camera_id = taken.record, taken.camera_id
+        if taken.picture is None:
+            self._nothing_shown(taken, reader)
+            return None
         begun_s = self._clock.monotonic_s()
         try:
-            image = decode_image(
-                record.value or b"",
-                grid_of=self._grid_of,
-                max_pixels=self._config.max_pixels,
-                shape=self._config.shapes.get(taken.camera_id, AS_TOLD),
-            )
+            image = self._image(taken, taken.picture)
         except FrameError as exc:
             self._door.was_junk(camera_id)
             reader.decoded(taken, is_good=False)
@@ -293,7 +293,47 @@ class KafkaSource:
         self._door.was_read(camera_id)
         reader.decoded(taken, is_good=True)
         pts_s, receipt = taken.captured_at.timestamp(), Receipt(place_of(record))
-        return Frame(camera_id, image.pixels, image.grid, pts_s, taken.captured_at, receipt)
+        return Frame(
+            camera_id,
+            image.pixels,
+            image.grid,
+            pts_s,
+            taken.captured_at,
+            receipt,
+            is_damaged=taken.state in ("damaged", "damaged_shown"),
+            # where its state is told, whether it is frozen was judged before its coding for Kafka
+            is_coded_anew=taken.state is None and taken.picture is record,
+        )
+
+    def _image(self, taken: Taken, picture: Any) -> DecodedImage:
+        """Return the picture that a record shows, decoded once, however often it is shown.
+
+        Raises:
+            FrameError: it is none.
+        """
+        place, known = place_of(picture), self._shown.get(taken.camera_id)
+        if known is not None and known[0] == place:
+            return known[1]
+        is_upright = taken.state is not None  # as whoever tells states has brought it
+        shape = self._config.shapes.get(taken.camera_id, AS_TOLD)
+        image = decode_image(
+            picture.value or b"",
+            grid_of=self._grid_of,
+            max_pixels=self._config.max_pixels,
+            shape=AS_TOLD if is_upright else shape,
+        )
+        if taken.state is not None or picture is not taken.record:
+            self._shown[taken.camera_id] = place, image
+        return image
+
+    def _nothing_shown(self, taken: Taken, reader: TopicReader) -> None:
+        """Take what a record says of its camera, which has nothing to show, or nothing new."""
+        self._door.was_junk(taken.camera_id)
+        self._health.heard(taken.camera_id, taken.state)
+        if taken.state != "damaged":
+            self._observer.count(KAFKA_PASSED_OVER, topic=self._config.topic, reason="no_picture")
+        reader.decoded(taken, is_good=True)
+        reader.settle(place_of(taken.record))
 
 
 def connector_of(config: KafkaConfig) -> Connector:

@@ -3,12 +3,17 @@
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.camera_id import CAMERA_ID, is_camera_id
 from pipeline.errors import FrameError
 
 CAPTURED_AT_HEADER = "captured-at"
+UNCHANGED_HEADER = "unchanged"  # with an empty value: the camera's last picture again
+CAMERA_STATE_HEADER = "camera-state"
+
+CameraStated = Literal["online", "frozen", "damaged", "damaged_shown", "lagging"]
+"""How a camera is, as whoever takes its pictures says; then nobody else need judge it."""
 
 RefusalReason = Literal[
     "no_key",
@@ -17,6 +22,7 @@ RefusalReason = Literal[
     "unknown_camera",
     "too_many_cameras",
     "bad_captured_at",
+    "bad_camera_state",
     "too_large",
     "bad_image",
     "killed_the_worker",
@@ -86,3 +92,29 @@ def captured_at(headers: Iterable[tuple[str, bytes | None]], *, timestamp_ms: in
             f"got {(value or b'')[:40]!r}",
         )
     return moment
+
+
+def is_unchanged(headers: Iterable[tuple[str, bytes | None]], value: bytes) -> bool:
+    """Say whether a record stands for the picture that its camera's last one holds."""
+    return not value and any(name == UNCHANGED_HEADER for name, _ in headers)
+
+
+def camera_state(headers: Iterable[tuple[str, bytes | None]]) -> CameraStated | None:
+    """Return how a camera is, as its record says; None where it does not.
+
+    Raises:
+        RecordError: a word that is none of `CameraStated`.
+    """
+    stated = [value for name, value in headers if name == CAMERA_STATE_HEADER]
+    if not stated:
+        return None
+    word = (stated[-1] or b"").decode("ascii", errors="replace")
+    for known in get_args(CameraStated):
+        if word == known:
+            state: CameraStated = known
+            return state
+    raise RecordError(
+        "bad_camera_state",
+        f"{CAMERA_STATE_HEADER} header: expected one of {', '.join(get_args(CameraStated))}, "
+        f"got {(stated[-1] or b'')[:40]!r}",
+    )

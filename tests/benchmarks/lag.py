@@ -22,7 +22,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.clock import SystemClock
 from pipeline.messages import rfc3339
 from pipeline.publishers.base import PendingMessages, nothing_new

@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class WorkerProcess:
-    """`vigil run` with these variables, and what it has logged."""
+    """`vigil run`, or another command, with these variables, and what it has logged."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str], *, command: str) -> None:
+        self._command = command
         self._folder = folder
         self._variables = variables
         self._log = folder / "worker.log"
@@ -32,11 +33,12 @@ class WorkerProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("VIGIL_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+                [sys.executable, "-m", "worker", self._command],
                 cwd=ROOT,
                 env=environment
                 | {
                     "VIGIL_OUTBOX__PATH": str(self._folder / "outbox.sqlite"),
+                    "VIGIL_INGEST__BUFFER__PATH": str(self._folder / "ingest.sqlite"),
                     "VIGIL_HEALTH__PORT": "0",
                     "VIGIL_MODEL__PATH": "nano",
                     "VIGIL_MODEL__THREADS": "1",
@@ -58,7 +60,18 @@ class WorkerProcess:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Let it end by itself; return the exit status."""
+        assert self._process is not None
         return self._process.wait(timeout=30)
+
+    @property
+    def maps(self) -> str:
+        """What the process has in its memory, libraries among it."""
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/maps").read_text()
 
     def get(self, page: str) -> str:
         """A page of its health server."""
@@ -79,10 +92,10 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     """Start workers; whatever happens, none outlives the test."""
     workers: list[WorkerProcess] = []
 
-    def start(**variables: str) -> WorkerProcess:
+    def start(command: str = "run", **variables: str) -> WorkerProcess:
         folder = tmp_path / f"worker-{len(workers)}"
         folder.mkdir()
-        worker = WorkerProcess(folder, variables)
+        worker = WorkerProcess(folder, variables, command=command)
         workers.append(worker)
         worker.start()
         return worker

@@ -255,3 +255,15 @@ def test_a_lost_connection_ends_what_its_source_told() -> None:
     bench.intake.lost("ended", "")
     bench.take(2.0)
     assert bench.changes[-2:] == [("yard", "offline", "ended"), ("yard", "online", "")]
+
+
+def test_a_camera_that_was_judged_frozen_elsewhere_is_frozen_here() -> None:
+    bench = Bench()
+    bench.take(0.0)
+    bench.intake.told("yard", "identical_frames", "as its records say")
+    bench.take(1.0)
+    assert bench.changes[-1] == ("yard", "frozen", "identical_frames")
+    assert bench.observer.numbers(CAMERA_UP, camera="yard")[-1] == 1
+    bench.intake.told("yard", "identical_frames", None)
+    bench.take(2.0)
+    assert bench.changes[-1] == ("yard", "online", "")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.errors import DataError
 from model.training.conversation import MediaReader, read
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.recorded import Media
 from tests.pipeline.sources.clips import clip, index_of, moment
 

@@ -14,6 +14,7 @@ from model.types import Answer, Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.errors import ConfigError, SourceError
 from pipeline.events import EventRule
+from pipeline.lane import Lanes
 from pipeline.messages import Message
 from pipeline.outbox import Outbox
 from pipeline.outbox_trouble import LOOK_EVERY_S
@@ -256,7 +257,9 @@ def test_private_regions_are_black_before_anything_sees_them(
         feed(lambda: ScriptedSource(frames(3))), publisher=publisher, private={"yard": (left,)}
     )
     offered: list[Frame] = []
-    lane = supervisor._worker.lanes.lane("yard", overflow=Overflow.WAIT)
+    lanes = supervisor._worker.lanes
+    assert isinstance(lanes, Lanes)
+    lane = lanes.lane("yard", overflow=Overflow.WAIT)
     offer = lane.offer
     lane.offer = lambda frame: (offered.append(frame), offer(frame))[1]  # type: ignore[method-assign, func-returns-value]  # listening in
     running(supervisor)

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: a setting is wrong, the video cannot be read, or the other cannot be written.
     """
     source, target = arguments.video, arguments.out
-    from model.videollama3.patches import pin_grid
+    from model.videollama3.grid import pin_grid
     from pipeline.overlay import Overlay, check_files, write_overlay
     from pipeline.recorded import sampled
     from worker.wiring import new_pruner

@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recorded(arguments: argparse.Namespace, stage: "Stage") -> "Recorded":
     from model.training.recorded import Recorded, read_files
-    from model.videollama3.patches import pin_grid
+    from model.videollama3.grid import pin_grid
     from pipeline.recorded import Media
 
     media = Media(partial(pin_grid, max_tokens=arguments.max_tokens_per_frame))

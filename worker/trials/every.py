@@ -6,7 +6,7 @@ from queue import Empty, Queue
 from threading import BoundedSemaphore, Thread
 
 from model import Engine
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.clock import Clock
 from pipeline.redact import redact
 from worker import environment

@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.pruner import Pruner
 from pipeline.recorded import sampled
 from pipeline.types import Frame

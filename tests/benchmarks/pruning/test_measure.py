@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.types import PatchGrid
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.pruner import Pruner
 from pipeline.recorded import sampled
 from pipeline.types import Frame

@@ -15,7 +15,8 @@ from transformers.models.video_llama_3.video_processing_video_llama_3 import (
 
 from model.errors import InputError
 from model.types import PatchGrid
-from model.videollama3.patches import patchify, pin_grid
+from model.videollama3.grid import pin_grid
+from model.videollama3.patches import patchify
 from tests.model.tiny import clip
 
 SIDES = st.integers(1, 4000)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from model.types import PatchGrid
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.errors import FrameError
 from pipeline.sources.image import MAX_PIXELS, DecodedImage, decode_image
 

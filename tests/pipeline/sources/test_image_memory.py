@@ -22,7 +22,7 @@ MEASURE = """
 import json, sys
 from functools import partial
 from pathlib import Path
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.errors import FrameError
 from pipeline.sources.image import decode_image
 

@@ -5,7 +5,9 @@ import pytest
 
 from pipeline.sources.fair_queue import Taken
 from pipeline.sources.judge import MAX_AHEAD_S, Door, Judge, PassedOver
+from pipeline.sources.last_pictures import LastPictures
 from pipeline.sources.record import RecordError
+from pipeline.types import Wanted
 from tests.fakes import FakeClock
 
 
@@ -66,20 +68,30 @@ class Topic:
 
     def __init__(self, *, max_lag_s: float | None = None) -> None:
         self.clock = FakeClock()
+        self.wants: Wanted = lambda _camera_id, _pts_s: True
         self.judge = Judge(
             door(),
-            wanted=lambda _camera_id, _pts_s: True,
+            wanted=lambda camera_id, pts_s: self.wants(camera_id, pts_s),
             clock=self.clock,
             max_lag_s=max_lag_s,
             max_record_bytes=100,
         )
 
     def verdict(
-        self, ago_s: float, *, key: bytes = b"gate", value: bytes = b"\xff\xd8"
+        self,
+        ago_s: float,
+        *,
+        key: bytes = b"gate",
+        value: bytes = b"\xff\xd8",
+        headers: tuple[tuple[str, bytes], ...] = (),
     ) -> Taken | PassedOver | None:
         made = self.clock.now() - timedelta(seconds=ago_s)
         record = SimpleNamespace(
-            key=key, value=value, headers=(), timestamp=int(made.timestamp() * 1000)
+            key=key,
+            value=value,
+            headers=headers,
+            timestamp=int(made.timestamp() * 1000),
+            partition=0,
         )
         verdict = self.judge.judge(record)
         assert not isinstance(verdict, RecordError)
@@ -137,3 +149,52 @@ def test_what_is_no_picture_makes_none_late() -> None:
     topic = Topic()
     assert isinstance(topic.verdict(0.0, value=b"hello"), Taken)  # its decoder will refuse it
     assert isinstance(topic.verdict(3600.0), Taken)
+
+
+UNCHANGED = (("unchanged", b"1"),)
+
+
+def test_an_unchanged_record_shows_the_last_picture_also_where_that_was_not_taken_itself() -> None:
+    """The sampler that left the picture out did not make the camera show the one before it."""
+    topic = Topic()
+    assert isinstance(topic.verdict(3.0, value=b"\xff\xd8 empty"), Taken)
+    topic.wants = lambda _camera_id, _pts_s: False
+    assert topic.verdict(2.0, value=b"\xff\xd8 a thief") is None
+    topic.wants = lambda _camera_id, _pts_s: True
+    again = topic.verdict(1.0, value=b"", headers=UNCHANGED)
+    assert isinstance(again, Taken)
+    assert again.picture is not None
+    assert again.picture.value == b"\xff\xd8 a thief"
+
+
+def test_an_unchanged_record_shows_nothing_where_a_picture_may_have_been_missed() -> None:
+    topic = Topic()
+    first = topic.verdict(9.0, value=b"", headers=UNCHANGED)
+    assert isinstance(first, Taken)
+    assert first.picture is None
+    topic.verdict(8.0)
+    topic.judge.missed(0)
+    missed = topic.verdict(7.0, value=b"", headers=UNCHANGED)
+    assert isinstance(missed, Taken)
+    assert missed.picture is None
+
+
+def test_of_a_damaged_camera_no_picture_stands_for_what_is_there_now() -> None:
+    topic = Topic()
+    topic.verdict(9.0)
+    damaged = topic.verdict(8.0, value=b"", headers=(*UNCHANGED, ("camera-state", b"damaged")))
+    assert isinstance(damaged, Taken)
+    assert (damaged.picture, damaged.state) == (None, "damaged")
+    shown = topic.verdict(7.0, headers=(("camera-state", b"damaged_shown"),))
+    assert isinstance(shown, Taken)
+    assert shown.picture is shown.record
+
+
+def test_the_last_pictures_of_all_cameras_take_no_more_than_their_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.sources.last_pictures.MAX_BYTES", 10)
+    kept = LastPictures()
+    for camera_id, num_bytes in (("a", 6), ("b", 4), ("a", 5), ("c", 3)):
+        kept.keep(camera_id, SimpleNamespace(value=bytes(num_bytes), partition=0))
+    assert [one for one in "abc" if kept.of(one) is not None] == ["a", "c"]

@@ -11,7 +11,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from PIL import Image
 
-from model.videollama3.patches import pin_grid
+from model.videollama3.grid import pin_grid
 from pipeline.clock import SystemClock
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.kafka import KafkaConfig, KafkaSource

@@ -33,6 +33,15 @@ def test_options_and_a_health_check_load_nothing_slow() -> None:
     assert not SLOW & set(done.stdout.split())
 
 
+def test_sending_cameras_to_kafka_loads_no_model() -> None:
+    parts = "worker.commands.ingest, worker.ingest, worker.supervisor"
+    code = f"import sys, {parts}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "kafka" in loaded
+    assert not {"torch", "transformers", "redis"} & loaded
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_is_explained(name: str) -> None:
     parser = ArgumentParser()

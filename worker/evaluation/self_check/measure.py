@@ -13,8 +13,8 @@ from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION, kind_of
 from model.kinds.base import Doubt
 from model.kinds.text import Text
+from model.videollama3.grid import pin_grid
 from model.videollama3.hub import find
-from model.videollama3.patches import pin_grid
 from pipeline.errors import ConfigError, SourceError
 from pipeline.questions import StandingQuestion
 from pipeline.recorded import sampled
