@@ -217,6 +217,6 @@ def test_a_picture_that_was_scaled_waits_for_no_garbage_collector() -> None:
     try:
         for _ in range(5):
             scaler.scaled(VideoFrame(640, 360, "yuv420p"), aspect=None)
-        assert sum(isinstance(one, VideoFrame) for one in gc.get_objects()) <= 1
+        assert sum(type(one) is VideoFrame for one in gc.get_objects()) <= 1
     finally:
         gc.enable()
