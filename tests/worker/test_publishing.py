@@ -272,5 +272,5 @@ def test_an_address_of_no_database_is_refused_by_the_settings_without_its_value(
 
 
 def test_authorities_are_refused_where_there_is_no_tls() -> None:
-    with pytest.raises(Exception, match="VIGIL_REDIS__URL: expected rediss://"):
+    with pytest.raises(Exception, match="VIGIL_REDIS__CA_FILE: expected rediss://"):
         environment.load(GATE | {"VIGIL_REDIS__CA_FILE": "/ca.pem"})
