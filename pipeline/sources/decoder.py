@@ -23,7 +23,7 @@ from model.types import PatchGrid
 from pipeline.errors import SourceError
 from pipeline.sources.container import Arrival
 from pipeline.sources.hold_back import HoldBack
-from pipeline.sources.keyframes import Decode, KeyframePolicy
+from pipeline.sources.keyframes import Decode, KeyframePolicy, begins_anew
 from pipeline.sources.libav_log import listening, tells_of_damage
 from pipeline.sources.pace import Pace
 from pipeline.sources.shape import AS_TOLD, Shape, Turn
@@ -190,9 +190,12 @@ class PictureReader:
         self, context: VideoCodecContext, arrival: Arrival, *, is_wanted: bool
     ) -> tuple[bool | None, Picture | None]:
         """Return whether a key frame is decoded alone, None if it is damaged; and its picture."""
-        # The first one is tried on another decoder: the pictures after a gradual refresh are made
-        # from many before it, and the one that has them would lose them.
-        decoder = context if self._is_alone else _fresh(context)
+        # The first one may be that of a gradual refresh. It is tried on another decoder: pictures
+        # after it are made from many before it, and the one that has them would lose them.
+        is_anew = self._is_alone or begins_anew(context.name, bytes(arrival.packet))
+        if is_anew and not self._is_alone:
+            context.flush_buffers()
+        decoder = context if is_anew else _fresh(context)
         frames, is_sound = self._decode(decoder, arrival.packet)
         # Drained at once: a decoder that reorders would hold the picture until the next key frame.
         drained, is_sound_to_the_end = self._decode(decoder, None)
@@ -352,10 +355,12 @@ class Scaler:
             SourceError: `corrupt` when there is no grid for such a size.
         """
         # A frame whose side data are read is held by them, 3 MB at 1080p, until the garbage
-        # collector comes, in minutes: they are read where the size or the rotation is new.
+        # collector comes, in minutes: they are read where the size or the rotation is new, and of
+        # a small copy.
         seen = (frame.height, frame.width, frame.rotation)
         if seen != self._seen:
-            self._seen, self._turn = seen, self._shape.turn(frame)
+            small = VideoReformatter().reformat(frame, width=16, height=16)
+            self._seen, self._turn = seen, self._shape.turn(small)
         turn = self._turn
         size_px = self._shape.size_px(frame.height, frame.width, sample_aspect=aspect)
         if turn.is_lying:

@@ -1,6 +1,10 @@
 """Whether a stream's key frames alone are enough to sample it."""
 
+import re
 from enum import Enum
+
+_IDR = 5  # H.264, 7.3.1: nal_unit_type of a slice that needs no other picture
+_IDR_SLICE = re.compile(rb"\x00\x00\x01[\x05\x25\x45\x65]")
 
 
 class Decode(Enum):
@@ -82,3 +86,20 @@ class KeyframePolicy:
     def _decode_all(self) -> None:
         self._keys_only = False
         self._num_short = 0
+
+
+def begins_anew(codec: str, packet: bytes) -> bool:
+    """Say whether a key frame surely needs nothing before it: one of a gradual refresh does.
+
+    Args:
+        codec: as FFmpeg calls it; in H.264 alone such frames are marked as key frames.
+        packet: with start codes, as a camera sends it, or with lengths, as in an MP4 file.
+    """
+    if codec != "h264" or _IDR_SLICE.search(packet):
+        return True
+    place = len(packet) if packet.startswith((b"\0\0\1", b"\0\0\0\1")) else 0
+    while place + 4 < len(packet):
+        if packet[place + 4] & 0x1F == _IDR:
+            return True
+        place += 4 + int.from_bytes(packet[place : place + 4], "big")
+    return False

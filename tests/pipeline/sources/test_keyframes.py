@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sources.keyframes import Decode, KeyframePolicy
+from pipeline.sources.keyframes import Decode, KeyframePolicy, begins_anew
 
 FPS = 25
 
@@ -110,3 +110,28 @@ def test_no_stretch_of_a_stream_is_undecoded_for_longer_than_it_takes_to_notice(
         if policy.packet(t_s, is_key=is_key) is not Decode.NOTHING:
             last_s = t_s
         assert t_s - last_s <= 1.25 + 1 / FPS
+
+
+@pytest.mark.parametrize(
+    ("codec", "packet"),
+    [
+        ("h264", b"\0\0\0\1\x67ab\0\0\1\x65cd"),
+        ("h264", b"\0\0\0\3\x67ab\0\0\0\3\x25cd"),
+        ("hevc", b"anything"),
+    ],
+)
+def test_a_key_frame_needs_nothing_before_it(codec: str, packet: bytes) -> None:
+    assert begins_anew(codec, packet)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\0\0\0\1\x67ab\0\0\1\x41cd",  # a recovery point, no IDR
+        b"\0\0\0\3\x67ab\0\0\0\3\x41\x65\x65",
+        b"\0\0\1\x09\x10\0\0\1\x06\x65",
+        b"",
+    ],
+)
+def test_one_of_a_gradual_refresh_may_need_pictures_before_it(packet: bytes) -> None:
+    assert not begins_anew("h264", packet)
