@@ -10,7 +10,8 @@ from tests.chaos.truth import Span
 # A message that Redis took as it died may not have reached a listener; one that was said just
 # before he is known to listen may have gone by.
 HEARD_BEFORE_MS, LISTENED_SINCE_MS = 2000, 300
-AROUND_MS = 2000  # of a block: what was made just before it waits, what is tried at its end passes
+# Of a block: what was made just before may wait still, what is made after it passes.
+BEFORE_MS, LOGGED_MS = 2000, 1000
 
 
 def judge_messages(record: Record) -> Verdict:
@@ -82,7 +83,7 @@ def _judge_set_aside(record: Record, found: Verdict) -> set[str]:
     late: set[str] = set()
     for aside in record.set_aside:
         again_ms = record.lives[aside.life + 1].began_ms
-        around = aside.span.wider(before_ms=AROUND_MS, after_ms=AROUND_MS)
+        around = aside.span.wider(before_ms=BEFORE_MS)
         came = {
             one.id
             for one in record.once
@@ -95,11 +96,10 @@ def _judge_set_aside(record: Record, found: Verdict) -> set[str]:
             for line in record.lives[aside.life].log
             if line["event"] == "replies_set_aside"
             and (line["camera_id"], line["kind"]) == aside.lane
-            and _is_within(line["timestamp"], around)
+            and _is_within(line["timestamp"], around.wider(after_ms=LOGGED_MS))
         )
-        # What was made in those moments and only waited when that life ended comes then, too.
         found.wants(
-            len(came) >= aside.number == aside.counted == logged,
+            len(came) == aside.number == aside.counted == logged,
             f"{aside.lane}: set aside {aside.number} by /status, {aside.counted} by the metric, "
             f"{logged} by the log; {len(came)} came at the next start",
         )

@@ -29,7 +29,7 @@ from tests.chaos.worker_process import WorkerProcess, now_ms
 from tests.servers.redis import StartRedis, free_port
 
 SETTLED_WITHIN_S = 40.0
-UNSEEN_SHARE = 0.2  # of true events, at most, may be excused
+UNSEEN_SHARE = 0.15  # of true events, at most, may be excused; in an hour it was 0.012
 FEWEST_EVENTS_A_MINUTE = 30
 
 SETTINGS = {

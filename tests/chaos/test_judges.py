@@ -16,6 +16,7 @@ from tests.chaos.judge_metrics import judge_metrics
 from tests.chaos.monitor import Sample
 from tests.chaos.reader import Entry
 from tests.chaos.record import Record, Verdict
+from tests.chaos.storm import SetAside
 from tests.chaos.truth import Span, Truth
 from tests.chaos.worker_process import Life
 
@@ -167,6 +168,31 @@ def test_numbers_ids_and_channels_are_held_against_each_other() -> None:
     assert "the newest is" in found(one, two, shown={("gate", "event:fire"): one.id})
     assert "the newest is" in found(one, two, shown={})
     assert found(one, two, shown={}, timeline=Timeline(wiped_ms=[2200])) == ""
+
+
+@pytest.mark.parametrize(
+    ("written_ms", "number", "is_right"),
+    [((31_000, 31_001), 2, True), ((31_000, 12_500), 2, False), ((31_000, 31_001), 1, False)],
+    ids=["all come at the next start", "one was never set aside", "one more comes"],
+)
+def test_what_was_set_aside_is_counted_to_the_message(
+    written_ms: tuple[float, float], number: int, *, is_right: bool
+) -> None:
+    one, two, waited = entry(1, at_ms=12_000), entry(2, at_ms=12_500), entry(3, at_ms=15_500)
+    entries = [
+        replace(one, written_ms=written_ms[0]),
+        replace(two, written_ms=written_ms[1]),
+        replace(waited, written_ms=31_002),  # made when the key was free again; nobody took it
+    ]
+    run = record(*entries)
+    line = {"event": "replies_set_aside", "camera_id": "gate", "kind": "event", "count": number}
+    run.lives = [
+        Life(0, log=[{**line, "timestamp": time_of(13_000)}], started_ms=1, ended_ms=30_000),
+        Life(30_500, started_ms=31_000, ended_ms=100_000),
+    ]
+    run.set_aside = [SetAside(("gate", "event"), Span(11_000, 15_000), 0, number, number)]
+    found = [line for line in judge_messages(run).broken if "set aside" in line]
+    assert bool(found) != is_right, found
 
 
 def test_what_an_operator_sees_is_held_against_what_was_done() -> None:
