@@ -126,6 +126,7 @@ class Stored:
             that they are given twice: the generation tells which came later.
         seq: number of this message among those of its camera and kind, from 1.
         message: what was put.
+        is_late: one with a later number is not here any more, so it may have gone out before.
     """
 
     row: int
@@ -133,6 +134,7 @@ class Stored:
     generation: int
     seq: int
     message: Message
+    is_late: bool = False
 
     @property
     def position(self) -> int:

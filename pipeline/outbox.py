@@ -24,12 +24,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.earlier_messages import up_to_date
 from pipeline.errors import OutboxError
 from pipeline.messages import KINDS, Message, MessageKind, Stored, encode
-from pipeline.observer import (
-    OUTBOX_DROPPED,
-    OUTBOX_SET_ASIDE,
-    UNOBSERVED,
-    Observer,
-)
+from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE, UNOBSERVED, Observer
 from pipeline.outbox_file import (
     RESERVE_BYTES,
     CorruptFileError,
@@ -109,6 +104,7 @@ class Outbox:
             self._db = open_memory() if path is None else self._opened(path)
             self.origin, self.generation = tables.origin_of(self._db)
             self._numbers, self._states = tables.remembered(self._db)
+            self._late = tables.late(self._db)
             self._retry()
             self._last_row, self._size_bytes, self._num_waiting = tables.totals(self._db)
         except (sqlite3.Error, OSError) as exc:
@@ -207,6 +203,7 @@ class Outbox:
                 generation,
                 seq,
                 Message(kind, camera_id, id_, up_to_date(kind, json.loads(body))),
+                is_late=id_ in self._late,
             )
             for row, generation, seq, kind, camera_id, id_, body in rows
         ]

@@ -55,6 +55,14 @@ INSERT INTO messages (worth, camera_id, kind, generation, seq, id, size, body)
 SELECT :worth, camera_id, kind, :generation, seq, id, size, body
 FROM messages WHERE worth = :aside AND kind = :kind ORDER BY row
 """
+# What was set aside lies behind what was delivered, and what waits may have lain so before a start.
+_LATE = """
+SELECT id FROM (
+    SELECT id, messages.seq, numbers.seq AS last,
+        ROW_NUMBER() OVER (PARTITION BY camera_id, kind ORDER BY messages.seq DESC) AS place
+    FROM messages JOIN numbers USING (camera_id, kind)
+) WHERE seq + place <= last
+"""
 _LEAST_WORTH = "SELECT row, worth, kind, size FROM messages WHERE worth < ? ORDER BY worth, row"
 _WHOLE = """
 SELECT worth, camera_id, kind, id, size, body, generation, seq, row FROM messages ORDER BY row
@@ -141,6 +149,11 @@ def retry(db: sqlite3.Connection, *, generation: int) -> None:
         names = {"worth": worth, "aside": SET_ASIDE, "kind": kind, "generation": generation}
         db.execute(_RETRY, names)
     db.execute("DELETE FROM messages WHERE worth = ?", (SET_ASIDE,))
+
+
+def late(db: sqlite3.Connection) -> frozenset[str]:
+    """Return the ids of messages of which one with a later number is not here any more."""
+    return frozenset(id_ for (id_,) in db.execute(_LATE))
 
 
 def unread(db: sqlite3.Connection, row: int) -> tuple[list[Row], int]:

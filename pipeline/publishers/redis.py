@@ -171,6 +171,7 @@ class RedisPublisher:
                 # A message waits while the one before it was refused, or it would pass over it.
                 before.get(lane, 0) if lane not in self._hopeless else 0,
                 0,
+                int(stored.is_late),
                 self._keeping.stream_max_len,
                 self._lives_ms,
                 _state_field(stored),

@@ -14,7 +14,8 @@ PUBLISHED, PASSED_OVER, HELD, FENCED = 1, 0, -1, -2
 
 # A cursor is "ORIGIN POSITION TOP": what was published last of that outbox, camera and kind, and
 # the highest number among what was. A number below it comes late, after it was set aside: it may
-# not take the place of something newer in the hash.
+# not take the place of something newer in the hash, nor an empty one, which a server restarted
+# empty shows where there was something newer.
 #
 # The order of the commands is a matter of what can be undone. HSET comes first, because Redis asks
 # whether there is memory only before the first write of a script. Then what an undoing needs is
@@ -23,8 +24,8 @@ PUBLISHED, PASSED_OVER, HELD, FENCED = 1, 0, -1, -2
 # is taken back. PUBLISH is last, because it cannot be taken back.
 PUBLISH = """
 local state, carry, stream = KEYS[1], KEYS[2], KEYS[3]
-local cursor_field, origin, position, seq, after, term = unpack(ARGV, 1, 6)
-local max_len, lives_ms, field, id, event, channel = unpack(ARGV, 7, 12)
+local cursor_field, origin, position, seq, after, term, late = unpack(ARGV, 1, 7)
+local max_len, lives_ms, field, id, event, channel = unpack(ARGV, 8, 13)
 local refusal
 local function try(...)
   if refusal then return false end
@@ -54,11 +55,11 @@ reached = by == origin and tonumber(reached) or 0
 top = by == origin and (tonumber(top) or reached % 4294967296) or 0
 if reached >= tonumber(position) then return 0 end
 if reached < tonumber(after) then return -1 end
-local is_late = tonumber(seq) <= top
+local is_late = late == '1' or tonumber(seq) <= top
 local time = '"time":"([^"]+)"'
-local is_newest = not (is_late and shown)
-  or (string.match(shown, time) or '') <= (string.match(event, time) or '')
-if is_late then seq = string.format('%.0f', top) end
+local is_newest = not is_late
+  or (shown and (string.match(shown, time) or '') <= (string.match(event, time) or ''))
+seq = string.format('%.0f', math.max(top, tonumber(seq)))
 
 local now = origin .. ' ' .. position .. ' ' .. seq
 if not try('HSET', carry, cursor_field, now, 'term', term) then return refusal end

@@ -150,6 +150,52 @@ def test_what_comes_late_does_not_take_the_place_of_something_newer(
     lane.publisher.close()
 
 
+def test_what_comes_late_is_not_shown_as_the_newest_by_a_redis_that_was_emptied(
+    redis_url: str, tmp_path: Path, client: redis.Redis
+) -> None:
+    path = tmp_path / "late.db"
+    client.set("vigil:gate:status:stream", "somebody else's")
+    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
+        lane = Lane(redis_url, outbox)
+        late = lane.put(status("timeout"))
+        lane.drain()
+        client.delete("vigil:gate:status:stream")
+        lane.put(status("unreachable", at_s=1))
+        lane.drain()
+    client.flushall()
+    for _ in range(2):  # the second start finds what the first could not deliver
+        with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
+            assert [one.is_late for one in outbox.pending(9)] == [True]
+    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
+        lane.outbox = outbox
+        lane.drain()
+        assert ids(events(client, "vigil:gate:status:stream")) == late
+        assert client.hget("vigil:gate:state", "status") is None
+        newest = lane.put(status("stalled", at_s=2))
+        lane.drain()
+    shown = json.loads(str(client.hget("vigil:gate:state", "status")))
+    assert shown["id"] == newest[0]
+    lane.publisher.close()
+
+
+def test_what_was_set_aside_and_is_the_newest_is_shown_at_the_next_start(
+    redis_url: str, tmp_path: Path, client: redis.Redis
+) -> None:
+    path = tmp_path / "newest.db"
+    client.set("vigil:gate:status:stream", "somebody else's")
+    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
+        lane = Lane(redis_url, outbox)
+        sent = lane.put(status("timeout"), status("unreachable", at_s=1))
+        lane.drain()
+    client.delete("vigil:gate:status:stream")
+    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
+        lane.outbox = outbox
+        lane.drain()
+    shown = json.loads(str(client.hget("vigil:gate:state", "status")))
+    assert shown["id"] == sent[-1]
+    lane.publisher.close()
+
+
 def test_a_cursor_of_the_version_before_is_honoured_and_taken_away(
     lane: Lane, client: redis.Redis
 ) -> None:
