@@ -17,7 +17,7 @@ from pipeline.regions import Region, blacked_out
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
-from pipeline.types import CameraState, Frame, Tell, Wanted
+from pipeline.types import CameraState, Frame, StatusReason, Tell, Wanted
 
 log = structlog.get_logger("vigil")
 
@@ -57,7 +57,7 @@ class Condition:
     """The state of a camera whose frames arrive: with a status reason, and words for people."""
 
     state: CameraState = "online"
-    reason: str = ""
+    reason: StatusReason | None = None
     detail: str = ""
 
 
@@ -75,16 +75,15 @@ def condition_of(
     if trouble := outbox_trouble():
         return Condition("degraded", "outbox", trouble)
     if load.level:
-        reason = f"load_{load.step.name}"
-        return Condition("degraded", reason, f"level {load.level}: {load.reason}")
+        return Condition("degraded", load.step.name, f"level {load.level}: {load.reason}")
     return Condition()
 
 
-_STATES: Mapping[str, CameraState] = {"stalled": "offline", "identical_frames": "frozen"}
+_STATES: Mapping[StatusReason, CameraState] = {"stalled": "offline", "identical_frames": "frozen"}
 """The state of a camera of which its source tells this; `degraded` for other reasons."""
 
 
-def _trouble(reason: str, detail: str) -> Condition:
+def _trouble(reason: StatusReason, detail: str) -> Condition:
     return Condition(_STATES.get(reason, "degraded"), reason, detail)
 
 
@@ -128,7 +127,9 @@ class Intake:
         self._settlements = settlements
         self._observer = observer
         self._cameras: set[str] = set()
-        self._troubles: dict[str, dict[str, str]] = {}  # by camera and reason: what was seen
+        self._troubles: dict[
+            str, dict[StatusReason, str]
+        ] = {}  # by camera and reason: what was seen
 
     @property
     def has_cameras(self) -> bool:
@@ -147,7 +148,7 @@ class Intake:
         self._sampler.reset()
         return build(self._sampler.wanted, self.told)
 
-    def told(self, camera_id: str, reason: str, detail: str | None) -> None:
+    def told(self, camera_id: str, reason: StatusReason, detail: str | None) -> None:
         """Say of a camera that its source finds it so; with None, that this is over.
 
         Raises:
@@ -179,7 +180,7 @@ class Intake:
 
     def lost(
         self,
-        reason: str,
+        reason: StatusReason,
         detail: str,
         *,
         is_over: bool = False,
@@ -236,5 +237,5 @@ class Intake:
                 said = f"camera_{now.state}"
                 log.warning(said, camera=camera_id, reason=now.reason, detail=now.detail)
             self._observer.set(CAMERA_UP, now.state != "offline", camera=camera_id)
-            if now.state == "offline":
+            if now.state == "offline" and now.reason:
                 self._observer.count(CAMERA_FAILURES, camera=camera_id, reason=now.reason)

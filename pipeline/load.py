@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Reason = Literal["frame_age", "frames_dropped", "tick_overrun", "cameras_lag"]
+from pipeline.types import StatusReason
+
+LoadReason = Literal["frame_age", "frames_dropped", "tick_overrun", "cameras_lag"]
 
 JUDGE_EVERY_S = 5.0
 BAD_JUDGEMENTS = 2  # the first frames of many cameras are whole ones, which is no lasting load
@@ -27,23 +29,23 @@ class Step:
     """What is given up at one level.
 
     Attributes:
-        name: what was given up last; `none` at level 0.
+        name: what was given up last, as a camera's status says it; none at level 0.
         caption_stretch: one caption is made for so many that are due.
         threshold_ratio: factor on the pruner's own threshold.
         period_ratio: factor on the usual time between two frames.
     """
 
-    name: str
+    name: StatusReason | None
     caption_stretch: int = 1
     threshold_ratio: float = 1.0
     period_ratio: float = 1.0
 
 
 LADDER = (
-    Step("none"),
-    Step("captions", caption_stretch=3),
-    Step("threshold", caption_stretch=3, threshold_ratio=1.5),
-    Step("frame_rate", caption_stretch=3, threshold_ratio=1.5, period_ratio=2.0),
+    Step(None),
+    Step("load_captions", caption_stretch=3),
+    Step("load_threshold", caption_stretch=3, threshold_ratio=1.5),
+    Step("load_frame_rate", caption_stretch=3, threshold_ratio=1.5, period_ratio=2.0),
 )
 
 
@@ -86,7 +88,7 @@ class Load:
             recover_after_s: calm before a step is taken back.
         """
         self.level = 0
-        self.reason: Reason | None = None
+        self.reason: LoadReason | None = None
         self.max_age_s = max_age_s
         self._period_s = period_s
         self._recover_after_s = recover_after_s
@@ -148,7 +150,7 @@ class Load:
             return True
         return False
 
-    def _overload(self, judged: _Judged) -> Reason | None:
+    def _overload(self, judged: _Judged) -> LoadReason | None:
         num_frames = len(judged.ages_s) + judged.num_dropped
         if judged.ages_s and _p95(judged.ages_s) > self.max_age_s:
             return "frame_age"
@@ -170,7 +172,7 @@ class Load:
             return False
         return now_s - self._calm_since_s >= self._recover_after_s * self._calm_factor
 
-    def _descend(self, reason: Reason, now_s: float) -> None:
+    def _descend(self, reason: LoadReason, now_s: float) -> None:
         is_relapse = self._up_s is not None and now_s - self._up_s < RELAPSE_WITHIN_S
         self._calm_factor = min(MAX_CALM_FACTOR, 2 * self._calm_factor) if is_relapse else 1
         self.level += 1

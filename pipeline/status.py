@@ -10,10 +10,13 @@ from typing import Any
 from model.kinds.base import Reason
 from pipeline.clock import Clock
 from pipeline.messages import Message, rfc3339, said_again, status_message
-from pipeline.types import CameraState, Frame, Video
+from pipeline.types import CameraState, Frame, StatusReason, Video
 
 _UNSOUND_STATES: Mapping[CameraState, Reason] = {"frozen": "frozen", "offline": "stalled"}
-_UNSOUND_REASONS: Mapping[str, Reason] = {"damaged": "damaged", "no_memory": "no_memory"}
+_UNSOUND_REASONS: Mapping[StatusReason | None, Reason] = {
+    "damaged": "damaged",
+    "no_memory": "no_memory",
+}
 """Of a camera that is degraded."""
 
 
@@ -47,7 +50,7 @@ class _Status:
     """A camera's state, why it is in it, since when, and what was known of its video then."""
 
     state: CameraState
-    reason: str
+    reason: StatusReason | None
     since: datetime
     about: tuple[object, ...]
 
@@ -77,7 +80,7 @@ class StatusBoard:
         camera_id: str,
         state: CameraState,
         *,
-        reason: str = "",
+        reason: StatusReason | None = None,
         detail: str = "",
         is_over: bool = False,
         next_try_s: float | None = None,
@@ -111,7 +114,7 @@ class StatusBoard:
                 at=at,
                 state=state,
                 since=since,
-                reason=reason or None,
+                reason=reason,
                 detail=detail or (seen.video.remark if seen.video else "") or None,
                 video=seen.video,
                 lag_ms=seen.lag_ms,
@@ -139,11 +142,11 @@ class StatusBoard:
             known = self._cameras.get(camera_id)
             return known.state if known else None
 
-    def reason(self, camera_id: str) -> str:
-        """Return why a camera is in its state, in one word; "" where there is no reason."""
+    def reason(self, camera_id: str) -> StatusReason | None:
+        """Return why a camera is in its state; None where there is no reason."""
         with self._lock:
             known = self._cameras.get(camera_id)
-            return known.reason if known else ""
+            return known.reason if known else None
 
     def unsound(self, camera_id: str) -> Reason | None:
         """Return why an answer about a camera is worth nothing now; None where it is sound."""

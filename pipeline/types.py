@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.types import PatchGrid, PrunedFrame
+from pipeline.errors import SourceReason
 
 CameraState = Literal["connecting", "online", "offline", "frozen", "degraded"]
 Phase = Literal["start", "update", "end"]
@@ -20,14 +21,29 @@ Wanted = Callable[[str, float], bool]
 scaling a 1080p picture costs as much as decoding it."""
 
 
-Tell = Callable[[str, str, str | None], None]
+StatusReason = Literal[
+    SourceReason,
+    "outbox",
+    "worker_stopped",
+    "identical_frames",
+    "damaged",
+    "damaged_shown",
+    "lagging",
+    "no_memory",
+    "load_captions",
+    "load_threshold",
+    "load_frame_rate",
+]
+"""Why a camera is in the state that it is in. The run-book has a row for each."""
+
+Tell = Callable[[str, StatusReason, str | None], None]
 """(camera_id, reason, detail): a source says that a camera whose pictures may not come is degraded,
 or offline if the reason is `stalled`, or frozen if it is `identical_frames`, again and again while
 it is; a detail of None takes it back.
 """
 
 
-def tell_nobody(_camera_id: str, _reason: str, _detail: str | None) -> None:
+def tell_nobody(_camera_id: str, _reason: StatusReason, _detail: str | None) -> None:
     """Be told, and do nothing."""
 
 

@@ -10,7 +10,7 @@ from pipeline.errors import OutboxError, SourceError
 from pipeline.intake import Intake
 from pipeline.retry import backoff_s
 from pipeline.sources.base import FrameSource
-from pipeline.types import Tell, Wanted
+from pipeline.types import StatusReason, Tell, Wanted
 from worker.parts import Feed
 
 log = structlog.get_logger("vigil")
@@ -44,9 +44,10 @@ class Connection:
         self._intake.expect(self.feed.camera_ids)
         while not self._stop.is_set():
             source = self._source = self._intake.connect(self._build)
+            reason: StatusReason = "ended"
+            detail = ""
             try:
                 self._play(source)
-                reason, detail = "ended", ""
             except SourceError as error:
                 reason, detail = error.reason, str(error)
             except OutboxError as error:  # no status can be stored: the source is not at fault
@@ -72,7 +73,7 @@ class Connection:
 
     def failed(
         self,
-        reason: str,
+        reason: StatusReason,
         detail: str,
         *,
         is_over: bool = False,
@@ -85,7 +86,7 @@ class Connection:
             log.warning("feed_failed", feed=self.feed.name, reason=reason, detail=detail)
 
     def _build(self, wanted: Wanted, tell: Tell) -> FrameSource:
-        def tell_and_be_alive(camera_id: str, reason: str, detail: str | None) -> None:
+        def tell_and_be_alive(camera_id: str, reason: StatusReason, detail: str | None) -> None:
             self._waiting_since_s = self._clock.monotonic_s()
             tell(camera_id, reason, detail)
 
@@ -101,7 +102,7 @@ class Connection:
             self._intake.take(frame, source)
             self._waiting_since_s = self._clock.monotonic_s()
 
-    def _pause_s(self, reason: str) -> float:
+    def _pause_s(self, reason: StatusReason) -> float:
         retry = self.feed.retry
         # A wrong password is not retried quickly: cameras lock accounts.
         base_s = retry.cap_s if reason.startswith("auth_") else retry.base_s

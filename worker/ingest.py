@@ -26,7 +26,7 @@ from pipeline.sources.base import FrameSource
 from pipeline.sources.kafka import connector_of
 from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
-from pipeline.types import Tell, Wanted
+from pipeline.types import StatusReason, Tell, Wanted
 from worker.feeds import camera_feeds, kafka_config
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Process
@@ -149,7 +149,7 @@ def _telling(feed: Feed, outlets: Outlets) -> Feed:
     """Let a feed's outlet hear too what its source tells of the camera."""
 
     def build_source(wanted: Wanted, tell: Tell) -> FrameSource:
-        def told(camera_id: str, reason: str, detail: str | None) -> None:
+        def told(camera_id: str, reason: StatusReason, detail: str | None) -> None:
             tell(camera_id, reason, detail)
             if detail is not None:
                 outlets.of(camera_id).told(reason)

@@ -61,6 +61,17 @@ class RedisSettings(Part):
         url = self.url.get_secret_value()
         return with_authorities(url, self.ca_file) if self.ca_file else url
 
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (setting, what was expected) where the address cannot be used."""
+        for setting, read in (
+            ("URL", lambda: read_address(self.url.get_secret_value())),
+            ("CA_FILE", lambda: self.address),
+        ):
+            try:
+                read()
+            except ConfigError as error:
+                yield f"REDIS__{setting}", str(error)
+
 
 class KafkaSettings(Part):
     """Frames come through Kafka where bootstrap_servers is not empty."""
@@ -356,10 +367,7 @@ class Settings(BaseSettings):
                     f"CAMERAS__{camera_id.upper()}__URL",
                     "expected an address, since VIGIL_KAFKA__BOOTSTRAP_SERVERS is not set either",
                 )
-        try:
-            read_address(self.redis.address)
-        except ConfigError as error:
-            yield "REDIS__CA_FILE" if "CA_FILE" in str(error) else "REDIS__URL", str(error)
+        yield from self.redis.mistakes()
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             yield "RTSP__RETRY_BASE", "expected at most VIGIL_RTSP__RETRY_CAP"
         if self.kafka.bootstrap_servers and self.kafka.dead_letter_topic == self.kafka.topic:

@@ -12,21 +12,17 @@ from PIL import Image
 
 from pipeline.clock import Clock
 from pipeline.observer import INGEST_RECORDS, Observer
-from pipeline.sources.record import CameraStated
+from pipeline.sources.record import STATED, CameraStated
 from pipeline.status import StatusBoard
-from pipeline.types import Frame
+from pipeline.types import Frame, StatusReason
 
 PictureFormat = Literal["jpeg", "webp"]
 Encode = Callable[[NDArray[np.uint8]], bytes]
 Kind = Literal["picture", "unchanged", "state"]
 
-_STATED: dict[str, CameraStated] = {
-    "identical_frames": "frozen",
-    "damaged": "damaged",
-    "damaged_shown": "damaged_shown",
-    "lagging": "lagging",
+_STATES: dict[StatusReason | None, CameraStated] = {
+    reason: state for state, reason in STATED.items()
 }
-"""The reason of a camera's status -> how its records say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class Outlet:
     def offer(self, frame: Frame) -> Frame | None:
         """Send a frame on; none is ever dropped here. Its pixels must not be changed any more."""
         self.num_offered += 1
-        state = _STATED.get(self._status.reason(self.camera_id), "online")
+        state = _STATES.get(self._status.reason(self.camera_id), "online")
         is_same = self._last is not None and np.array_equal(self._last, frame.pixels)
         is_due = not 0 <= frame.pts_s - self._whole_s < self._whole_every_s
         record = OutRecord(self.camera_id, frame.captured_at, state)
@@ -120,7 +116,7 @@ class Outlet:
         self._last, self._whole_s = frame.pixels, frame.pts_s
         return None
 
-    def told(self, reason: str) -> None:
+    def told(self, reason: StatusReason) -> None:
         """Send on what the camera's source says while no picture comes, if it is damage."""
         if reason == "damaged" and self._put(
             OutRecord(self.camera_id, self._clock.now(), "damaged")

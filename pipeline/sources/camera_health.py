@@ -1,12 +1,12 @@
 """What a source says of its cameras: who is silent, and whose pictures come late."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.clock import Clock
 from pipeline.observer import CAMERA_LAG, Observer
-from pipeline.sources.record import CameraStated
-from pipeline.types import Frame, Tell
+from pipeline.sources.record import STATED, CameraStated
+from pipeline.types import Frame, StatusReason, Tell
 
 LOOK_S = 0.5  # how often it is looked who is silent
 
@@ -22,12 +22,6 @@ class Bounds:
 
 OF_A_TOPIC = Bounds(lagging_s=10.0, in_time_s=5.0)
 
-_REASONS: Mapping[CameraStated | None, str] = {
-    "frozen": "identical_frames",
-    "damaged": "damaged",
-    "damaged_shown": "damaged_shown",
-}
-"""What is said of a camera whose state came with its record."""
 _STATED = "as vigil ingest says, which takes its pictures"
 
 
@@ -52,7 +46,7 @@ class CameraHealth:
         self._looked_s = clock.monotonic_s()
         self._stalled: set[str] = set()
         self._lagging: dict[str, float | None] = {}  # since when they are in time again, if so
-        self._stated: dict[str, str] = {}  # the reason that is told
+        self._stated: dict[str, StatusReason] = {}  # the reason that is told
 
     def look(self, silent: Callable[[float], frozenset[str]]) -> None:
         """Tell, now and then, which cameras have been silent for too long."""
@@ -72,7 +66,8 @@ class CameraHealth:
         if camera_id in self._stalled:
             self._stalled.discard(camera_id)
             self._tell(camera_id, "stalled", None)
-        self._says(camera_id, _REASONS.get(state))
+        # that it lags, `lags` says
+        self._says(camera_id, STATED.get(state) if state and state != "lagging" else None)
 
     def came(self, frame: Frame, state: CameraStated | None = None) -> None:
         """Note a camera's good picture; what was told is taken back where it is over."""
@@ -102,10 +97,10 @@ class CameraHealth:
             if now_s - since_s >= bounds.for_s:
                 self._take_back(camera_id)
 
-    def _says(self, camera_id: str, reason: str | None) -> None:
+    def _says(self, camera_id: str, reason: StatusReason | None) -> None:
         before = self._stated.pop(camera_id, None)
-        if before not in (None, reason):
-            self._tell(camera_id, before or "", None)
+        if before is not None and before != reason:
+            self._tell(camera_id, before, None)
         if reason is not None:
             self._stated[camera_id] = reason
             self._tell(camera_id, reason, _STATED)

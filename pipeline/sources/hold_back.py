@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.observer import PICTURES_HELD_BACK, UNOBSERVED, Observer
+from pipeline.types import StatusReason
 
 Cause = Literal["lost", "concealed"]
 """Packets of a picture are missing; the decoder fell over what came, and covered it up."""
@@ -36,7 +37,7 @@ class HoldBack:
         *,
         clock: Clock | None = None,
         observer: Observer = UNOBSERVED,
-        tell: Callable[[str, str | None], None] = lambda _reason, _detail: None,
+        tell: Callable[[StatusReason, str | None], None] = lambda _reason, _detail: None,
         damaged: Damaged = "hide",
     ) -> None:
         """Begin with a whole chain.
@@ -113,5 +114,5 @@ class HoldBack:
             self._tell(self._reason, f"{words}: {self._num_held} pictures held back so far")
 
     @property
-    def _reason(self) -> str:
+    def _reason(self) -> StatusReason:
         return "damaged_shown" if self._is_shown else "damaged"

@@ -1,12 +1,13 @@
 """What a broker's record says of its frame: which camera took it, and when."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 from pipeline.camera_id import CAMERA_ID, is_camera_id
 from pipeline.errors import FrameError
+from pipeline.types import StatusReason
 
 CAPTURED_AT_HEADER = "captured-at"
 UNCHANGED_HEADER = "unchanged"  # with an empty value: the camera's last picture again
@@ -14,6 +15,14 @@ CAMERA_STATE_HEADER = "camera-state"
 
 CameraStated = Literal["online", "frozen", "damaged", "damaged_shown", "lagging"]
 """How a camera is, as whoever takes its pictures says; then nobody else need judge it."""
+
+STATED: Mapping[CameraStated, StatusReason] = {
+    "frozen": "identical_frames",
+    "damaged": "damaged",
+    "damaged_shown": "damaged_shown",
+    "lagging": "lagging",
+}
+"""What a camera's status has as its reason where its records say this."""
 
 RefusalReason = Literal[
     "no_key",

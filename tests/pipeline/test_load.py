@@ -47,7 +47,12 @@ def test_it_goes_down_and_up_the_ladder_step_by_step() -> None:
 
 
 def test_the_order_is_captions_then_threshold_then_frame_rate() -> None:
-    assert [step.name for step in LADDER] == ["none", "captions", "threshold", "frame_rate"]
+    assert [step.name for step in LADDER] == [
+        None,
+        "load_captions",
+        "load_threshold",
+        "load_frame_rate",
+    ]
     whole, captions, threshold, frame_rate = LADDER
     assert (whole.caption_stretch, whole.threshold_ratio, whole.period_ratio) == (1, 1.0, 1.0)
     assert captions.caption_stretch > 1
