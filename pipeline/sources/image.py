@@ -186,8 +186,9 @@ def _jpeg(
     samples = [across * down for _, across, down, _ in image.layer]
     kept_bytes = 2 * image.width * image.height * sum(samples) / max(samples)
     box = _drafted(image, size)
-    needed_bytes = (kept_bytes if len(scans) > 1 else 0) + 4 * image.width * image.height
-    if needed_bytes > max_bytes:
+    scaled_bytes = 4 * size[0] * (image.height + size[1])  # across, and then down
+    needed_bytes = kept_bytes + 4 * image.width * image.height + scaled_bytes
+    if len(scans) > 1 and needed_bytes > max_bytes:
         raise FrameError(
             f"expected a JPEG that takes at most {max_bytes:.0f} bytes to decode, "
             f"got one that takes {needed_bytes:.0f}"

@@ -19,7 +19,7 @@ MOST_BYTES = 150_000_000
 
 # The kernel's own high-water mark, started again before each picture.
 MEASURE = """
-import json, sys
+import ctypes, json, sys
 from functools import partial
 from pathlib import Path
 from model.videollama3.grid import pin_grid
@@ -35,6 +35,7 @@ small, *bombs = (Path(path).read_bytes() for path in sys.argv[2:])
 decode_image(small, grid_of=grid_of)
 peaks = []
 for bomb in bombs:
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed would count as idle, and be used again
     Path("/proc/self/clear_refs").write_text("5")
     idle = status("VmRSS")
     try:
@@ -127,6 +128,6 @@ def test_no_picture_of_16_megapixels_takes_more_than_150_megabytes(
     refused = {name: said for name, (_, said) in peaks.items() if said}
     if max_tokens == 144:
         assert refused == {}
-    else:  # all coefficients of four colours beside a picture that is not made smaller
-        assert set(refused) == {"JPEG, progressive", "JPEG, progressive CMYK"}
+    else:  # all coefficients beside a picture that is hardly made smaller
+        assert set(refused) == {name for name in names if name.startswith("JPEG")}
         assert all("that takes at most" in said for said in refused.values())
