@@ -1,15 +1,24 @@
-"""Every setting, with its unit, bounds and default. `worker.environment` fills them in."""
+"""Every setting, with its unit, bounds and default. `worker.environment` fills them in.
+
+Those of a site's cameras and questions are in `site_settings.py`, those of what the worker is
+connected to in `connection_settings.py`.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.engine.config import VisionMode
-from pipeline.errors import ConfigError
 from pipeline.pruner import PrunerMode
-from pipeline.publishers.redis_address import read_address, with_authorities
+from worker.connection_settings import (
+    IngestSettings,
+    KafkaSettings,
+    OutboxSettings,
+    RedisSettings,
+    RtspSettings,
+)
 from worker.fidelity import Fidelity, at_fidelity, held_window_s
 from worker.site_settings import (
     CameraSettings,
@@ -23,103 +32,13 @@ from worker.values import (
     DurationOrZero,
     Id,
     MemoryBudget,
-    OutboxPath,
     Probability,
     Share,
-    Size,
     Slug,
     host_name,
 )
 
 PREFIX = "VIGIL_"
-
-
-class RedisSettings(Part):
-    """These settings say where messages are published."""
-
-    url: SecretStr = SecretStr("redis://localhost:6379/0")
-    """Address of the Redis that messages are published to: redis://HOST:6379/0, rediss:// for TLS,
-    or unix:///PATH. Behind Sentinel: redis+sentinel://HOST:26379,HOST:26379/NAME/0, where NAME is
-    the sentinels' name for the server. Options of redis-py may follow a ?. A Redis Cluster is
-    refused."""
-    ca_file: str = ""
-    """Path of a PEM file with the certificate authorities that the certificate of a rediss://
-    server is checked against; empty: those of the system."""
-    prefix: Slug = "vigil"
-    """First word of the name of every Redis channel and key."""
-    stream_max_len: int = Field(default=10_000, ge=1, le=10_000_000)
-    """Number of messages kept in each Redis stream; older ones are deleted. A camera has four
-    streams, and a message takes 750 to 1100 bytes of Redis' memory: a camera whose streams are full
-    takes 35 MiB at 10000, 3.5 MiB at 1000. Its keys expire a week after its worker last ran."""
-    heartbeat: Duration = 10.0
-    """Time between two renewals of the worker's key PREFIX:worker:ID in Redis. When the worker is
-    gone, the key expires after three times this long."""
-
-    @property
-    def address(self) -> str:
-        """The URL, with the certificate authorities among its options."""
-        url = self.url.get_secret_value()
-        return with_authorities(url, self.ca_file) if self.ca_file else url
-
-    def mistakes(self) -> Iterator[tuple[str, str]]:
-        """Yield (setting, what was expected) where the address cannot be used."""
-        for setting, read in (
-            ("URL", lambda: read_address(self.url.get_secret_value())),
-            ("CA_FILE", lambda: self.address),
-        ):
-            try:
-                read()
-            except ConfigError as error:
-                yield f"REDIS__{setting}", str(error)
-
-
-class KafkaSettings(Part):
-    """Frames come through Kafka where bootstrap_servers is not empty."""
-
-    bootstrap_servers: str = ""
-    """Addresses of the Kafka brokers as host:port, separated by commas; empty: Kafka is not
-    used."""
-    topic: str = "frames"
-    """Topic to read frames from: each record is one JPEG, PNG or WebP picture, and its key is the
-    camera's id."""
-    group_id: str = "vigil"
-    """Name of the Kafka consumer group."""
-    dead_letter_topic: str = ""
-    """Topic that records are copied to that are no readable picture, or of no camera to be watched;
-    empty: TOPIC with -dead-letter appended, such as frames-dead-letter."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """Encryption and login of the connection to Kafka."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    """How the worker logs in when SECURITY_PROTOCOL is SASL_PLAINTEXT or SASL_SSL."""
-    sasl_username: str = ""
-    """User name to log in to Kafka with."""
-    sasl_password: SecretStr = SecretStr("")
-    """Password to log in to Kafka with."""
-    ssl_cafile: str = ""
-    """Path of a PEM file with the certificate authorities that the brokers' certificates are
-    checked against; empty: those of the system."""
-    overflow: Literal["wait", "latest"] = "wait"
-    """What happens when records come faster than the worker handles them. wait: no sampled picture
-    is skipped, and the worker falls behind; only where a camera's pictures take longer than 0.25 s
-    to decode, some of its own are skipped, so that the others need not wait. latest: a camera's
-    older pictures are skipped in favour of its newest, those older than a minute unread."""
-    max_lag: DurationOrZero = 0.0
-    """Skip records whose picture was captured longer ago than this; 0s: never skip."""
-    stall_after: DurationOrZero = 15.0
-    """A camera of which no readable picture has come through Kafka for this long is reported as
-    offline with the reason stalled, until one comes. Set it to more than the longest pause between
-    two pictures of a camera. 0s: never."""
-    only_configured: bool = False
-    """Watch only those cameras through Kafka that have settings of their own. Records of others are
-    copied to the dead-letter topic."""
-    max_pixels: int = Field(default=16 * 2**20, ge=4096, le=64 * 2**20)
-    """Largest picture that is decoded, in pixels; the default is 4096x4096. A record with a larger
-    one is copied to the dead-letter topic. While a picture is decoded, it takes up to 9 bytes of
-    memory for each pixel of this limit."""
-    max_cameras: int = Field(default=64, ge=1, le=4096)
-    """Largest number of cameras without settings of their own that are watched through Kafka. Such
-    a camera is watched as soon as a record comes with its id as the key. Records of further ones
-    are copied to the dead-letter topic. A camera that has settings is always watched."""
 
 
 class ModelSettings(Part):
@@ -202,71 +121,6 @@ class LoadSettings(Part):
     recover_after: Duration = 30.0
     """Time without overload after which the worker undoes the last of the steps named at
     MAX_AGE."""
-
-
-class OutboxSettings(Part):
-    """These settings say where messages wait for Redis."""
-
-    path: OutboxPath = "vigil-outbox.sqlite"
-    """File where messages wait until Redis has them; each worker needs its own. A folder, which is
-    there or is written with a / at its end: each of the workers that share it takes the first of
-    its files 0.sqlite, 1.sqlite and so on that no other one holds. While the disk is full or
-    failing messages are kept in memory. The word memory instead of a path: always there, where a
-    restart loses them."""
-    max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
-    """Upper limit of the waiting messages' size, such as 256MiB. When it is reached, messages are
-    lost: captions first, then status messages, then answers, events last."""
-
-
-class IngestBufferSettings(Part):
-    """These settings say where pictures wait for Kafka."""
-
-    path: OutboxPath = "vigil-ingest.sqlite"
-    """For vigil ingest: file where pictures wait until Kafka has them; each vigil ingest needs its
-    own. While its disk fails they are kept in memory, 64 MiB of them at most. The word memory
-    instead of a path: always there, where a restart loses them."""
-    max_bytes: Size = Field(default=1024**3, ge=1024**2)
-    """For vigil ingest: upper limit of the size of the pictures that wait, such as 1GiB. When it is
-    reached, the oldest are lost, and counted. A camera takes some 30 to 60 kB a second."""
-
-
-class IngestSettings(Part):
-    """These settings are for vigil ingest, which sends cameras' pictures to Kafka."""
-
-    format: Literal["jpeg", "webp"] = "jpeg"
-    """For vigil ingest: image format of the pictures. At the same QUALITY, webp takes a third less
-    room and nine times the processor time, and more of its pictures counts as changed."""
-    quality: int = Field(default=90, ge=50, le=100)
-    """For vigil ingest: quality of the pictures. With jpeg at 90, a busy picture takes 33 kB, and
-    1.5 % more tokens are sent to the model than without; at 95, 48 kB and 0.9 %; at 85, 27 kB and
-    2.8 %."""
-    whole_every: Duration = 15.0
-    """For vigil ingest: a picture that is the last one bit for bit is not sent again; after this
-    time it is, and after a quarter of VIGIL_WINDOW at the latest."""
-    buffer: IngestBufferSettings = IngestBufferSettings()
-
-
-class RtspSettings(Part):
-    """These settings are the time limits of connections to cameras, and what is trusted there."""
-
-    open_timeout: Duration = 10.0
-    """Time limit for connecting to a camera, and again for its first video data. After it, the
-    camera is reported as offline with the reason timeout."""
-    read_timeout: Duration = 15.0
-    """When a connected camera sends no data for this long, the worker disconnects and connects
-    again."""
-    retry_base: Duration = 1.0
-    """Pause before the first reconnection to a camera. The pause doubles with every failure, up to
-    RETRY_CAP."""
-    retry_cap: Duration = 60.0
-    """Longest pause before a reconnection to a camera."""
-    ca_file: str = ""
-    """Path of a PEM file with the certificate authorities, or the certificates themselves, that
-    rtsps:// cameras are checked against; empty: the authorities of the system."""
-    verify: bool = True
-    """For rtsps:// cameras: refuse one whose certificate is not valid for the host in its address.
-    no: take any certificate; then anybody between the worker and the camera can read its
-    password."""
 
 
 class HealthSettings(Part):

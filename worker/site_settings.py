@@ -1,4 +1,4 @@
-"""The settings of a site: its cameras and its questions. The worker's own are in `settings.py`."""
+"""The settings of a site: its cameras and its questions."""
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
