@@ -68,7 +68,8 @@ class ModelSettings(Part):
     max_answer_tokens: int = Field(default=32, ge=1, le=1024)
     """Upper limit of the length of an answer to a question of kind text, in text tokens."""
     threads: int = Field(default=0, ge=0, le=256)
-    """Number of CPU threads the model computes with; 0: one fewer than the machine has cores."""
+    """Number of CPU threads the model computes with; 0: one fewer than the machine has cores, and
+    one alone where the model runs on a GPU."""
     vision: VisionMode = "delta"
     """What is computed of each picture. delta: only the parts that changed, which is fast. full:
     the whole picture, which is exact. isolated: the changed parts without their surroundings, for

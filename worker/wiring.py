@@ -214,7 +214,8 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # and are woken for the next. One core is left to decoding and pruning: members that have to
     # share a core wait for each other by turns of the scheduler, and two on two cores beside a
     # third busy thread took 10 s for what takes 0.5.
-    torch.set_num_threads(num_inference_threads(settings))
+    threads = num_inference_threads(settings.model.threads, is_on_cpu=stages.engine.is_on_cpu)
+    torch.set_num_threads(threads)
     return Runner(
         stages.lanes,
         stages.engine,
@@ -262,9 +263,17 @@ def redis_publishers(
     )
 
 
-def num_inference_threads(settings: Settings) -> int:
-    """Return how many threads compute where other threads decode: one core is left to those."""
-    return settings.model.threads or max(1, TORCH_THREADS - 1)
+def num_inference_threads(asked: int, *, is_on_cpu: bool) -> int:
+    """Return how many threads compute where other threads decode: one core is left to those.
+
+    Beside a GPU it is one: at 160 cameras 15 of them made the oldest hundredth of answers 0.25 s
+    older, and the worker 5 % busier.
+
+    Args:
+        asked: by the settings; 0 for none in particular.
+        is_on_cpu: the model is.
+    """
+    return asked or (max(1, TORCH_THREADS - 1) if is_on_cpu else 1)
 
 
 def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:

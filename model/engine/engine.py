@@ -280,28 +280,29 @@ class Engine:
             shown: list[PrunedFrame] = []
             whole: list[bool] = []
             for frame in frames:
-                is_whole = self._show(frame, index=len(shown))
+                num_tokens = frame.grid.num_tokens
+                is_whole = self._streams[frame.stream_id].show(
+                    len(shown),
+                    num_kept=num_tokens if frame.is_refresh else frame.num_kept,
+                    num_tokens=num_tokens,
+                    pts_s=frame.pts_s,
+                )
                 if is_whole or frame.has_news:
                     whole.append(is_whole)
                     shown.append(frame)
-            if not shown:
-                return
-            encoded = self._encoder.encode(shown, whole)
-            seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
-            streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in shown)]
-            contexts = [context for stream in streams for context in stream.contexts]
-            append(self._model, self._pool, contexts, seen)
-            self._grids.update({frame.stream_id: frame.grid for frame in shown})
+            if shown:
+                self._read(shown, whole)
 
-    def _show(self, frame: PrunedFrame, *, index: int) -> bool:
-        """Tell a stream's contexts of a frame; say whether it must be encoded whole."""
-        num_tokens = frame.grid.num_tokens
-        return self._streams[frame.stream_id].show(
-            index,
-            num_kept=num_tokens if frame.is_refresh else frame.num_kept,
-            num_tokens=num_tokens,
-            pts_s=frame.pts_s,
-        )
+    def _read(self, shown: Sequence[PrunedFrame], whole: Sequence[bool]) -> None:
+        """Encode frames, those that open a context whole, and let the contexts read them."""
+        encoded = self._encoder.encode(shown, whole)
+        seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
+        append(self._model, self._pool, self._contexts_of(shown), seen)
+        self._grids.update({frame.stream_id: frame.grid for frame in shown})
+
+    def _contexts_of(self, frames: Sequence[PrunedFrame]) -> list[Context]:
+        streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in frames)]
+        return [context for stream in streams for context in stream.contexts]
 
     def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> FrameFeatures:
         """Part a frame into what contexts that it opens read, and what the others read."""

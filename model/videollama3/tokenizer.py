@@ -6,6 +6,7 @@ bring code of its own.
 
 from codecs import getincrementaldecoder
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +18,9 @@ from model.videollama3.files import one_line
 
 MAX_UNUSED_ROWS = 1024
 """Most rows of an embedding beyond its vocabulary: padding is 271 in the released 2B, 399 in 7B."""
+
+NUM_REMEMBERED = 4096
+"""Texts whose ids are remembered: cameras share their stamps, and are asked the same again."""
 
 VISUAL_PLACEHOLDERS = ("<image>", "<|video_pad|>")
 """The remote-code layout's, then the native one's: Qwen's own `<|video_pad|>` is in both."""
@@ -53,6 +57,7 @@ class Tokenizer:
 
     def __init__(self, tokenizer: Qwen2Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._ids_of = lru_cache(NUM_REMEMBERED)(self._encoded)
         self._vocab: dict[str, int] = tokenizer.get_vocab()
         self.im_start_id = self._control_id("<|im_start|>")
         self.im_end_id = self._control_id("<|im_end|>")
@@ -107,8 +112,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Give the ids of `text`, control tokens recognised, none added."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return ids
+        return list(self._ids_of(text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Give the text of `ids` without its control tokens, in whole characters.
@@ -119,6 +123,9 @@ class Tokenizer:
         if text.endswith(_REPLACEMENT) and self._is_unfinished(ids):
             return text.removesuffix(_REPLACEMENT)
         return text
+
+    def _encoded(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def _is_unfinished(self, ids: Sequence[int]) -> bool:
         """Tell whether the last bytes are the beginning of a character."""

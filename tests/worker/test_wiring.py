@@ -9,7 +9,7 @@ from model.engine.config import MAX_TOKENS_PER_FRAME
 from tests.fakes import FakeClock
 from worker.loading import engine_config
 from worker.settings import Settings
-from worker.wiring import build, standing_questions
+from worker.wiring import build, num_inference_threads, standing_questions
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,11 @@ def threads() -> Iterator[None]:
 def test_the_defaults_are_the_engines() -> None:
     assert engine_config(Settings()) == EngineConfig()
     assert Settings().model.max_tokens_per_frame == MAX_TOKENS_PER_FRAME
+
+
+def test_beside_a_gpu_one_thread_computes() -> None:
+    assert num_inference_threads(0, is_on_cpu=False) == 1
+    assert num_inference_threads(6, is_on_cpu=False) == 6
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from threading import Event, Thread
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from model.engine.engine import Engine
-from model.types import Question
+from model.engine.made_up_past import EngineWithMadeUpPast
+from model.types import PrunedFrame, Question
 from pipeline.admission_backlog import AdmissionBacklog
-from pipeline.clock import SystemClock
+from pipeline.clock import Clock, SystemClock
 from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
@@ -34,13 +35,13 @@ from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.benchmarks.rendered_cameras import Clips, Played, play
 from worker.benchmarks.report import Progress, Row
+from worker.wiring import num_inference_threads
 
 MAX_AGE_S = 2.0
 WINDOW_S = 180.0
 SETTLE_S = 15.0  # the first questions of all cameras are due at once
 CALM_AFTER_S = 75.0  # what that burst made the worker give up is given back by then
 MEASURED_S = 60.0
-NUM_THREADS = 1  # of the model, as a worker has on two cores by itself
 QUESTIONS = (
     StandingQuestion("person", Question("yes_no", "Is a person in view?"), every_s=5.0),
     StandingQuestion("car", Question("yes_no", "Is a car on the road?"), every_s=5.0),
@@ -128,7 +129,10 @@ def trial(
         for number in range(num_cameras)
     ]
     progress(f"{num_cameras} cameras: giving them {WINDOW_S / 2:g} to {WINDOW_S:g} s of history")
-    _live_through(cameras, clips, lanes=lanes, engine=engine, clock=clock)
+    if isinstance(engine, EngineWithMadeUpPast):
+        make_up_pasts(cameras, clips, engine=engine, clock=clock)
+    else:
+        _live_through(cameras, clips, lanes=lanes, engine=engine, clock=clock)
     runner = Runner(
         lanes,
         engine,
@@ -153,7 +157,7 @@ def trial(
     stop = Event()
 
     def infer() -> None:
-        torch.set_num_threads(NUM_THREADS)
+        torch.set_num_threads(num_inference_threads(0, is_on_cpu=engine.is_on_cpu))
         runner.run(stop, beat=lambda: None)
 
     threads = [
@@ -269,6 +273,32 @@ def _live_through(
                 lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
                 lane.offer(camera.frame(clips, second, captured_at=clock.now()))
         engine.append([sent.pruned for sent in lanes.take()])
+
+
+def make_up_pasts(
+    cameras: Sequence[Played], clips: Clips, *, engine: EngineWithMadeUpPast, clock: Clock
+) -> None:
+    """Give every camera contexts as long as its history's, without encoding it.
+
+    What a pruner keeps of each street in its second round is what its cameras' frames keep.
+    """
+    num_streets, num_seconds = clips.pictures.shape[:2]
+    kept: list[list[PrunedFrame]] = []
+    for street in range(num_streets):
+        played, pruner = Played("", street, 0), Pruner()
+        kept.append([])
+        for second in range(2 * num_seconds):
+            pruned = pruner.prune(played.frame(clips, second, captured_at=clock.now()))
+            pruner.sent(pruned)
+            kept[-1].append(pruned)
+    for second in range(max(camera.history_s for camera in cameras)):
+        frames = []
+        for camera in cameras:
+            if second < camera.history_s:
+                street, place = clips.place(camera.number, second)
+                like = kept[street][num_seconds + place if second else 0]
+                frames.append(replace(like, stream_id=camera.camera_id, pts_s=float(second)))
+        engine.live_through(frames)
 
 
 def _context_tokens(engine: Engine, cameras: list[Played]) -> float:

@@ -35,10 +35,14 @@ class Clips:
 
     def at(self, camera: int, second: int) -> Image:
         """Return what a camera sees: no two of them the same street at the same moment."""
+        picture: Image = self.pictures[self.place(camera, second)]
+        return picture
+
+    def place(self, camera: int, second: int) -> tuple[int, int]:
+        """Return which street that is, and which second of it."""
         streets, seconds = self.pictures.shape[:2]
         offset = 7 * (camera // streets)
-        picture: Image = self.pictures[camera % streets, (second + offset) % seconds]
-        return picture
+        return camera % streets, (second + offset) % seconds
 
 
 def render(grid: PatchGrid, progress: Progress) -> Clips:

@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.engine.engine import Engine
+from model.engine.made_up_past import EngineWithMadeUpPast
 from pipeline.errors import ConfigError
 from pipeline.lane import Lanes
 from pipeline.pruner import Pruner
 from pipeline.ticks import Ticks
 from pipeline.types import Frame
 from tests.fakes import FakeClock
+from tests.model.nano_model import nano_family
 from worker.benchmarks import camera_trial
-from worker.benchmarks.camera_trial import Seen, trial
-from worker.benchmarks.cameras import GRID, MOST, measure, search
+from worker.benchmarks.camera_trial import Seen, make_up_pasts, trial
+from worker.benchmarks.cameras import BUNDLED_GRID, GRID, MOST, measure, search
 from worker.benchmarks.rendered_cameras import Clips, Played, play
 
 
@@ -66,6 +68,21 @@ def test_no_two_cameras_show_the_same_at_the_same_time() -> None:
     clips = Clips(pictures)
     shown = {tuple(clips.at(camera, 7)[0, 0, :2]) for camera in range(10)}
     assert len(shown) == 10
+
+
+def test_a_made_up_past_gives_every_camera_its_window() -> None:
+    pictures = np.zeros((2, 20, BUNDLED_GRID.height_px, BUNDLED_GRID.width_px, 3), np.uint8)
+    for second in range(20):  # something bright that moves
+        pictures[:, second, 28:84, 14 * second : 14 * second + 56] = 200
+    clips = Clips(pictures)
+    engine = EngineWithMadeUpPast(nano_family(), model_name="random")
+    cameras = [Played(f"c{n}", n, history_s=90 + 15 * n) for n in range(3)]
+    make_up_pasts(cameras, clips, engine=engine, clock=FakeClock())
+    for camera in cameras:
+        window = engine.window(camera.camera_id)
+        assert window is not None
+        assert window.num_frames == camera.history_s == window.end_pts_s + 1
+        assert BUNDLED_GRID.num_tokens + camera.history_s < window.num_tokens
 
 
 def test_a_trial_without_an_answer_does_not_hold() -> None:

@@ -112,7 +112,8 @@ def check(
     Raises:
         ConfigError: the clip ends in damage, or the model has no room for it.
     """
-    torch.set_num_threads(num_inference_threads(settings))  # as the worker computes
+    threads = num_inference_threads(settings.model.threads, is_on_cpu=engine.is_on_cpu)
+    torch.set_num_threads(threads)  # as the worker computes
     as_trained = at_point(settings, "reference")
     trained_engine = Engine(
         engine.family, model_name=engine.model_name, config=engine_config(as_trained)
