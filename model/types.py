@@ -159,6 +159,7 @@ class EngineStats:
         num_out_of_memory: times the device had no memory left.
         num_shed: contexts and caches given up for it.
         attention_backend: the kernels in use, and why.
+        small_kernels: those between the products, and why.
     """
 
     num_streams: int
@@ -172,3 +173,4 @@ class EngineStats:
     num_out_of_memory: int
     num_shed: int
     attention_backend: str
+    small_kernels: str

@@ -57,9 +57,9 @@ UNOBSERVED = Observer()
 
 BUILD_INFO = Metric(
     "vigil_build_info",
-    "Always 1. The labels say which model runs and which attention kernel it uses.",
+    "Always 1. The labels say which model runs and which kernels it uses.",
     kind="gauge",
-    labels=("model", "attention"),
+    labels=("model", "attention", "small_kernels"),
 )
 CAMERA_UP = Metric(
     "vigil_camera_up",

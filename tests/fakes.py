@@ -99,6 +99,7 @@ class ScriptedEngine:
             num_out_of_memory=self.num_out_of_memory,
             num_shed=0,
             attention_backend="none",
+            small_kernels="none",
         )
 
     def admit(self, stream_id: str, grid: PatchGrid) -> None:

@@ -80,7 +80,12 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         outbox.close()
         raise
     stages = _stages(settings, engine, outbox, status=status, clock=clock, metrics=metrics)
-    about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
+    stats = engine.stats
+    about = {
+        "model": engine.model_name,
+        "attention": stats.attention_backend,
+        "small_kernels": stats.small_kernels,
+    }
     _describe(stages, about)
     return Worker(
         clock=clock,

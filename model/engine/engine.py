@@ -26,6 +26,7 @@ from model.errors import DeviceMemoryError, InputError
 from model.family import Family
 from model.kinds import wording
 from model.kinds.when import placed
+from model.layers.small_kernels import choose_small_kernels
 from model.layers.to_device import to_device
 from model.progress import Tell, untold
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
@@ -129,7 +130,6 @@ class Engine:
     @property
     def stats(self) -> EngineStats:
         """Count what is held, and what has happened since the engine was loaded."""
-        backend = self._model.language.backend
         drift = self._encoder.drift
         return EngineStats(
             num_streams=len(self._streams),
@@ -142,7 +142,8 @@ class Engine:
             num_forced_refreshes=self._encoder.num_forced_refreshes,
             num_out_of_memory=self._num_out_of_memory,
             num_shed=self._num_shed,
-            attention_backend=f"{backend.name} ({backend.reason})",
+            attention_backend=str(self._model.language.backend),
+            small_kernels=str(choose_small_kernels(self._model.device, self._model.dtype)),
         )
 
     def pin_grid(

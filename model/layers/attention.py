@@ -130,6 +130,9 @@ class Backend:
     lse_kernel: LseKernel = field(repr=False)
     used_kernel: UsedKernel | None = field(default=None, repr=False)
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
 
 def attention(
     q: Tensor,

@@ -4,6 +4,7 @@ flash-attn where it can be imported, PyTorch's packed kernel where it has one, i
 `prove` compares the chosen one with the plain formula when the model is loaded.
 """
 
+from dataclasses import replace
 from itertools import accumulate
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from model.errors import BackendError
 from model.layers.attention import (
     Backend,
+    LseKernel,
     Segments,
     UsedKernel,
     attention,
@@ -22,6 +24,12 @@ from model.layers.attention import (
 )
 
 FLASH_CAPABILITY = (8, 0)  # Ampere and later
+
+# A packed kernel reads the keys once for each query head, and lays out 128 rows however few there
+# are. So the query heads that share a key head become more rows of it where a segment has few: the
+# prefixes of 80 contexts with 40 rows each then take 300 us a layer and not 688, while prefixes
+# that 125 rows ask (those of five questions) would take 267 us and not 240.
+MOST_FOLDED_ROWS = 64
 
 
 def plain_attention(
@@ -126,6 +134,35 @@ def varlen_attention_to_used(
     return out
 
 
+def folding(kernel: LseKernel) -> LseKernel:
+    """Let a kernel have query heads as rows, where segments have few rows and no causal mask."""
+
+    def folded(
+        q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, is_causal: bool
+    ) -> tuple[Tensor, Tensor]:
+        (num_rows, num_heads, head_dim), num_kv_heads = q.shape, k.shape[1]
+        group = num_heads // num_kv_heads
+        if group == 1 or is_causal or max(segments.query_lengths) > MOST_FOLDED_ROWS:
+            return kernel(q, k, v, segments=segments, is_causal=is_causal)
+        rows = q.view(num_rows, num_kv_heads, group, head_dim).transpose(1, 2).flatten(0, 1)
+        out, lse = kernel(
+            rows.contiguous(),
+            k,
+            v,
+            segments=replace(
+                segments,
+                query_lengths=tuple(group * length for length in segments.query_lengths),
+                cu_seqlens_q=group * segments.cu_seqlens_q,
+            ),
+            is_causal=False,
+        )
+        out = out.view(num_rows, group, num_kv_heads, head_dim).transpose(1, 2)
+        lse = lse.reshape(num_rows, group, num_kv_heads).transpose(1, 2)
+        return out.flatten(1, 2), lse.flatten(1)
+
+    return folded
+
+
 def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
     """Choose flash-attn where it can run, then PyTorch's packed kernel, then its SDPA."""
     if device.type != "cuda":
@@ -145,7 +182,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
                 "flash-attn",
                 "flash-attn is installed",
                 flash_attention,
-                flash_attention_with_lse,
+                folding(flash_attention_with_lse),
             )
         if torch.backends.cuda.is_flash_attention_available():
             used = varlen_attention_to_used
@@ -154,7 +191,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
                 "varlen",
                 reason,
                 varlen_attention,
-                varlen_attention_with_lse,
+                folding(varlen_attention_with_lse),
                 used if is_right else None,
             )
         reason += ", and this PyTorch was built without its kernel"
@@ -165,8 +202,8 @@ def prove(backend: Backend, *, device: torch.device, dtype: torch.dtype) -> floa
     """Compare a backend with the plain formula on small packed segments.
 
     Both head layouts of the model, ragged full attention, causal attention of one and of several
-    queries at the end of a longer cache, and decoding: single queries, and none of some segments,
-    which kernels have ways of their own for. Outputs and log-sum-exps.
+    queries at the end of a longer cache, a few queries to a prefix, and decoding: single queries,
+    and none of some segments, which kernels have ways of their own for. Outputs and log-sum-exps.
 
     Returns:
         The largest absolute difference seen.
@@ -181,6 +218,7 @@ def prove(backend: Backend, *, device: torch.device, dtype: torch.dtype) -> floa
     cases = (
         (16, 16, 72, (9, 0, 4), (9, 16, 16), False),
         (12, 2, 128, (7, 1, 5), (7, 12, 33), True),
+        (12, 2, 128, (7, 0, 5), (7, 12, 33), False),
         (12, 2, 128, (1, 1, 1), (7, 12, 600), False),
         (12, 2, 128, (1, 0, 1), (7, 12, 600), False),
     )

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from model.layers.attention import SDPA, Attend, Backend, Store
 from model.layers.fused import FusedLinear, add_product, is_fused
-from model.layers.rope import Rotation, rotate, rotate_, text_rotation
+from model.layers.rope import Rotation, rotate, text_rotation
+from model.layers.small_kernels import PLAIN, SmallKernels
 from model.videollama3.config import TextConfig
 
 
@@ -26,9 +27,11 @@ class _Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, kv_width)
         self.o_proj = nn.Linear(width, config.hidden_size, bias=False)
         self.fused: FusedLinear | None = None
+        self.kernels = PLAIN
 
-    def fuse(self) -> None:
+    def fuse(self, kernels: SmallKernels) -> None:
         self.fused = FusedLinear((self.q_proj, self.k_proj, self.v_proj))
+        self.kernels = kernels
 
     def forward(
         self,
@@ -61,7 +64,7 @@ class _Attention(nn.Module):
         """Rotate the queries, if any, and the keys of fused rows, in place, and part them."""
         heads = rows.view(len(rows), -1, self.head_dim)  # those of queries, keys, values
         num_kv = self.k_proj.out_features // self.head_dim
-        rotate_(heads[:, :-num_kv], rotation)
+        self.kernels.rotate_(heads[:, :-num_kv], rotation)
         q, k, v = heads.tensor_split((-2 * num_kv, -num_kv), dim=1)
         return q, k, v
 
@@ -73,15 +76,16 @@ class _MLP(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
         self.fused: FusedLinear | None = None
+        self.kernels = PLAIN
 
-    def fuse(self) -> None:
+    def fuse(self, kernels: SmallKernels) -> None:
         self.fused = FusedLinear((self.gate_proj, self.up_proj))
+        self.kernels = kernels
 
     def forward(self, x: Tensor) -> Tensor:
         """Give what `down_proj` takes."""
         if self.fused and self.fused.is_usable():
-            gate, up = self.fused(x).chunk(2, dim=-1)
-            return F.silu(gate).mul_(up)
+            return self.kernels.silu_times(self.fused(x))
         out: Tensor = F.silu(self.gate_proj(x)) * self.up_proj(x)
         return out
 
@@ -137,11 +141,11 @@ class Decoder(nn.Module):
             else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
 
-    def fuse(self) -> None:
-        """Make passes without gradients of fewer and larger products; see `FusedLinear`."""
+    def fuse(self, kernels: SmallKernels) -> None:
+        """Make passes without gradients of fewer and larger kernels; see `FusedLinear`."""
         for layer in cast("list[_Layer]", list(self.layers)):
-            layer.self_attn.fuse()
-            layer.mlp.fuse()
+            layer.self_attn.fuse(kernels)
+            layer.mlp.fuse(kernels)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Look up token ids (L,) int64: (L, hidden_size)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.family import Patches
 from model.layers.attention import SDPA, Backend
+from model.layers.small_kernels import choose_small_kernels
 from model.videollama3.config import MERGE_SIZE, PATCH_PX, ModelConfig
 from model.videollama3.grid import pin_grid
 from model.videollama3.language import Decoder
@@ -41,12 +42,13 @@ class VideoLlama3(nn.Module):
         return self.language.embed_tokens.weight.dtype
 
     def fuse(self) -> Self:
-        """Make passes without gradients of fewer and larger products, and return the model.
+        """Make passes without gradients of fewer and larger kernels, and return the model.
 
         Weights keep names and values, and take no more memory; training goes on as before.
         """
-        self.vision.fuse()
-        self.language.fuse()
+        kernels = choose_small_kernels(self.device, self.dtype)
+        self.vision.fuse(kernels)
+        self.language.fuse(kernels)
         return self
 
     def encode(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from model.errors import InputError
 from model.layers.attention import SDPA, Attend, Backend, Segments, attention
 from model.layers.fused import FusedLinear
-from model.layers.rope import Rotation, patch_positions, rotate, rotate_, vision_rotation
+from model.layers.rope import Rotation, patch_positions, rotate, vision_rotation
+from model.layers.small_kernels import PLAIN, SmallKernels
 from model.videollama3.config import MERGE_SIZE, PATCH_PX, VisionConfig
 
 
@@ -37,14 +38,16 @@ class _Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.fused: FusedLinear | None = None
+        self.kernels = PLAIN
 
-    def fuse(self) -> None:
+    def fuse(self, kernels: SmallKernels) -> None:
         self.fused = FusedLinear((self.q_proj, self.k_proj, self.v_proj))
+        self.kernels = kernels
 
     def forward(self, x: Tensor, rotation: Rotation, *, layer: int, attend: Attend) -> Tensor:
         if self.fused and self.fused.is_usable():
             rows = self.fused(x).view(len(x), 3 * self.num_heads, -1)
-            rotate_(rows[:, : 2 * self.num_heads], rotation)
+            self.kernels.rotate_(rows[:, : 2 * self.num_heads], rotation)
             q, k, v = rows.chunk(3, dim=1)
         else:
             heads = (self.num_heads, -1)
@@ -60,9 +63,11 @@ class _MLP(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.kernels = PLAIN
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        kernels = PLAIN if torch.is_grad_enabled() else self.kernels
+        out: Tensor = self.fc2(kernels.gelu_linear(self.fc1, x))
         return out
 
 
@@ -91,10 +96,11 @@ class VisionEncoder(nn.Module):
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def fuse(self) -> None:
-        """Make passes without gradients of fewer and larger products; see `FusedLinear`."""
+    def fuse(self, kernels: SmallKernels) -> None:
+        """Make passes without gradients of fewer and larger kernels; see `FusedLinear`."""
         for layer in cast("list[_Layer]", list(self.layers)):
-            layer.self_attn.fuse()
+            layer.self_attn.fuse(kernels)
+            layer.mlp.kernels = kernels
 
     def forward(
         self, rows: Tensor, patch_grids: Sequence[tuple[int, int]], *, merge_size: int = MERGE_SIZE
