@@ -15,6 +15,7 @@ from model.kinds.base import Doubt
 from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
+from pipeline.counted import oldest_age_s
 from pipeline.event_machines import EventMachines
 from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
@@ -36,6 +37,7 @@ from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.feeds import feeds_of
@@ -43,7 +45,7 @@ from worker.loading import engine_config, named_settings, refuse_device, try_que
 from worker.metrics import Metrics
 from worker.own_outbox import open_outbox
 from worker.parts import Feed, Health, Worker
-from worker.publishing import KnownCameras, questions_of_cameras
+from worker.publishing import KnownCameras, put_status, questions_of_cameras
 from worker.settings import Settings
 from worker.site_settings import QuestionSettings, event_notes
 
@@ -65,21 +67,33 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
     # before what takes long
     outbox, settings = open_outbox(settings, clock=clock, observer=metrics)
-    status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
+    lanes, tenures = _lanes(settings, outbox, clock=clock)
+    status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics)
         new_publisher = redis_publishers(
             settings,
             clock=clock,
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
-            cameras=KnownCameras(status, partial(questions_of_cameras, settings, outbox)),
+            cameras=KnownCameras(
+                status, partial(questions_of_cameras, settings, outbox), tenures, metrics
+            ),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
         engine = _ready(settings, clock=clock)
     except BaseException:
         outbox.close()
         raise
-    stages = _stages(settings, engine, outbox, status=status, clock=clock, metrics=metrics)
+    stages = _stages(
+        settings,
+        engine,
+        outbox,
+        lanes=lanes,
+        tenures=tenures,
+        status=status,
+        clock=clock,
+        metrics=metrics,
+    )
     about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
     _describe(stages, about)
     return Worker(
@@ -111,8 +125,24 @@ class _Stages:
     admission_backlog: AdmissionBacklog
     outbox: Outbox
     settlements: Settlements
+    tenures: Tenures
     status: StatusBoard
     metrics: Metrics
+
+
+def _lanes(settings: Settings, outbox: Outbox, *, clock: Clock) -> tuple[Lanes, Tenures]:
+    """Make the lanes, and what holds those of cameras that others had, or whose topic can wait."""
+    own = [camera_id for camera_id, one in settings.cameras.items() if one.url is not None]
+    tenures = Tenures(clock=clock, wake=lambda: lanes.wake(), own=own)
+
+    def is_held(camera_id: str) -> bool:
+        is_full = tenures.is_shared(camera_id) and outbox.is_nearly_full()
+        return is_full or tenures.is_held(camera_id)
+
+    burst_s = 0.5 / settings.sample_fps
+    new = partial(new_pruner, settings)
+    lanes = Lanes(new, clock=clock, burst_s=burst_s, is_held=is_held)
+    return lanes, tenures
 
 
 def _ready(settings: Settings, *, clock: Clock) -> Engine:
@@ -139,6 +169,8 @@ def _stages(
     engine: Engine,
     outbox: Outbox,
     *,
+    lanes: Lanes,
+    tenures: Tenures,
     status: StatusBoard,
     clock: Clock,
     metrics: Metrics,
@@ -157,12 +189,13 @@ def _stages(
     return _Stages(
         clock=clock,
         engine=engine,
-        lanes=Lanes(partial(new_pruner, settings), clock=clock, burst_s=period_s / 2),
+        lanes=lanes,
         ticks=ticks,
         load=load,
         admission_backlog=AdmissionBacklog(),
         outbox=outbox,
-        settlements=Settlements(),
+        settlements=Settlements(tenures),
+        tenures=tenures,
         status=status,
         metrics=metrics,
     )
@@ -175,7 +208,7 @@ def _describe(stages: _Stages, about: Mapping[str, str]) -> None:
     metrics.read(OUTBOX_DEPTH, lambda: outbox.num_waiting)
     metrics.read(OUTBOX_BYTES, lambda: outbox.size_bytes)
     metrics.read(OUTBOX_ASIDE, lambda: outbox.num_set_aside)
-    metrics.read(OUTBOX_OLDEST, lambda: outbox.oldest_age_s(stages.clock.now()))
+    metrics.read(OUTBOX_OLDEST, lambda: oldest_age_s(outbox, stages.clock.now()))
     metrics.read(LOAD_LEVEL, lambda: load.level)
 
 
@@ -202,6 +235,7 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
             load=stages.load,
             admission_backlog=stages.admission_backlog,
             outbox_trouble=lambda: stages.outbox.trouble,
+            unknown=stages.tenures.why,
         ),
         settlements=stages.settlements,
         observer=stages.metrics,
@@ -228,6 +262,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         ticks=stages.ticks,
         load=stages.load,
         admission_backlog=stages.admission_backlog,
+        tenures=stages.tenures,
         forget_after_s=settings.forget_after,
     )
 
@@ -322,12 +357,14 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
 def _machines(settings: Settings, stages: _Stages) -> EventMachines:
     """Make the event machines, as the process before this one left them."""
     is_open = bool(settings.kafka.bootstrap_servers)  # a topic brings cameras that nobody named
+    with_address = {key for key, one in settings.cameras.items() if one.url is not None}
     return EventMachines(
         standing_questions(settings),
         states=stages.outbox.load_states(),
         may_come=lambda camera_id: is_open or camera_id in settings.cameras,
         forget_after_s=settings.forget_after,
         clock=stages.clock,
+        waits=lambda camera_id: is_open and camera_id not in with_address,
     )
 
 

@@ -27,6 +27,7 @@ from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import Overflow, Tell, Wanted
 from tests.fakes import ScriptedEngine
@@ -165,6 +166,7 @@ def make(
             ticks=ticks,
             load=ladder,
             admission_backlog=backlog,
+            tenures=Tenures(clock=clock),
             forget_after_s=600.0,
         ),
         new_publisher=lambda: publisher,
