@@ -14,6 +14,7 @@ from pipeline.publishers import redis_scripts as scripts
 from pipeline.publishers.base import Cameras, PendingMessages
 from pipeline.publishers.redis_keys import carry_key, heartbeat_key
 from pipeline.tenures import Claim
+from pipeline.types import Tenure
 
 ASK_AGAIN_S = 2.0  # for what was refused: whoever has the camera may end, or lose it
 
@@ -100,10 +101,10 @@ class Claims:
             )
         except ResponseError as exc:
             return f"Redis refuses to hand it over: {str(exc).partition(' ')[0]}"
-        return _read(reply, group=tenure.group)
+        return _read(reply, tenure)
 
 
-def _read(reply: Sequence[bytes], *, group: str) -> Carry | str:
+def _read(reply: Sequence[bytes], tenure: Tenure) -> Carry | str:
     verdict, *rest = reply
     words = [one.decode("utf-8", "replace") for one in rest]
     if verdict == scripts.OTHER_VERSION:
@@ -113,12 +114,12 @@ def _read(reply: Sequence[bytes], *, group: str) -> Carry | str:
         )
     if verdict == scripts.TAKEN:
         owner, others = words[0].partition(" ")[0], words[1]
-        if others == group:
+        if others == tenure.group or not tenure.generation:
             return f"worker {owner} still has it"
         of = f"by the consumer group {others!r}" if others else "by an address of its own"
         return (
             f"worker {owner}, which runs, has this camera {of}; expected nobody but the group "
-            f"{group!r}: give one of them another VIGIL_REDIS__PREFIX, or take the camera from it"
+            f"{tenure.group!r}: give one of them another VIGIL_REDIS__PREFIX, or the camera to one"
         )
     fields = dict(zip(words[1::2], words[2::2], strict=True))
     tops = {}

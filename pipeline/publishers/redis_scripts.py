@@ -129,7 +129,7 @@ return refusal
 
 # Makes a camera this worker's, and answers with all that is carried. The term is the group's
 # generation, unless somebody had a later one who lives no more: a group that was deleted counts
-# anew.
+# anew. To a generation of 0 it only answers: who has none ends what is over, and owns nothing.
 TAKE = (
     _LIVES
     + """
@@ -149,12 +149,14 @@ local theirs = found.version or ''
 if theirs ~= '' and theirs ~= version then return {'version', theirs} end
 local is_held = last and last ~= owner and lives(last, heartbeats)
 if is_held and (generation <= term or others ~= group) then return {'taken', last, others} end
-if generation > term then term = generation
-elseif last ~= owner or generation < term then term = term + 1 end
-local reply = redis.pcall('HSET', carry, 'term', string.format('%.0f', term), 'owner', owner,
-  'group', group, 'version', version)
-if type(reply) == 'table' and reply.err then return reply end
-redis.pcall('PEXPIRE', carry, lives_ms)
+if generation > 0 then
+  if generation > term then term = generation
+  elseif last ~= owner or generation < term then term = term + 1 end
+  local reply = redis.pcall('HSET', carry, 'term', string.format('%.0f', term), 'owner', owner,
+    'group', group, 'version', version)
+  if type(reply) == 'table' and reply.err then return reply end
+  redis.pcall('PEXPIRE', carry, lives_ms)
+end
 local answer = {'granted', string.format('%.0f', term)}
 for name, value in pairs(found) do
   table.insert(answer, name)
