@@ -93,6 +93,7 @@ class Tenures:
         clock: Clock,
         wake: Callable[[], None] = lambda: None,
         own: Collection[str] = (),
+        has_group: bool = False,
     ) -> None:
         """Begin with none.
 
@@ -100,7 +101,9 @@ class Tenures:
             clock: times the waiting.
             wake: called when a camera may go on.
             own: cameras that are this worker's alone, as they have an address.
+            has_group: whether the others come by a group, or would.
         """
+        self._has_group = has_group
         self._own = frozenset(own)
         self._clock = clock
         self._wake = wake
@@ -124,9 +127,9 @@ class Tenures:
                 self._gone.discard(camera_id)
 
     def begin_without_record(self, camera_id: str) -> None:
-        """Let a camera be taken over that sends nothing, unless another worker has it or comes."""
+        """Let a camera be told of that sends nothing here, unless another worker has it."""
         with self._lock:
-            if camera_id not in self._cameras:
+            if self._has_group and camera_id not in self._cameras and camera_id not in self._own:
                 tenure, now_s = Tenure("", 0), self._clock.monotonic_s()
                 self._cameras[camera_id] = _Camera(tenure, "", now_s)
 
@@ -215,7 +218,7 @@ class Tenures:
             if camera is None or camera.refused == why:
                 return False
             camera.refused = why
-            return True
+            return claim.tenure.generation > 0
 
     def fenced(self, camera_id: str, term: int) -> bool:
         """Note that another has a camera by a later term; ask again, if it is thought here.

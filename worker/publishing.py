@@ -189,6 +189,7 @@ class KnownCameras:
 
 def put_status(outbox: Outbox, tenures: Tenures, message: Message) -> None:
     """Store a status; that of a camera that is not taken over yet is told when it is."""
+    tenures.begin_without_record(message.camera_id)
     if not tenures.is_held(message.camera_id):
         outbox.put([tenures.stamped(message)])
 

@@ -133,7 +133,8 @@ class _Stages:
 def _lanes(settings: Settings, outbox: Outbox, *, clock: Clock) -> tuple[Lanes, Tenures]:
     """Make the lanes, and what holds those of cameras that others had, or whose topic can wait."""
     own = [camera_id for camera_id, one in settings.cameras.items() if one.url is not None]
-    tenures = Tenures(clock=clock, wake=lambda: lanes.wake(), own=own)
+    has_group = bool(settings.kafka.bootstrap_servers)
+    tenures = Tenures(clock=clock, wake=lambda: lanes.wake(), own=own, has_group=has_group)
 
     def is_held(camera_id: str) -> bool:
         is_full = tenures.is_shared(camera_id) and outbox.is_nearly_full()

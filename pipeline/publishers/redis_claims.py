@@ -18,6 +18,8 @@ from pipeline.types import Tenure
 
 ASK_AGAIN_S = 2.0  # for what was refused: whoever has the camera may end, or lose it
 
+ASK_RARELY_S = 30.0  # for a camera of which nothing has come here
+
 _CURSOR = "cursor:"
 
 
@@ -55,7 +57,7 @@ class Claims:
         self._owner = owner
         self._cameras = cameras
         self._clock = clock
-        self._ask_again_s: dict[str, float] = {}  # by camera, after a refusal
+        self._ask_again_s: dict[Claim, float] = {}  # after a refusal
 
     def ask(
         self, redis: Redis, outbox: PendingMessages, *, answered: Callable[[Callable[[], Any]], Any]
@@ -69,17 +71,20 @@ class Claims:
         claims = self._cameras.claims()
         if not claims:
             return
+        waiting = {one: at_s for one, at_s in self._ask_again_s.items() if one in claims}
+        self._ask_again_s = waiting
         first, now_s = outbox.first_waiting(), self._clock.monotonic_s()
         for claim in claims:
             is_out = first is None or claim.row < first
-            if not is_out or now_s < self._ask_again_s.get(claim.camera_id, now_s):
+            if not is_out or now_s < self._ask_again_s.get(claim, now_s):
                 continue
             reply = answered(partial(self._reply, redis, claim))
             if isinstance(reply, str):
-                self._ask_again_s[claim.camera_id] = now_s + ASK_AGAIN_S
+                has_it = claim.tenure.generation > 0
+                again_s = ASK_AGAIN_S if has_it else ASK_RARELY_S
+                self._ask_again_s[claim] = now_s + again_s
                 self._cameras.refuse(claim, reply)
                 continue
-            self._ask_again_s.pop(claim.camera_id, None)
             if not reply.is_empty:
                 outbox.continue_after(claim.camera_id, reply.tops, row=claim.row)
             self._cameras.grant(claim, reply)

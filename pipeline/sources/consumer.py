@@ -79,7 +79,7 @@ class TopicReader:
         self._dead_letters = dead_letters
         self._clock = clock
         self._observer = observer
-        self._membership = Membership(opened.driver, topic)
+        self._membership = Membership(opened.driver, topic, clock=clock)
         self._is_leaving = False
         self._silence = Silence(clock)
         self._lock = Lock()  # over all that follows

@@ -64,7 +64,7 @@ class Member:
         self.observer = Recorder()
         self.outbox = Outbox(path, max_bytes=1 << 20)
         self.settled: list[int] = []
-        self.tenures = Tenures(clock=clock)
+        self.tenures = Tenures(clock=clock, has_group=True)
         self.lanes = Lanes(
             lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf),
             clock=clock,
