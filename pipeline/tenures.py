@@ -85,13 +85,16 @@ class _Camera:
 
 
 class Tenures:
-    """The cameras of groups, from their first record on. Safe from any thread."""
+    """The cameras of groups, from their first record on. Safe from any thread.
+
+    Attributes:
+        wake: called when a camera may go on.
+    """
 
     def __init__(
         self,
         *,
         clock: Clock,
-        wake: Callable[[], None] = lambda: None,
         own: Collection[str] = (),
         has_group: bool = False,
     ) -> None:
@@ -99,14 +102,13 @@ class Tenures:
 
         Args:
             clock: times the waiting.
-            wake: called when a camera may go on.
             own: cameras that are this worker's alone, as they have an address.
             has_group: whether the others come by a group, or would.
         """
         self._has_group = has_group
         self._own = frozenset(own)
         self._clock = clock
-        self._wake = wake
+        self.wake: Callable[[], None] = lambda: None
         self._lock = Lock()
         self._cameras: dict[str, _Camera] = {}
         self._gone: set[str] = set()
@@ -185,7 +187,7 @@ class Tenures:
             camera = self._cameras[taken.camera_id]
             if camera.tenure is taken.tenure:
                 camera.stage = "open"
-        self._wake()
+        self.wake()
 
     def take_gone(self) -> set[str]:
         """Return the cameras that are here no more, each once."""
@@ -209,7 +211,7 @@ class Tenures:
             camera.claim, camera.carry, camera.term, camera.refused = None, carry, carry.term, ""
             if camera.stage == "asked":
                 camera.stage = "answered"
-        self._wake()
+        self.wake()
 
     def refuse(self, claim: Claim, why: str) -> bool:
         """Note that a camera may not be taken now; say whether that is news."""

@@ -187,6 +187,12 @@ class KnownCameras:
             )
 
 
+def must_wait(tenures: Tenures, outbox: Outbox, camera_id: str) -> bool:
+    """Say whether a camera's frames wait: for who had it, or for room where its topic can wait."""
+    is_full = tenures.is_shared(camera_id) and outbox.is_nearly_full()
+    return is_full or tenures.is_held(camera_id)
+
+
 def put_status(outbox: Outbox, tenures: Tenures, message: Message) -> None:
     """Store a status; that of a camera that is not taken over yet is told when it is."""
     tenures.begin_without_record(message.camera_id)

@@ -43,9 +43,10 @@ from pipeline.types import Overflow
 from worker.feeds import feeds_of
 from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
-from worker.own_outbox import open_outbox
+from worker.orphans import Orphans
+from worker.own_outbox import folder_of, open_outbox
 from worker.parts import Feed, Health, Worker
-from worker.publishing import KnownCameras, put_status, questions_of_cameras
+from worker.publishing import KnownCameras, must_wait, put_status, questions_of_cameras
 from worker.settings import Settings
 from worker.site_settings import QuestionSettings, event_notes
 
@@ -67,7 +68,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
     # before what takes long
     outbox, settings = open_outbox(settings, clock=clock, observer=metrics)
-    lanes, tenures = _lanes(settings, outbox, clock=clock)
+    tenures = _tenures(settings, clock=clock)
     status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics)
@@ -85,14 +86,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         outbox.close()
         raise
     stages = _stages(
-        settings,
-        engine,
-        outbox,
-        lanes=lanes,
-        tenures=tenures,
-        status=status,
-        clock=clock,
-        metrics=metrics,
+        settings, engine, outbox, tenures=tenures, status=status, clock=clock, metrics=metrics
     )
     about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
     _describe(stages, about)
@@ -110,6 +104,13 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         new_publisher=new_publisher,
         about={**about, "demo_model": engine.is_demo_model},
         rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
+        # under the outbox's own name: who only passes on what another left is no camera's owner
+        adopt=Orphans(
+            folder_of(settings),
+            connect=lambda origin: redis_publishers(settings, clock=clock, run_id=origin)(),
+            max_bytes=settings.outbox.max_bytes,
+            clock=clock,
+        ).run,
     )
 
 
@@ -130,20 +131,9 @@ class _Stages:
     metrics: Metrics
 
 
-def _lanes(settings: Settings, outbox: Outbox, *, clock: Clock) -> tuple[Lanes, Tenures]:
-    """Make the lanes, and what holds those of cameras that others had, or whose topic can wait."""
+def _tenures(settings: Settings, *, clock: Clock) -> Tenures:
     own = [camera_id for camera_id, one in settings.cameras.items() if one.url is not None]
-    has_group = bool(settings.kafka.bootstrap_servers)
-    tenures = Tenures(clock=clock, wake=lambda: lanes.wake(), own=own, has_group=has_group)
-
-    def is_held(camera_id: str) -> bool:
-        is_full = tenures.is_shared(camera_id) and outbox.is_nearly_full()
-        return is_full or tenures.is_held(camera_id)
-
-    burst_s = 0.5 / settings.sample_fps
-    new = partial(new_pruner, settings)
-    lanes = Lanes(new, clock=clock, burst_s=burst_s, is_held=is_held)
-    return lanes, tenures
+    return Tenures(clock=clock, own=own, has_group=bool(settings.kafka.bootstrap_servers))
 
 
 def _ready(settings: Settings, *, clock: Clock) -> Engine:
@@ -170,7 +160,6 @@ def _stages(
     engine: Engine,
     outbox: Outbox,
     *,
-    lanes: Lanes,
     tenures: Tenures,
     status: StatusBoard,
     clock: Clock,
@@ -187,6 +176,13 @@ def _stages(
         period_s=period_s,
         recover_after_s=settings.load.recover_after,
     )
+    lanes = Lanes(
+        partial(new_pruner, settings),
+        clock=clock,
+        burst_s=period_s / 2,
+        is_held=partial(must_wait, tenures, outbox),
+    )
+    tenures.wake = lanes.wake
     return _Stages(
         clock=clock,
         engine=engine,

@@ -1,12 +1,33 @@
 """What a publisher is, and what it asks of the outbox."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Event
 from typing import Any, Protocol
 
 from pipeline.carry import Carry
+from pipeline.errors import PublishError
 from pipeline.stored import Stored
 from pipeline.tenures import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a batch, by `Stored.row`.
+
+    Attributes:
+        settled: they have arrived, now or before.
+        num_published: how many of them have arrived now.
+        refused: what is not taken for its own sake, with a word for why.
+        fenced: what came too late, as another worker has its camera.
+        failure: why others were not taken that are at no fault; None where there are none.
+    """
+
+    settled: tuple[int, ...]
+    num_published: int
+    refused: Mapping[int, str]
+    fenced: tuple[int, ...] = ()
+    failure: PublishError | None = None
 
 
 class PendingMessages(Protocol):

@@ -20,7 +20,13 @@ from pipeline.clock import Clock
 from pipeline.errors import ConfigError, PublishError
 from pipeline.messages import KINDS, rfc3339
 from pipeline.publishers import redis_scripts as scripts
-from pipeline.publishers.base import NO_CAMERAS, Cameras, PendingMessages, nothing_new
+from pipeline.publishers.base import (
+    NO_CAMERAS,
+    Cameras,
+    Delivery,
+    PendingMessages,
+    nothing_new,
+)
 from pipeline.publishers.redis_claims import Claims, Owner
 from pipeline.publishers.redis_client import check_certificates, connect
 from pipeline.publishers.redis_keys import (
@@ -57,25 +63,6 @@ class Keeping:
 
     stream_max_len: int = 10_000
     gone_after_s: float = GONE_AFTER_S
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of a batch, by `Stored.row`.
-
-    Attributes:
-        settled: Redis has them, from now or from before.
-        num_published: how many of them it has from now.
-        refused: what Redis will not take for its own sake, with its word for why.
-        fenced: what came too late, as another worker has its camera.
-        failure: why others were not taken that are at no fault; None where there are none.
-    """
-
-    settled: tuple[int, ...]
-    num_published: int
-    refused: Mapping[int, str]
-    fenced: tuple[int, ...] = ()
-    failure: PublishError | None = None
 
 
 class RedisPublisher:

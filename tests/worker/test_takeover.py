@@ -20,7 +20,7 @@ from pipeline.events import EventRule
 from pipeline.intake import Settlements
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.observer import FENCED, Observer
+from pipeline.observer import FENCED, OUTBOX_DROPPED, Observer
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.redis import RedisPublisher
@@ -33,7 +33,7 @@ from pipeline.types import Frame, Overflow, Receipt, RecordPlace, Tenure
 from tests.fakes import FakeClock, Recorder, ScriptedEngine, frame_at, picture
 from tests.pipeline.publishers.lane import events
 from tests.servers.redis import RedisServer
-from worker.publishing import KnownCameras, put_status
+from worker.publishing import KnownCameras, must_wait, put_status
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=5.0)
 FIRE = StandingQuestion(
@@ -58,21 +58,21 @@ class Member:
     """One worker; its threads' work is done when `turn` says so."""
 
     def __init__(
-        self, url: str, path: Path | None, *, name: str, site: Site, questions: Any = None
+        self, url: str, path: Path | None, *, name: str, site: Site, max_bytes: int = 1 << 20
     ) -> None:
         self.site, clock = site, site.clock
         self.observer = Recorder()
-        self.outbox = Outbox(path, max_bytes=1 << 20)
+        self.outbox = Outbox(path, max_bytes=max_bytes, observer=self.observer)
         self.settled: list[int] = []
         self.tenures = Tenures(clock=clock, has_group=True)
         self.lanes = Lanes(
             lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf),
             clock=clock,
-            is_held=self.tenures.is_held,
+            is_held=partial(must_wait, self.tenures, self.outbox),
         )
         self.status = StatusBoard(partial(put_status, self.outbox, self.tenures), clock=clock)
         self.engine = ScriptedEngine(self._answer)
-        asked = questions or [CAPTION, FIRE]
+        asked = [CAPTION, FIRE]
         self.machines = EventMachines(
             asked,
             states=self.outbox.load_states(),
@@ -298,6 +298,25 @@ def test_a_redis_that_is_emptied_between_two_records_costs_nothing_but_what_it_h
     (end,) = said(client, "events")
     assert end["data"]["phase"] == "end"
     assert end["data"]["event_id"] == start["data"]["event_id"]
+
+
+def test_while_redis_is_away_nothing_is_lost_for_want_of_room_and_nothing_committed(
+    new: New, client: redis.Redis
+) -> None:
+    worker = new("w", max_bytes=64 << 10)
+    worker.assigned(1)
+    worker.read(0)
+    worker.read(*range(1, 200), publishes=False)
+    assert worker.lanes.counts()["yard"].waiting == 1, "it is held back"
+    assert worker.outbox.size_bytes < 64 << 10
+    assert worker.observer.total(OUTBOX_DROPPED) == 0
+    assert worker.site.committed <= 1
+    while worker.outbox.num_waiting:
+        worker.publish()
+    worker.read(200)
+    assert worker.lanes.counts()["yard"].waiting == 0
+    numbers = [one["data"]["seq"] for one in said(client, "answers")]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_who_loses_a_camera_forgets_it_and_ends_nothing(new: New, client: redis.Redis) -> None:
