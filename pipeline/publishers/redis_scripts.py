@@ -91,7 +91,7 @@ local fields = {}
 local function set(name, value)
   if refusal then return end
   local old = try('HGET', carry, name)
-  if refusal or old == value then return end
+  if refusal or (old or nil) == (value or nil) then return end
   if value and try('HSET', carry, name, value) or not value and try('HDEL', carry, name) then
     table.insert(fields, {name, old})
   end
@@ -102,7 +102,8 @@ set('term', term)
 if owner ~= '' and (newer ~= 0 or not last_owner or tonumber(term) == 0) then
   set('owner', owner)
   set('group', group)
-  set('version', version)
+  set('generation', nil)
+  if tonumber(term) > 0 then set('version', version) end
 end
 local log, offset, time_of_it = string.match(place, '^(%S+ %d+) (%d+) (%S+)$')
 local last_log, last_offset, last_time = string.match(last_at or '', '^(%S+ %d+) (%d+) (%S+)$')
@@ -127,9 +128,9 @@ return refusal
 """
 )
 
-# Makes a camera this worker's, and answers with all that is carried. The term is the group's
-# generation, unless somebody had a later one who lives no more: a group that was deleted counts
-# anew. To a generation of 0 it only answers: who has none ends what is over, and owns nothing.
+# Makes a camera this worker's, and answers with all that is carried. Whoever has it and lives keeps
+# it against an earlier generation of the group, and against another group. The term is the group's
+# generation, but always more than the last one: a group that was deleted counts anew. To a generation of 0 it only answers: who has none ends what is over, and owns nothing.
 TAKE = (
     _LIVES
     + """
@@ -147,13 +148,13 @@ generation = tonumber(generation)
 local term, last, others = tonumber(found.term) or 0, found.owner, found.group or ''
 local theirs = found.version or ''
 if theirs ~= '' and theirs ~= version then return {'version', theirs} end
+local known = tonumber(found.generation) or term
 local is_held = last and last ~= owner and lives(last, heartbeats)
-if is_held and (generation <= term or others ~= group) then return {'taken', last, others} end
+if is_held and (generation <= known or others ~= group) then return {'taken', last, others} end
 if generation > 0 then
-  if generation > term then term = generation
-  elseif last ~= owner or generation < term then term = term + 1 end
+  if last ~= owner or generation ~= known then term = math.max(generation, term + 1) end
   local reply = redis.pcall('HSET', carry, 'term', string.format('%.0f', term), 'owner', owner,
-    'group', group, 'version', version)
+    'group', group, 'version', version, 'generation', string.format('%.0f', generation))
   if type(reply) == 'table' and reply.err then return reply end
   redis.pcall('PEXPIRE', carry, lives_ms)
 end

@@ -214,6 +214,11 @@ def test_a_group_that_was_deleted_counts_from_one_and_fences_nobody(
     before.put("answer", offset=7)
     before.turn()
     assert numbers(client, "answers") == [1, 2], "the one before is not raised over it"
+    third = new("w3")
+    third.assigned(2)
+    (taken,) = third.turn()
+    assert taken.carry is not None, "the next assignment counts, though its number is small"
+    assert taken.carry.term == 59
 
 
 def test_two_groups_with_one_prefix_do_not_have_one_camera_while_both_live(
