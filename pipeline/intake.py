@@ -235,7 +235,8 @@ class Intake:
         """Say that another worker has a camera now, and speak of it no more."""
         self._cameras.discard(camera_id)
         self._troubles.pop(camera_id, None)
-        if self._status.set(camera_id, "offline", reason="moved", detail=detail):
+        is_told_of = self._status.state(camera_id) is not None
+        if is_told_of and self._status.set(camera_id, "offline", reason="moved", detail=detail):
             log.info("camera_moved", camera=camera_id, detail=detail)
         self._status.remove(camera_id)
         self._observer.set(CAMERA_UP, 0, camera=camera_id)

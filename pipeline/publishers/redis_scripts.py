@@ -130,7 +130,8 @@ return refusal
 
 # Makes a camera this worker's, and answers with all that is carried. Whoever has it and lives keeps
 # it against an earlier generation of the group, and against another group. The term is the group's
-# generation, but always more than the last one: a group that was deleted counts anew. To a generation of 0 it only answers: who has none ends what is over, and owns nothing.
+# generation, but always more than the last one: a group that was deleted counts anew. A generation
+# of 0 is only answered: who has none ends what is over, and owns nothing.
 TAKE = (
     _LIVES
     + """
