@@ -1,12 +1,13 @@
 """What is remembered of one camera between two ticks, and what is due to be asked of it."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from model.kinds import CAPTION
 from model.types import Answer, PatchGrid, Window
+from pipeline.carry import Position
 from pipeline.messages import Provenance
 from pipeline.questions import Schedule, StandingQuestion
 from pipeline.stretch import Stretch
@@ -23,12 +24,14 @@ class Ask:
         cached: the answer it had, where it was given about the context as it is; None where it must
             be asked.
         is_deferred: it was due on an earlier frame and could not be asked then.
+        is_told: the answer was published, by whoever had the camera then; its event was not.
     """
 
     sent: PrunedSample
     standing: StandingQuestion
     cached: Answer | None
     is_deferred: bool
+    is_told: bool = False
 
 
 class CameraSession:
@@ -39,6 +42,7 @@ class CameraSession:
         seen_s: when its last frame was taken, monotonic.
         told: what messages say of its newest frame; None before the first, and once forgotten.
         stretch: how far its stream has come.
+        newest: where the record of its newest frame stands; None where none is known.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -47,6 +51,9 @@ class CameraSession:
         self.seen_s = 0.0
         self.told: Provenance | None = None
         self.stretch = Stretch()
+        self.newest: Position | None = None
+        self._told: dict[str, Position] = {}  # by question
+        self._answered_to: dict[str, Position] = {}  # the same, while events may be missing
         self._schedule = schedule
         self._replied_s: dict[str, float] = {}  # by question, monotonic
         self._version = 0  # grows with every token the asked context gets, and every other context
@@ -74,6 +81,7 @@ class CameraSession:
             window: what the model's window is now.
             lost_s: when the camera was lost the last time, monotonic; -inf where it never was.
         """
+        self.newest = Position.of(sent.frame)
         pts_s, total = sent.frame.pts_s, sent.frame.grid.num_tokens
         context_s = window.start_pts_s if window else None
         is_back = bool(self._kept) and pts_s < self._kept[-1][0]
@@ -91,6 +99,23 @@ class CameraSession:
             self._kept.popleft()
         return self.stretch.advance(sent, lost_s=lost_s) or is_first
 
+    def resume(self, told: Mapping[str, Position], answered: Mapping[str, Position]) -> None:
+        """Go on after what was told of the camera by whoever had it.
+
+        Args:
+            told: by question, up to where.
+            answered: the same for answers that an event message may not have followed.
+        """
+        self._told, self._answered_to = dict(told), dict(answered)
+        known = [*told.values(), *answered.values()]
+        if known:
+            self.newest = max(known, key=lambda one: one.captured_at)
+            self.stretch.resume(self.newest.captured_at)
+
+    def has_seen(self, sent: PrunedSample) -> bool:
+        """Say whether the model was shown a frame that comes again."""
+        return self.told is not None and _covers(self.newest, Position.of(sent.frame))
+
     def due(self, sent: PrunedSample, *, caption_stretch: int) -> list[Ask]:
         """Return what is to be answered on this frame: what is owed and what has come due."""
         owed, self._deferred = self._deferred, {}
@@ -98,18 +123,23 @@ class CameraSession:
             one.id: one
             for one in self._schedule.due(sent.frame.pts_s, caption_stretch=caption_stretch)
         }
-        asks = []
+        asks, position = [], Position.of(sent.frame)
         for standing in (owed | due).values():
+            if _covers(self._told.get(standing.id), position):
+                continue
+            is_told = _covers(self._answered_to.get(standing.id), position)
             version, answer = self._answered.get(standing.id, (-1, None))
             cached = answer if version == self._version else None
             if cached is None or standing.question.kind != CAPTION:  # a caption is not repeated
-                asks.append(Ask(sent, standing, cached, standing.id in owed))
+                asks.append(Ask(sent, standing, cached, standing.id in owed, is_told))
         return asks
 
     def answered(self, ask: Ask, answer: Answer, *, now_s: float) -> None:
         """Note the answer to a question, given now."""
         self._answered[ask.standing.id] = (self._version, answer)
         self._replied_s[ask.standing.id] = now_s
+        if (position := Position.of(ask.sent.frame)) is not None:
+            self._told[ask.standing.id] = position
 
     def overdue(self, *, now_s: float) -> list[StandingQuestion]:
         """Return what would have been answered by now, captions aside; note it as answered now.
@@ -138,3 +168,7 @@ class CameraSession:
         self.told = None
         self._answered.clear()
         self._kept.clear()
+
+
+def _covers(told: Position | None, position: Position | None) -> bool:
+    return told is not None and position is not None and told.covers(position)

@@ -1,9 +1,12 @@
 """What is counted together: of a frame, of a reply, of the engine."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from math import nan
+from typing import Any, Protocol
 
 from model.types import EngineStats
+from pipeline.errors import OutboxError
 from pipeline.observer import (
     ANSWER_MASS,
     ANSWERS_UNKNOWN,
@@ -20,6 +23,7 @@ from pipeline.observer import (
     VISION_DRIFT,
     Observer,
 )
+from pipeline.stored import Stored
 from pipeline.types import PrunedSample
 
 
@@ -72,3 +76,22 @@ def _incidents(stats: EngineStats) -> dict[str, int]:
         "out_of_memory": stats.num_out_of_memory,
         "shed": stats.num_shed,
     }
+
+
+class _Pending(Protocol):
+    def pending(self, limit: int) -> list[Stored]: ...
+
+
+def oldest_age_s(outbox: _Pending, now: datetime) -> float:
+    """Return how long ago the oldest message to be delivered was made; 0 where there is none.
+
+    NaN where the file cannot be read: a gauge must not raise.
+    """
+    try:
+        oldest = outbox.pending(1)
+    except OutboxError:
+        return nan
+    if not oldest:
+        return 0.0
+    made_at = datetime.fromisoformat(oldest[0].message.body["time"])
+    return max(0.0, (now - made_at).total_seconds())

@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-from uuid import uuid4
+from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
-from model.errors import InputError
-from model.kinds import kind_of, standing_kinds
-from model.types import Question
 from pipeline.clock import Clock
+from pipeline.event_states import Kept, asked_of, fingerprint_of, is_on_since, state_name
 from pipeline.events import EventMachine, EventRule, Transition, time_of
+from pipeline.ids import event_id
 from pipeline.messages import Asked, EndReason
 from pipeline.questions import StandingQuestion
+from pipeline.types import RecordPlace
 
 log = structlog.get_logger("vigil")
 
@@ -43,45 +43,6 @@ class Ending:
     captured_at: datetime
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A machine with what its end would have to say.
-
-    Attributes:
-        name: of its state in the outbox.
-        camera_id: whose.
-        asked: the question.
-        machine: it.
-        sound_s: when the last sound answer came, monotonic.
-        sound_at: the same by the wall.
-        limit_s: without one for so long it is given up.
-        answer: the last sound one.
-        is_from_before: no sound answer has come since the start of the process.
-        is_stored: the outbox has its state.
-    """
-
-    name: str
-    camera_id: str
-    asked: Asked
-    machine: EventMachine
-    sound_s: float
-    sound_at: datetime
-    limit_s: float
-    answer: str | int = "unknown"
-    is_from_before: bool = False
-    is_stored: bool = False
-
-    def state(self) -> str:
-        """Return all that outlives the process, as JSON."""
-        about = {
-            "question": self.asked.question,
-            "kind": self.asked.kind,
-            "answer": self.answer,
-            "heard_at": self.sound_at.isoformat(),
-        }
-        return json.dumps({**about, **self.machine.snapshot()})
-
-
 class EventMachines:
     """The machines by camera and question, and the states that outlive the process.
 
@@ -98,7 +59,8 @@ class EventMachines:
         may_come: Callable[[str], bool],
         forget_after_s: float,
         clock: Clock,
-        new_id: Callable[[], str] = lambda: uuid4().hex,
+        waits: Callable[[str], bool] = lambda _camera_id: False,
+        new_id: Callable[[str, str, str, RecordPlace | None], str] = event_id,
     ) -> None:
         """Take up what was left.
 
@@ -108,18 +70,26 @@ class EventMachines:
             may_come: whether a camera is configured or may come by a topic.
             forget_after_s: an event without a sound answer for so long ends.
             clock: for both.
-            new_id: makes the ids of events.
+            waits: whether another process may have gone on with a camera: what was stored of it is
+                not believed before `take_over`.
+            new_id: makes the id of an event, of the camera, the question's id and words, and the
+                record it started with.
         """
         self._questions = {one.id: one for one in questions}
         self._may_come = may_come
         self._forget_after_s = forget_after_s
         self._clock = clock
         self._new_id = new_id
-        self._kept: dict[str, dict[str, _Kept]] = {}  # by camera, by name of the state
+        self._kept: dict[str, dict[str, Kept]] = {}  # by camera, by name of the state
         self._endings: list[Ending] = []
         self._changes: dict[str, str | None] = {}
+        self._left: dict[str, dict[str, str]] = {}  # by camera, by name: stored, not believed yet
         for name, text in states.items():
-            self._take_up(name, text)
+            camera_id = name.partition("/")[0]
+            if waits(camera_id) and may_come(camera_id):
+                self._left.setdefault(camera_id, {})[name] = text
+            else:
+                self._take_up(name, text)
 
     def step(
         self,
@@ -130,6 +100,7 @@ class EventMachines:
         answer: str | int,
         at: datetime,
         stream_s: float,
+        record: RecordPlace | None = None,
     ) -> Transition | None:
         """Take a sound answer; return what is to be announced or None.
 
@@ -140,6 +111,7 @@ class EventMachines:
             answer: as messages give it.
             at: when the frame was captured.
             stream_s: the camera's progress (`pipeline.stretch`).
+            record: what the frame was made from; None for no record.
         """
         if standing.rule is None:
             return None
@@ -148,7 +120,7 @@ class EventMachines:
         kept.is_from_before = False
         if p is not None:
             kept.answer = answer
-        transition = kept.machine.step(p, at, stream_s=stream_s)
+        transition = kept.machine.step(p, at, stream_s=stream_s, record=record)
         if transition is not None or kept.machine.is_active:
             self._store(kept)
         return transition
@@ -158,14 +130,21 @@ class EventMachines:
         for kept in self._kept.get(camera_id, {}).values():
             kept.machine.gap()
 
-    def endings(self, *, is_over: Callable[[str], bool]) -> list[Ending]:
+    def endings(
+        self,
+        *,
+        is_over: Callable[[str], bool],
+        waits: Callable[[str], bool] = lambda _camera_id: False,
+    ) -> list[Ending]:
         """Return the events that are to be ended though no answer ends them; each once.
 
         Args:
             is_over: whether a camera's stream has ended for good.
+            waits: whether it is not known yet how a camera's events stand.
         """
         now_s = self._clock.monotonic_s()
-        for kept in [kept for machines in self._kept.values() for kept in machines.values()]:
+        known = [machines for one, machines in self._kept.items() if not waits(one)]
+        for kept in [kept for machines in known for kept in machines.values()]:
             silent_s = now_s - kept.sound_s
             is_silent = silent_s >= kept.limit_s
             if kept.machine.is_active and (is_silent or is_over(kept.camera_id)):
@@ -185,23 +164,93 @@ class EventMachines:
         changes, self._changes = self._changes, {}
         return changes
 
-    def _of(self, camera_id: str, standing: StandingQuestion) -> _Kept:
+    def carried(self, camera_id: str, question_id: str) -> str | None:
+        """Return a question's state for another process, as `take_over` reads it; None: none."""
+        for kept in self._kept.get(camera_id, {}).values():
+            if kept.asked.question_id == question_id:
+                fingerprint = kept.name.rpartition("/")[2]
+                return json.dumps({"fingerprint": fingerprint, **json.loads(kept.state())})
+        return None
+
+    def take_over(
+        self, camera_id: str, states: Mapping[str, str] | None, *, is_late: bool = False
+    ) -> None:
+        """Go on with a camera's events where another process has left them.
+
+        Args:
+            camera_id: whose.
+            states: what `carried` gave, by question; None where that is not known: then as this
+                process, or the one before it, has left them.
+            is_late: it was gone on without; events that have begun since then stay, and end those
+                that were on before.
+        """
+        left = self._left.pop(camera_id, {})
+        if states is None:
+            for name, text in left.items():
+                self._take_up(name, text)
+            return
+        for name in left:
+            self._changes[name] = None
+        begun = {one.asked.question_id for one in self._begun(camera_id)} if is_late else set()
+        for kept in list(self._kept.get(camera_id, {}).values()):
+            if kept.asked.question_id not in begun:
+                self._drop(kept)
+        for question_id, text in states.items():
+            name = f"{camera_id}/{question_id}/{fingerprint_of(text)}"
+            if question_id not in begun:
+                self._take_up(name, text)
+            else:
+                self._end_old(name, text)
+
+    def leave(self, camera_id: str) -> None:
+        """Forget a camera's events, with which another process goes on."""
+        for name in self._left.pop(camera_id, {}):
+            self._changes[name] = None
+        for kept in list(self._kept.get(camera_id, {}).values()):
+            self._drop(kept)
+
+    def overdue(self) -> list[str]:
+        """Return cameras of which stored events are on that nobody has taken over for long."""
+        long_ago = self._clock.now() - timedelta(seconds=self._forget_after_s)
+        return [
+            camera_id
+            for camera_id, states in self._left.items()
+            if any(is_on_since(text, long_ago) for text in states.values())
+        ]
+
+    def _begun(self, camera_id: str) -> list[Kept]:
+        return [one for one in self._kept.get(camera_id, {}).values() if one.machine.is_active]
+
+    def _end_old(self, name: str, text: str) -> None:
+        """End an event that another one has followed, unknown to each other."""
+        question_id = name.split("/")[1]
+        with suppress(ValueError):
+            standing = self._questions.get(question_id)
+            kept = self._restored(name, text, standing=standing, question_id=question_id)
+            self._end(kept, "stale")
+
+    def _of(self, camera_id: str, standing: StandingQuestion) -> Kept:
         name = state_name(camera_id, standing)
         machines = self._kept.setdefault(camera_id, {})
         if name not in machines:
             machines[name] = self._new(camera_id, standing)
         return machines[name]
 
-    def _new(self, camera_id: str, standing: StandingQuestion) -> _Kept:
-        return _Kept(
+    def _new(self, camera_id: str, standing: StandingQuestion) -> Kept:
+        asked = Asked(standing.id, standing.question.text, standing.question.kind)
+        return Kept(
             name=state_name(camera_id, standing),
             camera_id=camera_id,
-            asked=Asked(standing.id, standing.question.text, standing.question.kind),
-            machine=EventMachine(standing.rule or EventRule(), new_id=self._new_id),
+            asked=asked,
+            machine=self._machine(camera_id, asked, standing.rule),
             sound_s=self._clock.monotonic_s(),
             sound_at=self._clock.now(),
             limit_s=self._limit_s(standing),
         )
+
+    def _machine(self, camera_id: str, asked: Asked, rule: EventRule | None) -> EventMachine:
+        new_id = partial(self._new_id, camera_id, asked.question_id, asked.question)
+        return EventMachine(rule or EventRule(), new_id=new_id)
 
     def _take_up(self, name: str, text: str) -> None:
         """Give a stored state to whom it belongs, or end its event."""
@@ -226,22 +275,24 @@ class EventMachines:
 
     def _restored(
         self, name: str, text: str, *, standing: StandingQuestion | None, question_id: str
-    ) -> _Kept:
+    ) -> Kept:
         """Read a stored state.
 
         Raises:
             ValueError: it is none.
         """
         fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError(f"expected a state, got {text[:80]!r}")  # noqa: TRY004 (of its text)
         rule = standing.rule if standing else None
-        machine = EventMachine(rule or EventRule(), new_id=self._new_id)
+        asked, answer = asked_of(fields, question_id=question_id, standing=standing)
+        machine = self._machine(name.partition("/")[0], asked, rule)
         machine.restore(fields)
-        asked, answer = _asked(fields, question_id=question_id, standing=standing)
         now = self._clock.now()
         heard_at = time_of(fields.get("heard_at")) or machine.sound_at or now
         camera_id = name.partition("/")[0]
         is_same = standing is not None and standing.rule is not None
-        return _Kept(
+        return Kept(
             name=state_name(camera_id, standing) if standing and is_same else name,
             camera_id=camera_id,
             asked=asked,
@@ -270,7 +321,7 @@ class EventMachines:
     def _limit_s(self, standing: StandingQuestion | None) -> float:
         return max(self._forget_after_s, FEWEST_SILENT * standing.every_s if standing else 0.0)
 
-    def _end(self, kept: _Kept, reason: EndReason) -> None:
+    def _end(self, kept: Kept, reason: EndReason) -> None:
         transition = kept.machine.end()
         if transition is None or transition.ended_at is None:
             return
@@ -286,35 +337,14 @@ class EventMachines:
             Ending(kept.camera_id, kept.asked, kept.answer, transition, reason, captured_at)
         )
 
-    def _store(self, kept: _Kept) -> None:
+    def _store(self, kept: Kept) -> None:
         kept.is_stored = True
         self._changes[kept.name] = kept.state()
 
-    def _drop(self, kept: _Kept) -> None:
+    def _drop(self, kept: Kept) -> None:
         """Forget a machine that is off and has not been heard of for long."""
         del self._kept[kept.camera_id][kept.name]
         if not self._kept[kept.camera_id]:
             del self._kept[kept.camera_id]
         if kept.is_stored:
             self._changes[kept.name] = None
-
-
-def state_name(camera_id: str, standing: StandingQuestion) -> str:
-    """Return the name that the state of a question's event has in the outbox."""
-    return f"{camera_id}/{standing.id}/{standing.fingerprint}"
-
-
-def _asked(
-    fields: Mapping[str, Any], *, question_id: str, standing: StandingQuestion | None
-) -> tuple[Asked, str | int]:
-    """Return the question of a stored state and its answer; 0.2.0 stored neither."""
-    known = standing.question if standing else Question("yes_no", "")
-    kind = str(fields.get("kind", known.kind))
-    answer: str | int = fields.get("answer", "unknown")
-    if kind not in standing_kinds():  # of another version
-        return Asked(question_id, str(fields.get("question", known.text)), "text"), "unknown"
-    try:
-        kind_of(kind).check_published(answer)
-    except InputError:
-        answer = "unknown"
-    return Asked(question_id, str(fields.get("question", known.text)), kind), answer

@@ -2,14 +2,16 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf, isfinite
+from typing import Any
 
 from model.kinds.base import Target
-from pipeline.types import Phase
+from pipeline.types import Phase, RecordPlace
 
 CLOCK_SLACK_S = 10.0  # capture times that stray further from the stream's pace are a clock's jump
+NewId = Callable[[RecordPlace | None], str]
 _SPACINGS = 4  # an evaluation may be late; as many in a row are what a camera's are like
 
 
@@ -63,11 +65,12 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
-    """A probability, when its frame was captured, and how far the stream had come."""
+    """A probability, when its frame was captured, how far the stream had come, what it was in."""
 
     p: float
     at: datetime
     stream_s: float
+    record: RecordPlace | None = None
 
 
 @dataclass(slots=True)
@@ -108,7 +111,8 @@ class EventMachine:
         rule: when answers become an event.
     """
 
-    def __init__(self, rule: EventRule, *, new_id: Callable[[], str]) -> None:
+    def __init__(self, rule: EventRule, *, new_id: NewId) -> None:
+        """Begin off; `new_id` makes an event's id of the record it started with, if any."""
         self.rule = rule
         self._new_id = new_id
         self._recent: deque[_Evaluation] = deque(maxlen=rule.confirm_m)
@@ -128,7 +132,14 @@ class EventMachine:
         """Capture time of the last sound evaluation; None before the first."""
         return self._state.sound_at
 
-    def step(self, p: float | None, at: datetime, *, stream_s: float) -> Transition | None:
+    def step(
+        self,
+        p: float | None,
+        at: datetime,
+        *,
+        stream_s: float,
+        record: RecordPlace | None = None,
+    ) -> Transition | None:
         """Take a sound evaluation; return what is to be announced or None.
 
         Args:
@@ -136,13 +147,14 @@ class EventMachine:
                 which speaks for neither side.
             at: when the frame was captured.
             stream_s: the stream's progress, which never goes back.
+            record: what the frame was made from; None for no record.
         """
         self._place(at, stream_s)
         self._state.sound_at, self._state.sound_s = at, stream_s
         if p is None:
             return None
         self._forget_old(stream_s)
-        now = _Evaluation(p, at, stream_s)
+        now = _Evaluation(p, at, stream_s, record)
         self._recent.append(now)
         self._num_against = self._num_against + 1 if p <= self.rule.exit else 0
         if self._state.event_id is None:
@@ -161,8 +173,8 @@ class EventMachine:
         """Note that the camera's frames had a gap: what was seen before it confirms nothing."""
         self._recent.clear()
 
-    def snapshot(self) -> dict[str, str | float | None]:
-        """Return the state as plain values, for `restore`; evidence is not in it."""
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as plain values, for `restore`, unconfirmed evaluations among them."""
         state = self._state
         return {
             "event_id": state.event_id,
@@ -171,9 +183,16 @@ class EventMachine:
             "last_end": state.last_end.isoformat() if state.last_end else None,
             "lasted_s": state.sound_s - state.started_s,
             "unannounced_s": state.sound_s - state.updated_s,
+            "over_s": state.sound_s - state.ended_s if state.last_end else None,
+            "against": self._num_against,
+            "spacings_s": list(self._spacings_s),
+            "recent": [
+                [one.p, one.at.isoformat(), state.sound_s - one.stream_s, _plain(one.record)]
+                for one in self._recent
+            ],
         }
 
-    def restore(self, snapshot: Mapping[str, object]) -> None:
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Take up where another machine's `snapshot` left off, or one of 0.2.0.
 
         Raises:
@@ -181,12 +200,19 @@ class EventMachine:
         """
         try:
             state, anchor = _restored(snapshot)
+            recent = [_evaluation(*one) for one in snapshot.get("recent", ())]
+            spacings_s = [_seconds(one) for one in snapshot.get("spacings_s", ())]
+            num_against = int(snapshot.get("against", 0))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"expected an event machine's snapshot, got {str(snapshot)[:80]!r}"
             ) from error
         self.reset()
         self._state, self._anchor = state, anchor
+        self._recent.extend(recent)
+        self._spacings_s.extend(spacings_s)
+        self._evaluated_s = recent[-1].stream_s if recent else None
+        self._num_against = num_against
 
     def reset(self) -> None:
         """Forget everything."""
@@ -206,6 +232,10 @@ class EventMachine:
         state.started_s += shift_s
         state.updated_s += shift_s
         state.ended_s += shift_s
+        moved = [replace(one, stream_s=one.stream_s + shift_s) for one in self._recent]
+        self._recent = deque(moved, maxlen=self.rule.confirm_m)
+        if self._evaluated_s is not None:
+            self._evaluated_s += shift_s
         self._anchor = None
 
     def _forget_old(self, stream_s: float) -> None:
@@ -224,7 +254,7 @@ class EventMachine:
         if len(speaking) < self.rule.confirm_n or is_cooling:
             return None
         first = speaking[0]
-        event_id, started_at = self._new_id(), _captured(first, now)
+        event_id, started_at = self._new_id(first.record), _captured(first, now)
         self._state = _State(
             event_id=event_id,
             started_at=started_at,
@@ -273,12 +303,16 @@ def _captured(then: _Evaluation, now: _Evaluation) -> datetime:
     return min(then.at, now.at) if is_same_clock else now.at - passed
 
 
-def _restored(fields: Mapping[str, object]) -> tuple[_State, datetime | None]:
+def _restored(fields: Mapping[str, Any]) -> tuple[_State, datetime | None]:
     """Return a snapshot's state, its seconds counted from a capture time, and that time."""
     event_id = fields["event_id"]
     last_end = time_of(fields["last_end"])
     if event_id is None:
-        return _State(last_end=last_end, ended_s=0.0 if last_end else -inf), last_end
+        # 0.2.0 counted from the end, and kept nothing of what came after it
+        heard_at = time_of(fields["sound_at"]) if "over_s" in fields else last_end
+        over_s = _seconds(fields.get("over_s") or 0.0)
+        ended_s = -over_s if last_end else -inf
+        return _State(sound_at=heard_at, last_end=last_end, ended_s=ended_s), heard_at
     started_at = time_of(fields["started_at"])
     # 0.2.0 did not tell sound answers; an update was one
     sound_at = time_of(fields["sound_at"] if "sound_at" in fields else fields["updated_at"])
@@ -310,6 +344,23 @@ def time_of(value: object) -> datetime | None:
     if time.tzinfo is None:
         raise ValueError("expected a time with a zone")
     return time
+
+
+def _plain(record: RecordPlace | None) -> list[str | int] | None:
+    return [record.topic, record.partition, record.offset] if record else None
+
+
+def _evaluation(p: Any, at: Any, ago_s: Any, record: Any) -> _Evaluation:
+    """Read an evaluation of a snapshot.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    when = time_of(at)
+    if when is None or not isfinite(float(p)):
+        raise ValueError("an evaluation has a time and a probability")
+    place = RecordPlace(str(record[0]), int(record[1]), int(record[2])) if record else None
+    return _Evaluation(float(p), when, -_seconds(ago_s), place)
 
 
 def _seconds(value: object) -> float:

@@ -17,6 +17,7 @@ from pipeline.regions import Region, blacked_out
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from pipeline.types import CameraState, Frame, StatusReason, Tell, Wanted
 
 log = structlog.get_logger("vigil")
@@ -37,13 +38,22 @@ class Way(Protocol):
 class Settlements:
     """Remembers which source a camera's receipts go back to. Safe from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, tenures: Tenures | None = None) -> None:
+        """Begin with none; `tenures` are told of cameras that a group gives and takes."""
+        self._tenures = tenures
         self._sources: dict[str, FrameSource] = {}
 
     def expect(self, frame: Frame, source: FrameSource) -> None:
         """Note that the frame's receipt, if it has one, goes back to this source."""
         if frame.receipt is not None:
             self._sources[frame.camera_id] = source
+        if self._tenures is not None:
+            self._tenures.begin(frame.camera_id, frame.record)
+
+    def end(self, camera_id: str) -> None:
+        """Note that a camera has gone to another worker."""
+        if self._tenures is not None:
+            self._tenures.end(camera_id)
 
     def settle(self, frame: Frame) -> None:
         """Give a frame's receipt back: nothing more will come of the frame."""
@@ -67,8 +77,11 @@ def condition_of(
     load: Load,
     admission_backlog: AdmissionBacklog,
     outbox_trouble: Callable[[], str] = str,
+    unknown: Callable[[str], str] = lambda _camera_id: "",
 ) -> Condition:
     """Return whether less is done with a camera's frames than was asked, and why."""
+    if unsure := unknown(camera_id):
+        return Condition("degraded", "state_unknown", unsure)
     why = admission_backlog.why(camera_id)
     if why is not None:
         return Condition("degraded", "no_memory", why)
@@ -154,6 +167,9 @@ class Intake:
         Raises:
             OutboxError: a change of the camera's state could not be stored.
         """
+        if reason == "moved":
+            self._moved(camera_id, detail or "")
+            return
         troubles = self._troubles.setdefault(camera_id, {})
         if detail is None:  # which its next frame will show
             troubles.pop(reason, None)
@@ -177,6 +193,8 @@ class Intake:
         if dropped is not None:
             self._observer.count(FRAMES_DROPPED, camera=dropped.camera_id)
             self._settlements.settle(dropped)
+        if frame.has_moved:  # meanwhile
+            self._moved(frame.camera_id, "")
 
     def lost(
         self,
@@ -212,6 +230,17 @@ class Intake:
                 next_try_s=next_try_s,
             ):
                 log.warning("camera_offline", camera=camera_id, reason=reason, detail=detail)
+
+    def _moved(self, camera_id: str, detail: str) -> None:
+        """Say that another worker has a camera now, and speak of it no more."""
+        self._cameras.discard(camera_id)
+        self._troubles.pop(camera_id, None)
+        is_told_of = self._status.state(camera_id) is not None
+        if is_told_of and self._status.set(camera_id, "offline", reason="moved", detail=detail):
+            log.info("camera_moved", camera=camera_id, detail=detail)
+        self._status.remove(camera_id)
+        self._observer.set(CAMERA_UP, 0, camera=camera_id)
+        self._settlements.end(camera_id)
 
     def _masked(self, frame: Frame) -> Frame:
         """Black out what is private: nothing behind this line sees it."""

@@ -49,6 +49,7 @@ class Lane:
         self._since_s = (
             0.0  # when the oldest frame came that was not taken, dropped ones among them
         )
+        self._is_gone = False
         self._offered = 0
         self._taken = 0
         self._dropped = 0
@@ -61,10 +62,10 @@ class Lane:
         frame itself is what is dropped.
         """
         with self._arrived:
-            while not self.is_live and self._waiting is not None and not self._closed():
+            while not self.is_live and self._waiting is not None and not self._is_over():
                 self._arrived.wait()
             self._offered += 1
-            if self._closed():
+            if self._is_over():
                 self._dropped += 1
                 return frame
             dropped, arrived_s = self._waiting, self._clock.monotonic_s()
@@ -75,6 +76,14 @@ class Lane:
             self._waiting = self._pruned(frame, arrived_s)
             self._arrived.notify_all()
             return dropped.frame if dropped else None
+
+    def remove(self) -> Frame | None:
+        """Take no frame any more; return the one that waits, which is dropped."""
+        with self._arrived:
+            waiting, self._waiting, self._is_gone = self._waiting, None, True
+            self._dropped += waiting is not None
+            self._arrived.notify_all()
+            return waiting.frame if waiting else None
 
     def take(self) -> PrunedSample | None:
         """Return the waiting frame, which from now on is what the model has seen, or None."""
@@ -117,6 +126,9 @@ class Lane:
                 self._offered, self._taken, self._dropped, int(self._waiting is not None)
             )
 
+    def _is_over(self) -> bool:
+        return self._is_gone or self._closed()
+
     def _pruned(self, frame: Frame, arrived_s: float) -> PrunedSample:
         return PrunedSample(frame, self._pruner.prune(frame), arrived_s, self.is_live)
 
@@ -129,7 +141,12 @@ class Lanes:
     """
 
     def __init__(
-        self, new_pruner: Callable[[str], Pruner], *, clock: Clock, burst_s: float = 0.0
+        self,
+        new_pruner: Callable[[str], Pruner],
+        *,
+        clock: Clock,
+        burst_s: float = 0.0,
+        is_held: Callable[[str], bool] = lambda _camera_id: False,
     ) -> None:
         """Begin without a lane.
 
@@ -138,10 +155,12 @@ class Lanes:
             clock: for arrivals.
             burst_s: a frame that gave way to one that came sooner than this after it was part of a
                 burst of its camera's own, as after a reconnection, and no sign of load.
+            is_held: whether a camera's frame is not to be taken yet; `wake` after it was not.
         """
         self._new_pruner = new_pruner
         self._clock = clock
         self._burst_s = burst_s
+        self._is_held = is_held
         self._arrived = Condition()
         self._lanes: dict[str, Lane] = {}
         self._threshold_ratio = 1.0
@@ -180,6 +199,17 @@ class Lanes:
             taken = [lane.take() for lane in self._queue()[:max_frames]]
         return [sent for sent in taken if sent is not None]
 
+    def wake(self) -> None:
+        """Look again at which cameras are held."""
+        with self._arrived:
+            self._arrived.notify_all()
+
+    def remove(self, camera_id: str) -> Frame | None:
+        """Close a camera's lane; return the frame that waited in it, which is dropped."""
+        with self._arrived:
+            lane = self._lanes.pop(camera_id, None)
+            return lane.remove() if lane is not None else None
+
     def reset(self, camera_id: str) -> None:
         """Make a camera's next frame a refresh."""
         with self._arrived:
@@ -211,5 +241,9 @@ class Lanes:
             self._arrived.notify_all()
 
     def _queue(self) -> list[Lane]:
-        waiting = [lane for lane in self._lanes.values() if lane.waiting is not None]
+        waiting = [
+            lane
+            for lane in self._lanes.values()
+            if lane.waiting is not None and not self._is_held(lane.camera_id)
+        ]
         return sorted(waiting, key=lambda lane: lane.rank)

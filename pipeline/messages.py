@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Literal, get_args
-from urllib.parse import quote
 from uuid import uuid4
 
 from model.kinds import CAPTION, kind_of
 from model.kinds.base import Published
+from pipeline.carry import Carried
 from pipeline.errors import ConfigError
+from pipeline.ids import message_id
 from pipeline.redact import redact
-from pipeline.types import CameraState, Phase, Video
+from pipeline.types import CameraState, Phase, RecordPlace, Video
 
 MessageKind = Literal["caption", "answer", "event", "status"]
 KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
@@ -59,6 +60,7 @@ class Provenance:
         demo_model: whether it is a demonstration, which knows only a rendered world.
         degraded: whether the camera's status is that, as under load or where its pictures are late.
         damaged: whether pictures in the window are damaged.
+        record: what the newest frame was made from, for the message's id; None for no record.
     """
 
     camera_id: str
@@ -73,6 +75,7 @@ class Provenance:
     demo_model: bool
     degraded: bool
     damaged: bool = False
+    record: RecordPlace | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.tokens_kept <= self.tokens_total:
@@ -107,70 +110,20 @@ class Message:
         id: unique, and the same however often it is delivered.
         body: the CloudEvents envelope but for what is put in when it leaves: `source`, and of
             `data` the fields `worker_id`, `term`, `seq` and `published_at`.
+        carried: what whoever takes the camera over must know with it.
     """
 
     kind: MessageKind
     camera_id: str
     id: str
     body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A message in the outbox.
-
-    Attributes:
-        row: its place there; smaller is older.
-        origin: random name of the outbox that numbered it; no other one has it.
-        generation: how often that outbox had been opened. A power cut may undo the last numbers, so
-            that they are given twice: the generation tells which came later.
-        seq: number of this message among those of its camera and kind, from 1.
-        message: what was put.
-        is_late: one with a later number is not here any more, so it may have gone out before.
-    """
-
-    row: int
-    origin: str
-    generation: int
-    seq: int
-    message: Message
-    is_late: bool = False
-
-    @property
-    def position(self) -> int:
-        """A number that grows with every message of one origin, camera and kind."""
-        return self.generation << 32 | self.seq
-
-    def envelope(
-        self, *, prefix: str, worker_id: str, published_at: datetime, term: int = 0
-    ) -> bytes:
-        """Return the whole CloudEvent as UTF-8 JSON.
-
-        Args:
-            prefix: of the keys and channels; all workers that share it are one source.
-            worker_id: the worker that sends it.
-            published_at: when.
-            term: grows whenever the camera comes to another worker; 0 where none shares.
-        """
-        body = self.message.body
-        late = {
-            "worker_id": worker_id,
-            "term": term,
-            "seq": self.seq,
-            "published_at": rfc3339(published_at),
-        }
-        source = f"/vigil/{quote(prefix, safe='')}"
-        return encode({**body, "source": source, "data": {**body["data"], **late}})
+    carried: Carried | None = None
 
 
 def caption_message(provenance: Provenance, *, text: str, is_truncated: bool = False) -> Message:
     """Return a caption; `is_truncated` says whether it was cut at its limit."""
-    return _message(
-        "caption",
-        provenance.camera_id,
-        at=provenance.inferred_at,
-        data={**_told(provenance), "text": text, "truncated": is_truncated},
-    )
+    data = {**_told(provenance), "text": text, "truncated": is_truncated}
+    return _message("caption", _id("caption", provenance), at=provenance.inferred_at, data=data)
 
 
 def answer_message(
@@ -213,7 +166,8 @@ def answer_message(
         "truncated": is_truncated,
         "asked_by": asked_by,
     }
-    return _message("answer", provenance.camera_id, at=provenance.inferred_at, data=data)
+    its_id = _id("answer", provenance, question_id=asked.question_id)
+    return _message("answer", its_id, at=provenance.inferred_at, data=data)
 
 
 def event_message(  # noqa: PLR0913 - a message is as wide as its schema
@@ -261,7 +215,8 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
         "clip": None,
         "test": False,
     }
-    return _message("event", provenance.camera_id, at=provenance.inferred_at, data=data)
+    its_id = _id("event", provenance, question_id=asked.question_id, phase=phase)
+    return _message("event", its_id, at=provenance.inferred_at, data=data)
 
 
 def status_message(  # noqa: PLR0913 - a message is as wide as its schema
@@ -303,14 +258,14 @@ def status_message(  # noqa: PLR0913 - a message is as wide as its schema
         "lag_ms": lag_ms,
         "next_try_at": None if next_try_at is None else rfc3339(next_try_at),
     }
-    return _message("status", camera_id, at=at, data=data)
+    return _message("status", str(uuid4()), at=at, data=data)
 
 
 def said_again(message: Message, *, at: datetime) -> Message:
     """Return a message with the same `data` as another: one that readers have lost."""
-    message_id = str(uuid4())
-    body = {**message.body, "id": message_id, "time": rfc3339(at)}
-    return Message(message.kind, message.camera_id, message_id, body)
+    its_id = str(uuid4())
+    body = {**message.body, "id": its_id, "time": rfc3339(at)}
+    return Message(message.kind, message.camera_id, its_id, body)
 
 
 def rfc3339(when: datetime) -> str:
@@ -336,13 +291,15 @@ def schema(kind: MessageKind) -> dict[str, Any]:
     return loaded
 
 
-def _message(
-    kind: MessageKind, camera_id: str, *, at: datetime, data: Mapping[str, Any]
-) -> Message:
-    message_id = str(uuid4())
+def _id(kind: MessageKind, told: Provenance, *, question_id: str = "", phase: str = "") -> str:
+    return message_id(kind, told.camera_id, told.record, question_id=question_id, phase=phase)
+
+
+def _message(kind: MessageKind, its_id: str, *, at: datetime, data: Mapping[str, Any]) -> Message:
+    camera_id: str = data["camera_id"]
     body = {
         "specversion": "1.0",
-        "id": message_id,
+        "id": its_id,
         "type": f"vigil.{kind}.v1",
         "subject": f"camera/{camera_id}",
         "time": rfc3339(at),
@@ -350,7 +307,7 @@ def _message(
         "dataschema": f"urn:vigil:{kind}:v1#/properties/data",
         "data": data,
     }
-    return Message(kind, camera_id, message_id, body)
+    return Message(kind, camera_id, its_id, body)
 
 
 def _told(provenance: Provenance) -> dict[str, Any]:

@@ -371,6 +371,20 @@ OUTBOX_ASIDE = Metric(
     "Messages that lie set aside in the outbox now, as `set_aside` in /status says it.",
     kind="gauge",
 )
+FENCED = Metric(
+    "vigil_fenced",
+    "Messages that Redis did not take, because another worker has their camera by now. It says "
+    "the same anew.",
+    kind="counter",
+    labels=("camera",),
+)
+TAKEOVERS = Metric(
+    "vigil_takeovers",
+    "Cameras that Kafka gave to this worker. `outcome`: `known`, it goes on where the last one "
+    "stopped; `unknown`, Redis could not be asked in time; `late`, it could be asked afterwards.",
+    kind="counter",
+    labels=("outcome",),
+)
 PUBLISHING_UP = Metric(
     "vigil_publishing_up",
     "1 while messages arrive in Redis; 0 before the first contact and while publishing fails.",

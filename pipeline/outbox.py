@@ -7,23 +7,19 @@ together was put together, so events and their machines' states still agree. Num
 undone are given again, in a later `generation`, so that what follows is taken for no repetition.
 """
 
-import json
 import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
-from math import nan
 from pathlib import Path
 
 import structlog
 
 from pipeline import outbox_tables as tables
 from pipeline.clock import Clock, SystemClock
-from pipeline.earlier_messages import up_to_date
 from pipeline.errors import OutboxError
-from pipeline.messages import KINDS, Message, MessageKind, Stored, encode
+from pipeline.messages import KINDS, Message, MessageKind
 from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE, UNOBSERVED, Observer
 from pipeline.outbox_file import (
     RESERVE_BYTES,
@@ -39,8 +35,10 @@ from pipeline.outbox_file import (
 from pipeline.outbox_tables import SET_ASIDE, WORTH
 from pipeline.outbox_trouble import FileError, Trouble, outlives_file
 from pipeline.redact import redact
+from pipeline.stored import Stored, written
 
 _ROW_BYTES = 192  # what SQLite adds to a body: the other columns, the index, its share of a page
+NEARLY_FULL = 0.9  # of the bound
 _STEP_BYTES = 256 << 10  # how far the file may grow before the disk is looked at again
 _IN_MEMORY = "messages are kept in memory, and a kill would lose them"
 _SHORT = "the disk is nearly full: captions, status and answers give way, in this order"
@@ -127,14 +125,12 @@ class Outbox:
     @property
     def num_waiting(self) -> int:
         """Messages to be delivered."""
-        with self._changed:
-            return self._num_waiting
+        return self._num_waiting
 
     @property
     def num_set_aside(self) -> int:
         """Messages that lie out of the way until the file is opened again."""
-        with self._changed:
-            return self._num_set_aside
+        return self._num_set_aside
 
     def camera_ids(self) -> set[str]:
         """Return every camera that a message was ever put of."""
@@ -143,22 +139,40 @@ class Outbox:
     @property
     def size_bytes(self) -> int:
         """What counts against `max_bytes`."""
+        return self._size_bytes
+
+    def is_nearly_full(self) -> bool:
+        """Say whether a source that can wait is to be held back."""
         with self._changed:
-            return self._size_bytes
+            bound = self._room_bytes if self._trouble.text else self._max_bytes
+            return self._size_bytes >= NEARLY_FULL * bound
 
-    def oldest_age_s(self, now: datetime) -> float:
-        """Return how long ago the oldest message to be delivered was made; 0 where there is none.
+    @property
+    def last_row(self) -> int:
+        """The row of the message that was put last."""
+        return self._last_row
 
-        NaN where the file cannot be read: a gauge must not raise.
+    @outlives_file
+    def first_waiting(self) -> int | None:
+        """Return the row of the oldest message to be delivered; None where none is."""
+        with self._transaction() as db:
+            rows = tables.oldest(db, 1) if self._num_waiting else []
+        return rows[0][0] if rows else None
+
+    @outlives_file
+    def continue_after(self, camera_id: str, tops: Mapping[str, int], *, row: int) -> None:
+        """Let a camera's numbers go on after those that another worker gave.
+
+        Args:
+            camera_id: whose.
+            tops: the last number of each kind that was published.
+            row: messages after it are numbered anew.
         """
-        try:
-            oldest = self.pending(1)
-        except OutboxError:
-            return nan
-        if not oldest:
-            return 0.0
-        made_at = datetime.fromisoformat(oldest[0].message.body["time"])
-        return max(0.0, (now - made_at).total_seconds())
+        with self._changed:
+            with self._transaction() as db:
+                numbers = tables.continue_after(db, camera_id, tops, row=row)
+                tables.remember(db, numbers, {})
+            self._numbers |= numbers
 
     @outlives_file
     def put(
@@ -175,7 +189,7 @@ class Outbox:
         """
         rows = [
             (WORTH[m.kind], m.camera_id, m.kind, m.id, len(body) + _ROW_BYTES, body)
-            for m, body in ((m, encode(m.body)) for m in messages)
+            for m, body in ((m, written(m)) for m in messages)
         ]
         with self._changed:
             self._look_at_file()
@@ -195,18 +209,7 @@ class Outbox:
         """
         with self._transaction() as db:
             rows = tables.oldest(db, limit)
-        older_row, older_origin = self._older
-        stored = [
-            Stored(
-                row,
-                older_origin if row <= older_row else self.origin,
-                generation,
-                seq,
-                Message(kind, camera_id, id_, up_to_date(kind, json.loads(body))),
-                is_late=id_ in self._late,
-            )
-            for row, generation, seq, kind, camera_id, id_, body in rows
-        ]
+        stored = tables.as_stored(rows, older=self._older, origin=self.origin, late=self._late)
         return [one for one in stored if one.origin == stored[0].origin]
 
     @outlives_file

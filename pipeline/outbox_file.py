@@ -121,6 +121,16 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def has_waiting(path: Path) -> bool:
+    """Say whether messages wait in an outbox that no process has open."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as db:
+        db.execute("PRAGMA busy_timeout = 0")
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # so that no file is made beside it
+        return db.execute("SELECT 1 FROM messages WHERE worth > 0 LIMIT 1").fetchone() is not None
+    return False
+
+
 def begin_in_log(path: Path, memory: sqlite3.Connection) -> bool:
     """Begin the file anew in the place its log has on a full disk, if it fits; say whether it did.
 

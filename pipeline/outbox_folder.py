@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from pipeline.outbox_file import is_held, move
+from pipeline.outbox_file import has_waiting, is_held, move
 
 
 @contextmanager
@@ -16,10 +16,22 @@ def first_free(folder: Path) -> Iterator[Path]:
 
     Until then no other process is given any: of two that try one file at once, both may fail.
     """
+    with in_turn(folder):
+        yield next(file for file in _numbered(folder) if not is_held(file))
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Open files of the folder within: no other process does meanwhile."""
     with ExitStack() as turn:
         with suppress(OSError):  # a disk that cannot be written, or knows no such locks
             turn.callback(os.close, _locked(folder))
-        yield next(file for file in _numbered(folder) if not is_held(file))
+        yield
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """Return the files that no process holds and in which messages wait."""
+    return [one for one in sorted(folder.glob("[0-9]*.sqlite")) if has_waiting(one)]
 
 
 def take_up_earlier(folder: Path, file: Path) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import closing, suppress
 
-from pipeline.messages import MessageKind
+from pipeline.earlier_messages import up_to_date
+from pipeline.messages import Message, MessageKind
+from pipeline.stored import Stored, with_carried
 
 SET_ASIDE = 0
 WORTH: dict[MessageKind, int] = {"caption": 1, "status": 2, "answer": 3, "event": 4}
@@ -63,6 +65,16 @@ SELECT id FROM (
     FROM messages JOIN numbers USING (camera_id, kind)
 ) WHERE seq + place <= last
 """
+_RENUMBER = """
+UPDATE messages SET seq = :top + (
+    SELECT COUNT(*) FROM messages AS earlier
+    WHERE camera_id = :camera AND kind = :kind AND row > :row AND earlier.row <= messages.row
+) WHERE camera_id = :camera AND kind = :kind AND row > :row
+"""
+_LAST_AFTER = """
+SELECT COALESCE(MAX(seq), :top) FROM messages
+WHERE camera_id = :camera AND kind = :kind AND row > :row
+"""
 _LEAST_WORTH = "SELECT row, worth, kind, size FROM messages WHERE worth < ? ORDER BY worth, row"
 _WHOLE = """
 SELECT worth, camera_id, kind, id, size, body, generation, seq, row FROM messages ORDER BY row
@@ -81,6 +93,8 @@ Numbers = dict[tuple[str, str], int]
 
 Row = tuple[int, str, str, str, int, bytes]
 """worth, camera_id, kind, id, size, body"""
+
+_Read = tuple[int, int, int, MessageKind, str, str, bytes]
 
 Numbered = tuple[int, str, str, str, int, bytes, int, int, int]
 """A `Row` with its generation, number and place."""
@@ -125,11 +139,42 @@ def totals(db: sqlite3.Connection) -> tuple[int, int, int]:
     return last_row, size_bytes, num_waiting
 
 
-def oldest(
-    db: sqlite3.Connection, limit: int
-) -> list[tuple[int, int, int, MessageKind, str, str, bytes]]:
+def oldest(db: sqlite3.Connection, limit: int) -> list[_Read]:
     """Return (row, generation, seq, kind, camera_id, id, body) of those to be delivered."""
     return db.execute(_OLDEST, (SET_ASIDE, limit)).fetchall()
+
+
+def as_stored(
+    rows: Iterable[_Read], *, older: tuple[int, str], origin: str, late: Container[str]
+) -> list[Stored]:
+    """Return what `oldest` gave as messages.
+
+    Args:
+        rows: what it gave.
+        older: those up to this row have this origin.
+        origin: that of the others.
+        late: ids of messages of which one with a later number is not here any more.
+    """
+    stored = []
+    for row, generation, seq, kind, camera_id, id_, text in rows:
+        its_origin = older[1] if row <= older[0] else origin
+        body = up_to_date(kind, json.loads(text))
+        message = with_carried(Message(kind, camera_id, id_, body), body)
+        stored.append(Stored(row, its_origin, generation, seq, message, is_late=id_ in late))
+    return stored
+
+
+def continue_after(
+    db: sqlite3.Connection, camera_id: str, tops: Mapping[str, int], *, row: int
+) -> Numbers:
+    """Number a camera's messages after a row anew, after these; return its last numbers."""
+    numbers: Numbers = {}
+    for kind in WORTH:
+        names = {"camera": camera_id, "kind": kind, "row": row, "top": tops.get(kind, 0)}
+        db.execute(_RENUMBER, names)
+        (last,) = db.execute(_LAST_AFTER, names).fetchone()
+        numbers[camera_id, kind] = last
+    return numbers
 
 
 def forget(db: sqlite3.Connection, rows: Iterable[int]) -> list[tuple[int, int]]:

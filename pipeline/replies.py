@@ -7,6 +7,7 @@ from model.kinds import CAPTION, kind_of
 from model.kinds.base import Published, Reason
 from model.types import Answer, Window
 from pipeline.camera_session import Ask
+from pipeline.carry import ANSWERED, AT, MACHINE, Carried, Position
 from pipeline.event_machines import Ending, EventMachines
 from pipeline.events import Transition
 from pipeline.messages import (
@@ -40,40 +41,42 @@ class TickReplies:
         standing = ask.standing
         if answer.kind == CAPTION:
             text = str(answer.value)
-            self.messages.append(
-                caption_message(provenance, text=text, is_truncated=answer.is_truncated)
-            )
+            message = caption_message(provenance, text=text, is_truncated=answer.is_truncated)
+            self.messages.append(replace(message, carried=self._carried(ask, is_whole=True)))
             return
         kind, asked = kind_of(answer.kind), _asked(standing)
         published = kind.published(answer, standing.doubt)
         if answer.span_s is not None and published.reason is None:
             interval = _interval(answer.span_s, ask.sent.frame)
             published = replace(published, answer=interval)
-        self.messages.append(
-            answer_message(
-                provenance,
-                asked,
-                published=published,
-                mass=answer.mass,
-                reused=ask.cached is not None,
-                is_truncated=answer.is_truncated,
+        message = answer_message(
+            provenance,
+            asked,
+            published=published,
+            mass=answer.mass,
+            reused=ask.cached is not None,
+            is_truncated=answer.is_truncated,
+        )
+        transition: Transition | None = None
+        if standing.rule is not None and published.reason in (None, "in_doubt"):
+            transition = self._machines.step(
+                provenance.camera_id,
+                standing,
+                p=None if published.reason else kind.event_p(answer, standing.rule.target),
+                answer=published.answer,
+                at=ask.sent.frame.captured_at,
+                stream_s=stream_s,
+                record=ask.sent.frame.record,
             )
-        )
-        if standing.rule is None or published.reason not in (None, "in_doubt"):
-            return
-        transition = self._machines.step(
-            provenance.camera_id,
-            standing,
-            p=None if published.reason else kind.event_p(answer, standing.rule.target),
-            answer=published.answer,
-            at=ask.sent.frame.captured_at,
-            stream_s=stream_s,
-        )
+        if not ask.is_told:
+            carried = self._carried(ask, is_whole=transition is None)
+            self.messages.append(replace(message, carried=carried))
         if transition is not None:
             reason: EndReason | None = "answer" if transition.phase == "end" else None
             self._add_event(
                 provenance, asked, answer=published.answer, transition=transition, reason=reason
             )
+            self._carry_last(self._carried(ask, is_whole=True))
 
     def add_unknown(
         self, standing: StandingQuestion, reason: Reason, *, provenance: Provenance
@@ -81,7 +84,7 @@ class TickReplies:
         """Say that there is no answer about a camera; its event stays as it is."""
         self.messages.append(
             answer_message(
-                provenance,
+                replace(provenance, record=None),  # it is by the wall, and about no frame
                 _asked(standing),
                 published=Published("unknown", None, reason),
                 mass=None,
@@ -89,15 +92,39 @@ class TickReplies:
             )
         )
 
-    def add_ending(self, ending: Ending, *, provenance: Provenance) -> None:
-        """End an event that no answer has ended."""
+    def add_ending(
+        self, ending: Ending, *, provenance: Provenance, newest: Position | None
+    ) -> None:
+        """End an event that no answer has ended; `newest` is its camera's last record, if any."""
         self._add_event(
-            provenance,
+            replace(provenance, record=newest.record if newest else None),
             ending.asked,
             answer=ending.answer,
             transition=ending.transition,
             reason=ending.reason,
         )
+        if newest is not None:
+            question_id = ending.asked.question_id
+            state = self._machines.carried(ending.camera_id, question_id)
+            fields = {f"{MACHINE}{question_id}": state}
+            self._carry_last(Carried(question_id=question_id, place=newest.text, fields=fields))
+
+    def _carried(self, ask: Ask, *, is_whole: bool) -> Carried | None:
+        """Return what goes with a message about an ask; the last of them makes it whole."""
+        position, standing = Position.of(ask.sent.frame), ask.standing
+        if position is None:
+            return None
+        fields: dict[str, str | None] = {f"{ANSWERED}{standing.id}": position.text}
+        if is_whole:
+            fields = {f"{AT}{standing.id}": position.text}
+        if is_whole and standing.rule is not None:
+            state = self._machines.carried(ask.sent.frame.camera_id, standing.id)
+            fields[f"{MACHINE}{standing.id}"] = state
+        return Carried(question_id=standing.id, place=position.text, fields=fields)
+
+    def _carry_last(self, carried: Carried | None) -> None:
+        """Let the last message bring this with it."""
+        self.messages[-1] = replace(self.messages[-1], carried=carried)
 
     def _add_event(
         self,
@@ -138,6 +165,7 @@ def provenance_of(
     tokens_kept, tokens_total = tokens
     return replace(
         blank,
+        record=frame.record,
         window_start=_earlier(frame.captured_at, frame.pts_s - start_pts_s),
         window_frames=window.num_frames if window else 0,
         tokens_kept=tokens_kept,

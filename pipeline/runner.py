@@ -1,6 +1,6 @@
 """The second half of a frame's way, from the lanes to the outbox. The first: `pipeline.intake`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
@@ -16,7 +16,7 @@ from pipeline.counted import engine_stands, frame_shown, reply_made
 from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.messages import Message, Provenance
+from pipeline.messages import Provenance
 from pipeline.observer import (
     ANSWER_AGE,
     ANSWERS_LATE,
@@ -29,7 +29,10 @@ from pipeline.observer import (
 )
 from pipeline.questions import Schedule, StandingQuestion
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
+from pipeline.settling import Replies, Settling
 from pipeline.status import StatusBoard
+from pipeline.takeover import Takeover
+from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
 
@@ -81,14 +84,6 @@ class Engine(Protocol):
         ...
 
 
-class Replies(Protocol):
-    """Where messages are safe: `put` returns once they are, and gives them their numbers."""
-
-    def put(
-        self, messages: Sequence[Message], *, states: Mapping[str, str | None] | None = None
-    ) -> None: ...
-
-
 class Runner:
     """Grow contexts by what the cameras sent, answer what is due, hand the replies over.
 
@@ -113,6 +108,7 @@ class Runner:
         ticks: Ticks,
         load: Load,
         admission_backlog: AdmissionBacklog,
+        tenures: Tenures,
         forget_after_s: float,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
@@ -122,7 +118,7 @@ class Runner:
             engine: the model.
             questions: standing questions, the caption among them.
             replies: the outbox.
-            settle: told of every frame whose replies are in the outbox.
+            settle: told of every frame whose replies have arrived.
             clock: for inference times and ticks.
             observer: told of everything that is counted.
             machines: make events of answers.
@@ -131,6 +127,7 @@ class Runner:
             load: what to give up when that is too slow; answers that come later than it allows are
                 counted.
             admission_backlog: for cameras the engine has no room for.
+            tenures: which cameras a group has given to this worker.
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
         """
         self._lanes = lanes
@@ -138,6 +135,16 @@ class Runner:
         self._questions = questions
         self._replies = replies
         self._settle = settle
+        self._settling = Settling(settle, replies)
+        self._tenures = tenures
+        self._takeover = Takeover(
+            tenures,
+            machines=machines,
+            session_of=self._camera,
+            replies=replies,
+            status=status,
+            observer=observer,
+        )
         self._clock = clock
         self._observer = observer
         self._machines = machines
@@ -163,9 +170,13 @@ class Runner:
 
     def step(self) -> int:
         """Take the waiting frames through to the outbox; return how many there were."""
+        # 0. cameras that come from another worker, and that go
+        for camera_id in self._takeover.look():
+            self._leave(camera_id)
         begun_s = self._now_s()
         # 1. take: from here on the pruner counts these frames as seen by the model
-        sent = self._lanes.take(self._ticks.max_frames(begun_s))
+        taken = self._lanes.take(self._ticks.max_frames(begun_s))
+        sent = [one for one in taken if self._is_new(one)]
         # 2. grow the contexts by what changed, where there is room
         seen = self._append([one for one in sent if self._has_room(one)])
         # 3. answer what is due; where its context is the same, to the token, the answer stands;
@@ -173,13 +184,33 @@ class Runner:
         answers = self._answer([ask for one in seen for ask in self._due(one)])
         # 4. replies and event states into the outbox, together
         self._reply(answers)
-        # 5. only now may a broker forget the records
-        for one in sent:
-            self._settle(one.frame)
+        # 5. once these have arrived, and no sooner, may a broker forget the records
+        self._settling.add([one.frame for one in taken], row=self._replies.last_row)
+        self._settling.look()
         # 6. look back: was that fast enough, and who is gone?
         self._look_back(sent, begun_s=begun_s)
         self._forget_silent()
-        return len(sent)
+        return len(taken)
+
+    def _is_new(self, sent: PrunedSample) -> bool:
+        """Say whether a frame is to be shown: it is not if its camera has gone or it is again."""
+        if not sent.frame.has_moved:
+            return not self._camera(sent.frame.camera_id).has_seen(sent)
+        self._lanes.reset(sent.frame.camera_id)
+        return False
+
+    def _leave(self, camera_id: str) -> None:
+        """Forget a camera that another worker has now."""
+        dropped = self._lanes.remove(camera_id)
+        if dropped is not None:
+            self._settle(dropped)
+        self._release(camera_id)
+        self._cameras.pop(camera_id, None)
+
+    def _release(self, camera_id: str) -> None:
+        self._engine.remove(camera_id)
+        self._ticks.remove(camera_id)
+        self._admission_backlog.leave(camera_id)
 
     def _has_room(self, sent: PrunedSample) -> bool:
         """Say whether the engine takes a frame; ask for room where its camera is new to it."""
@@ -265,16 +296,20 @@ class Runner:
             self._observer.observe(ANSWER_AGE, max(0.0, age_s))
             self._observer.count(ANSWERS_LATE, ask.is_deferred or age_s > self._load.max_age_s)
         for camera_id, camera in self._cameras.items():
+            if self._tenures.is_held(camera_id):
+                continue
             if (reason := self._status.unsound(camera_id)) is not None:
                 for standing in camera.overdue(now_s=self._now_s()):
                     provenance = self._provenance(camera_id)
                     replies.add_unknown(standing, reason, provenance=provenance)
-        for ending in self._machines.endings(is_over=self._is_over):
+        for ending in self._machines.endings(is_over=self._is_over, waits=self._tenures.is_held):
             provenance = self._blank(ending.camera_id, ending.captured_at)
-            replies.add_ending(ending, provenance=provenance)
+            newest = self._camera(ending.camera_id).newest
+            replies.add_ending(ending, provenance=provenance, newest=newest)
         states = self._machines.take_changes()
         if replies.messages or states:
-            self._replies.put(replies.messages, states=states)
+            messages = [self._tenures.stamped(one) for one in replies.messages]
+            self._replies.put(messages, states=states)
         for message in replies.messages:
             reply_made(self._observer, message.kind, message.camera_id, message.body["data"])
 
@@ -334,9 +369,7 @@ class Runner:
         limit_s = self._now_s() - self._forget_after_s
         for camera_id, camera in self._cameras.items():
             if camera.seen_s < limit_s:
-                self._engine.remove(camera_id)
-                self._ticks.remove(camera_id)
-                self._admission_backlog.leave(camera_id)
+                self._release(camera_id)
                 self._lanes.reset(camera_id)
                 camera.forget()
 

@@ -132,9 +132,22 @@ class StatusBoard:
         """Publish messages of `said` again, but for those that another has followed since."""
         with self._lock:
             for camera_id, data in lost.items():
-                said = self._said[camera_id]
-                if said.body["data"] is data:
+                said = self._said.get(camera_id)
+                if said is not None and said.body["data"] is data:
                     self._put(said_again(said, at=self._clock.now()))
+
+    def tell(self, camera_id: str) -> None:
+        """Publish again how a camera stands, if that is known."""
+        with self._lock:
+            if (said := self._said.get(camera_id)) is not None:
+                self._put(said_again(said, at=self._clock.now()))
+
+    def remove(self, camera_id: str) -> None:
+        """Forget a camera that another worker tells of."""
+        with self._lock:
+            self._over.discard(camera_id)
+            for known in (self._cameras, self._seen, self._lost_s, self._said):
+                known.pop(camera_id, None)
 
     def state(self, camera_id: str) -> CameraState | None:
         """Return a camera's state, or None when it was never heard of."""

@@ -25,7 +25,12 @@ class Stretch:
         """Begin before the first frame."""
         self.stream_s = 0.0
         self._pauses_s: deque[float] = deque(maxlen=_PAUSES)
-        self._last: tuple[datetime, float] | None = None
+        self._last: tuple[datetime, float | None] | None = None
+
+    def resume(self, captured_at: datetime) -> None:
+        """Note that a frame captured then came before, at another worker, if none has here."""
+        if self._last is None:
+            self._last = captured_at, None
 
     def advance(self, sent: PrunedSample, *, lost_s: float) -> bool:
         """Take the next frame; say whether it begins a new stretch.
@@ -38,11 +43,13 @@ class Stretch:
         last, self._last = self._last, (captured_at, arrived_s)
         if last is None:
             return True
-        pause_s = max(0.0, arrived_s - last[1])
         captured_s = (captured_at - last[0]).total_seconds()
+        came_s = last[1]
+        pause_s = max(0.0, captured_s if came_s is None else arrived_s - came_s)
         if not sent.is_live and captured_s > 0:
             pause_s = captured_s
         usual_s = min(self._pauses_s, default=0.0)
         self._pauses_s.append(pause_s)
         self.stream_s += pause_s
-        return pause_s > max(LONGEST_GAP_S, _USUAL * usual_s) or last[1] <= lost_s <= arrived_s
+        was_lost = came_s is not None and came_s <= lost_s <= arrived_s
+        return pause_s > max(LONGEST_GAP_S, _USUAL * usual_s) or was_lost

@@ -1,7 +1,7 @@
 """Values that pass between stages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Literal, NewType
@@ -30,6 +30,8 @@ StatusReason = Literal[
     "damaged_shown",
     "lagging",
     "no_memory",
+    "moved",
+    "state_unknown",
     "load_captions",
     "load_threshold",
     "load_frame_rate",
@@ -77,7 +79,41 @@ class Video:
 
 Receipt = NewType("Receipt", object)
 """Whatever a source needs to know its own record again. It is opaque to everything else, and handed
-back to `FrameSource.settle` once the replies that depend on its frame are in the outbox."""
+back to `FrameSource.settle` once the replies that depend on its frame have arrived."""
+
+
+@dataclass(slots=True, eq=False)
+class Tenure:
+    """The time that a partition stays at this worker, from one assignment of it to its loss.
+
+    Compared by identity: of two of one generation each is another.
+
+    Attributes:
+        group: the consumer group that assigned it.
+        generation: which of the group's assignments it was; 0 where no group has assigned anything.
+        is_over: the partition is here no more.
+    """
+
+    group: str
+    generation: int
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlace:
+    """Where a record stands in Kafka; the receipt of its frame.
+
+    Attributes:
+        topic: its topic.
+        partition: of that topic.
+        offset: in that partition.
+        tenure: in which the record was read; None where nobody tells.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    tenure: Tenure | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +133,7 @@ class Frame:
             to any before: what is the same then was the same before the camera.
         lag_s: the longest that a packet since the camera's last frame waited to be read; 0 where
             that is not judged.
+        record: the record of a topic that it was made from; None where it comes another way.
     """
 
     camera_id: str
@@ -109,6 +146,13 @@ class Frame:
     is_damaged: bool = False
     is_coded_anew: bool = True
     lag_s: float = 0.0
+    record: RecordPlace | None = None
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether another worker has its camera by now."""
+        tenure = self.record.tenure if self.record else None
+        return tenure is not None and tenure.is_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +173,4 @@ class PrunedSample:
 
 
 Settle = Callable[[Frame], None]
-"""Called with a frame that is done with: stored replies depend on it, or it was dropped."""
+"""Called with a frame that is done with: what depends on it has arrived, or it was dropped."""

@@ -179,6 +179,13 @@ class ListReplies:
             else:
                 self.states[name] = value
 
+    @property
+    def last_row(self) -> int:
+        return len(self.messages)
+
+    def first_waiting(self) -> int | None:
+        return None
+
 
 class Recorder(Observer):
     """Remembers everything that is counted, set and observed. Any thread may tell it."""

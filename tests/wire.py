@@ -10,7 +10,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from pipeline import messages
-from pipeline.messages import KINDS, Message, MessageKind, Stored, schema
+from pipeline.messages import KINDS, Message, MessageKind, schema
+from pipeline.stored import Stored
 
 SENT_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

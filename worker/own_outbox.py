@@ -48,6 +48,11 @@ def open_outbox(
     return outbox, settings.model_copy(update={"worker_id": worker_id, "model": model})
 
 
+def folder_of(settings: Settings) -> Path | None:
+    """Return the folder that workers share; None where the outbox is a file or in memory."""
+    return Path(settings.outbox.path) if _is_in_folder(settings) else None
+
+
 def try_outbox(settings: Settings, *, clock: Clock) -> None:
     """Open the outbox as a start would, and take away again what was made by that.
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Protocol, TypeVar
 
@@ -117,7 +117,8 @@ class Middle(Protocol):
 class Process:
     """Everything the supervisor runs; `about` says what it is, for logs and status.
 
-    `new_runner` is called on the thread that infers, `new_intake` for every thread of a feed.
+    `new_runner` is called on the thread that infers, `new_intake` for every thread of a feed;
+    `adopt`, where there is one, sends until its stop what workers that are gone have left.
     """
 
     clock: Clock
@@ -133,6 +134,7 @@ class Process:
     new_publisher: Callable[[], Delivery[Any]]
     about: Mapping[str, str | bool]
     rng: random.Random
+    adopt: Callable[[Event], None] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Keeps a publisher running, and knows and says how publishing stands."""
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Lock
@@ -9,13 +9,15 @@ from typing import Any
 
 import structlog
 
+from pipeline.carry import Carry
 from pipeline.clock import Clock
 from pipeline.errors import OutboxError, PublishError
-from pipeline.messages import rfc3339
-from pipeline.observer import PUBLISH_FAILURES, PUBLISHING_UP, Observer
+from pipeline.messages import Message, rfc3339
+from pipeline.observer import FENCED, PUBLISH_FAILURES, PUBLISHING_UP, UNOBSERVED, Observer
 from pipeline.outbox import Outbox
 from pipeline.retry import backoff_s
 from pipeline.status import StatusBoard
+from pipeline.tenures import Claim, Tenures
 from worker.parts import Delivery, Waiting
 from worker.settings import Settings
 
@@ -149,16 +151,53 @@ class KnownCameras:
     Attributes:
         board: their statuses.
         questions: the ids of each camera's questions; None for a camera that is watched no more.
+        tenures: which cameras a group has given to this worker.
+        observer: told of what came too late.
     """
 
     board: StatusBoard
     questions: Callable[[], Mapping[str, Collection[str] | None]]
+    tenures: Tenures
+    observer: Observer = UNOBSERVED
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         return self.board.said()
 
     def say_again(self, differs: Mapping[str, Mapping[str, Any]]) -> None:
         self.board.say_again(differs)
+
+    def claims(self) -> Sequence[Claim]:
+        return self.tenures.claims()
+
+    def grant(self, claim: Claim, carry: Carry) -> None:
+        self.tenures.grant(claim, carry)
+
+    def refuse(self, claim: Claim, why: str) -> None:
+        if self.tenures.refuse(claim, why):
+            log.warning("camera_not_taken_over", camera=claim.camera_id, detail=why)
+
+    def fenced(self, camera_id: str, term: int) -> None:
+        self.observer.count(FENCED, camera=camera_id)
+        if self.tenures.fenced(camera_id, term):
+            log.warning(
+                "messages_fenced",
+                camera=camera_id,
+                term=term,
+                detail="another worker has this camera now: what comes late is dropped",
+            )
+
+
+def must_wait(tenures: Tenures, outbox: Outbox, camera_id: str) -> bool:
+    """Say whether a camera's frames wait: for who had it, or for room where its topic can wait."""
+    is_full = tenures.is_shared(camera_id) and outbox.is_nearly_full()
+    return is_full or tenures.is_held(camera_id)
+
+
+def put_status(outbox: Outbox, tenures: Tenures, message: Message) -> None:
+    """Store a status; that of a camera that is not taken over yet is told when it is."""
+    tenures.begin_without_record(message.camera_id)
+    if not tenures.is_held(message.camera_id):
+        outbox.put([tenures.stamped(message)])
 
 
 def questions_of_cameras(settings: Settings, outbox: Outbox) -> dict[str, frozenset[str] | None]:

@@ -102,6 +102,8 @@ class Supervisor:
         inference = self._thread("infer", self._infer)
         for feed in worker.feeds:
             self._start_feed(feed)
+        if (adopt := worker.adopt) is not None:
+            self._thread("orphans", lambda: adopt(self._stop))
         log.info("worker_started", feeds=len(worker.feeds), health_port=server.port, **worker.about)
         self._is_ready.set()
         status = self._watch()

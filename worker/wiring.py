@@ -15,6 +15,7 @@ from model.kinds.base import Doubt
 from model.progress import Tell, Telling, untold
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
+from pipeline.counted import oldest_age_s
 from pipeline.event_machines import EventMachines
 from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
@@ -36,14 +37,16 @@ from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.feeds import feeds_of
 from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
-from worker.own_outbox import open_outbox
+from worker.orphans import Orphans
+from worker.own_outbox import folder_of, open_outbox
 from worker.parts import Feed, Health, Worker
-from worker.publishing import KnownCameras, questions_of_cameras
+from worker.publishing import KnownCameras, must_wait, put_status, questions_of_cameras
 from worker.settings import Settings
 from worker.site_settings import QuestionSettings, event_notes
 
@@ -65,21 +68,26 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     torch.set_num_threads(1)  # until there is a runner: see `_new_runner`
     # before what takes long
     outbox, settings = open_outbox(settings, clock=clock, observer=metrics)
-    status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
+    tenures = _tenures(settings, clock=clock)
+    status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics)
         new_publisher = redis_publishers(
             settings,
             clock=clock,
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
-            cameras=KnownCameras(status, partial(questions_of_cameras, settings, outbox)),
+            cameras=KnownCameras(
+                status, partial(questions_of_cameras, settings, outbox), tenures, metrics
+            ),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
         engine = _ready(settings, clock=clock)
     except BaseException:
         outbox.close()
         raise
-    stages = _stages(settings, engine, outbox, status=status, clock=clock, metrics=metrics)
+    stages = _stages(
+        settings, engine, outbox, tenures=tenures, status=status, clock=clock, metrics=metrics
+    )
     stats = engine.stats
     about = {
         "model": engine.model_name,
@@ -101,6 +109,13 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         new_publisher=new_publisher,
         about={**about, "demo_model": engine.is_demo_model},
         rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
+        # under the outbox's own name: who only passes on what another left is no camera's owner
+        adopt=Orphans(
+            folder_of(settings),
+            connect=lambda origin: redis_publishers(settings, clock=clock, run_id=origin)(),
+            max_bytes=settings.outbox.max_bytes,
+            clock=clock,
+        ).run,
     )
 
 
@@ -116,8 +131,14 @@ class _Stages:
     admission_backlog: AdmissionBacklog
     outbox: Outbox
     settlements: Settlements
+    tenures: Tenures
     status: StatusBoard
     metrics: Metrics
+
+
+def _tenures(settings: Settings, *, clock: Clock) -> Tenures:
+    own = [camera_id for camera_id, one in settings.cameras.items() if one.url is not None]
+    return Tenures(clock=clock, own=own, has_group=bool(settings.kafka.bootstrap_servers))
 
 
 def _ready(settings: Settings, *, clock: Clock) -> Engine:
@@ -144,6 +165,7 @@ def _stages(
     engine: Engine,
     outbox: Outbox,
     *,
+    tenures: Tenures,
     status: StatusBoard,
     clock: Clock,
     metrics: Metrics,
@@ -159,15 +181,23 @@ def _stages(
         period_s=period_s,
         recover_after_s=settings.load.recover_after,
     )
+    lanes = Lanes(
+        partial(new_pruner, settings),
+        clock=clock,
+        burst_s=period_s / 2,
+        is_held=partial(must_wait, tenures, outbox),
+    )
+    tenures.wake = lanes.wake
     return _Stages(
         clock=clock,
         engine=engine,
-        lanes=Lanes(partial(new_pruner, settings), clock=clock, burst_s=period_s / 2),
+        lanes=lanes,
         ticks=ticks,
         load=load,
         admission_backlog=AdmissionBacklog(),
         outbox=outbox,
-        settlements=Settlements(),
+        settlements=Settlements(tenures),
+        tenures=tenures,
         status=status,
         metrics=metrics,
     )
@@ -180,7 +210,7 @@ def _describe(stages: _Stages, about: Mapping[str, str]) -> None:
     metrics.read(OUTBOX_DEPTH, lambda: outbox.num_waiting)
     metrics.read(OUTBOX_BYTES, lambda: outbox.size_bytes)
     metrics.read(OUTBOX_ASIDE, lambda: outbox.num_set_aside)
-    metrics.read(OUTBOX_OLDEST, lambda: outbox.oldest_age_s(stages.clock.now()))
+    metrics.read(OUTBOX_OLDEST, lambda: oldest_age_s(outbox, stages.clock.now()))
     metrics.read(LOAD_LEVEL, lambda: load.level)
 
 
@@ -207,6 +237,7 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
             load=stages.load,
             admission_backlog=stages.admission_backlog,
             outbox_trouble=lambda: stages.outbox.trouble,
+            unknown=stages.tenures.why,
         ),
         settlements=stages.settlements,
         observer=stages.metrics,
@@ -234,6 +265,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         ticks=stages.ticks,
         load=stages.load,
         admission_backlog=stages.admission_backlog,
+        tenures=stages.tenures,
         forget_after_s=settings.forget_after,
     )
 
@@ -336,12 +368,14 @@ def standing_questions(settings: Settings) -> list[StandingQuestion]:
 def _machines(settings: Settings, stages: _Stages) -> EventMachines:
     """Make the event machines, as the process before this one left them."""
     is_open = bool(settings.kafka.bootstrap_servers)  # a topic brings cameras that nobody named
+    with_address = {key for key, one in settings.cameras.items() if one.url is not None}
     return EventMachines(
         standing_questions(settings),
         states=stages.outbox.load_states(),
         may_come=lambda camera_id: is_open or camera_id in settings.cameras,
         forget_after_s=settings.forget_after,
         clock=stages.clock,
+        waits=lambda camera_id: is_open and camera_id not in with_address,
     )
 
 

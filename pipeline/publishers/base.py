@@ -1,10 +1,33 @@
 """What a publisher is, and what it asks of the outbox."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Event
 from typing import Any, Protocol
 
-from pipeline.messages import Stored
+from pipeline.carry import Carry
+from pipeline.errors import PublishError
+from pipeline.stored import Stored
+from pipeline.tenures import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a batch, by `Stored.row`.
+
+    Attributes:
+        settled: they have arrived, now or before.
+        num_published: how many of them have arrived now.
+        refused: what is not taken for its own sake, with a word for why.
+        fenced: what came too late, as another worker has its camera.
+        failure: why others were not taken that are at no fault; None where there are none.
+    """
+
+    settled: tuple[int, ...]
+    num_published: int
+    refused: Mapping[int, str]
+    fenced: tuple[int, ...] = ()
+    failure: PublishError | None = None
 
 
 class PendingMessages(Protocol):
@@ -27,6 +50,14 @@ class PendingMessages(Protocol):
         """Forget messages, by `Stored.row`: they have arrived."""
         ...
 
+    def first_waiting(self) -> int | None:
+        """Return the row of the oldest message to be delivered; None where none is."""
+        ...
+
+    def continue_after(self, camera_id: str, tops: Mapping[str, int], *, row: int) -> None:
+        """Number a camera's messages, those after a row among them, after these by kind."""
+        ...
+
     def set_aside(self, rows: Iterable[int]) -> None:
         """Take messages out of the way, by `Stored.row`, that are not taken for their own sake."""
         ...
@@ -43,12 +74,28 @@ class Cameras(Protocol):
         """Tell these statuses again, of `statuses`; not one that has changed since."""
         ...
 
+    def claims(self) -> Sequence[Claim]:
+        """Return the cameras that came from another worker and are to be taken over."""
+        ...
+
+    def grant(self, claim: Claim, carry: Carry) -> None:
+        """Tell that a camera is this worker's, and what was left of it."""
+        ...
+
+    def refuse(self, claim: Claim, why: str) -> None:
+        """Tell that a camera may not be taken now; it is asked for again."""
+        ...
+
+    def fenced(self, camera_id: str, term: int) -> None:
+        """Tell of a message that came too late: another worker has its camera."""
+        ...
+
     def questions(self) -> Mapping[str, Collection[str] | None]:
         """Return the ids of each camera's questions; None for a camera that is watched no more."""
         ...
 
 
-class _NoCameras:
+class NoCameras:
     """No camera is known: nothing is told again, nothing taken away."""
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
@@ -56,11 +103,20 @@ class _NoCameras:
 
     def say_again(self, differs: Mapping[str, Mapping[str, Any]]) -> None: ...
 
+    def claims(self) -> Sequence[Claim]:
+        return ()
+
+    def grant(self, claim: Claim, carry: Carry) -> None: ...
+
+    def refuse(self, claim: Claim, why: str) -> None: ...
+
+    def fenced(self, camera_id: str, term: int) -> None: ...
+
     def questions(self) -> Mapping[str, Collection[str] | None]:
         return {}
 
 
-NO_CAMERAS: Cameras = _NoCameras()
+NO_CAMERAS: Cameras = NoCameras()
 
 
 def nothing_new() -> bool:

@@ -15,11 +15,19 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
+from pipeline.carry import AT, CARRY_VERSION, Carried
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, PublishError
-from pipeline.messages import KINDS, Stored, rfc3339
+from pipeline.messages import KINDS, rfc3339
 from pipeline.publishers import redis_scripts as scripts
-from pipeline.publishers.base import NO_CAMERAS, Cameras, PendingMessages, nothing_new
+from pipeline.publishers.base import (
+    NO_CAMERAS,
+    Cameras,
+    Delivery,
+    PendingMessages,
+    nothing_new,
+)
+from pipeline.publishers.redis_claims import Claims, Owner
 from pipeline.publishers.redis_client import check_certificates, connect
 from pipeline.publishers.redis_keys import (
     carry_key,
@@ -29,6 +37,7 @@ from pipeline.publishers.redis_keys import (
     stream_key,
 )
 from pipeline.publishers.redis_refusals import failure, own_fault
+from pipeline.stored import Stored
 
 BATCH = 64  # messages in a round trip: some 100 kB, a few ms of the server's one thread
 LOOK_S = 0.25  # how long a stop or a heartbeat may wait for an empty outbox
@@ -54,23 +63,6 @@ class Keeping:
 
     stream_max_len: int = 10_000
     gone_after_s: float = GONE_AFTER_S
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of a batch, by `Stored.row`.
-
-    Attributes:
-        settled: Redis has them, from now or from before.
-        num_published: how many of them it has from now.
-        refused: what Redis will not take for its own sake, with its word for why.
-        failure: why others were not taken that are at no fault; None where there are none.
-    """
-
-    settled: tuple[int, ...]
-    num_published: int
-    refused: Mapping[int, str]
-    failure: PublishError | None = None
 
 
 class RedisPublisher:
@@ -115,6 +107,8 @@ class RedisPublisher:
         self._keeping = keeping
         self._heartbeat_s = heartbeat_s
         self._cameras = cameras
+        self._owner = Owner(worker_id, run_id, prefix, self._lives_ms)
+        self._claims = Claims(self._owner, cameras, clock=clock)
         self._beat_due_s = clock.monotonic_s()
         self._has_warned = False
         self._tries: dict[int, int] = {}
@@ -158,6 +152,8 @@ class RedisPublisher:
         before: dict[Lane, int] = {}
         for stored in batch:
             camera_id, kind = lane = _lane(stored)
+            carried = stored.message.carried
+            taken = carried or Carried()
             pipe.eval(
                 scripts.PUBLISH,
                 3,
@@ -170,7 +166,7 @@ class RedisPublisher:
                 stored.seq,
                 # A message waits while the one before it was refused, or it would pass over it.
                 before.get(lane, 0) if lane not in self._hopeless else 0,
-                0,
+                stored.term,
                 int(stored.is_late),
                 self._keeping.stream_max_len,
                 self._lives_ms,
@@ -178,6 +174,14 @@ class RedisPublisher:
                 stored.message.id,
                 stored.envelope(prefix=self._prefix, worker_id=self._worker_id, published_at=at),
                 channel(self._prefix, camera_id, stored.message.kind),
+                # of a camera that a group may give to somebody else, nobody is the owner yet
+                self._owner.name if carried is not None else "",
+                taken.group,
+                self._owner.heartbeats,
+                CARRY_VERSION,
+                f"{AT}{taken.question_id}" if taken.place else "",
+                taken.place,
+                *taken.pairs(),
             )
             before[lane] = stored.position
         return self._judged(batch, self._answered(lambda: pipe.execute(raise_on_error=False)))
@@ -204,6 +208,7 @@ class RedisPublisher:
                 self.heartbeat(fields())
                 self._beat_due_s = self._clock.monotonic_s() + self._heartbeat_s
                 is_refresh_due = True
+            self._claims.ask(self._redis, outbox, answered=self._answered)
             batch = outbox.pending(BATCH) if outbox.wait(0.0 if stop.is_set() else LOOK_S) else []
             if batch:
                 self._settle(batch, outbox, stop)
@@ -243,7 +248,7 @@ class RedisPublisher:
             )
 
     def _judged(self, batch: Sequence[Stored], replies: Sequence[object]) -> Delivery:
-        settled, refused = [], {}
+        settled, refused, fenced = [], {}, []
         found: PublishError | None = None
         for stored, reply in zip(batch, replies, strict=True):
             if reply in (scripts.PUBLISHED, scripts.PASSED_OVER):
@@ -253,14 +258,14 @@ class RedisPublisher:
             elif isinstance(reply, Exception):
                 found = found or failure(reply, is_tls=self._is_tls)
             elif reply == scripts.FENCED:
-                camera = stored.message.camera_id
-                found = found or PublishError("fenced", f"another worker has camera {camera} now")
+                fenced.append(stored.row)
+                self._cameras.fenced(stored.message.camera_id, stored.term)
         num_published = sum(reply == scripts.PUBLISHED for reply in replies)
-        return Delivery(tuple(settled), num_published, refused, found)
+        return Delivery(tuple(settled), num_published, refused, tuple(fenced), found)
 
     def _settle(self, batch: Sequence[Stored], outbox: PendingMessages, stop: Event) -> None:
         delivery = self.deliver(batch)
-        outbox.delivered(delivery.settled)
+        outbox.delivered((*delivery.settled, *delivery.fenced))
         if delivery.failure is not None:
             raise delivery.failure
         lanes = {stored.row: _lane(stored) for stored in batch}
@@ -275,7 +280,7 @@ class RedisPublisher:
             self._hopeless |= {lanes[row] for row in hopeless}
             outbox.set_aside(hopeless)
             _log_set_aside(batch, {row: delivery.refused[row] for row in hopeless})
-        elif not delivery.settled:
+        elif not (delivery.settled or delivery.fenced):
             self._clock.wait(TRY_AGAIN_S, stop)
 
     def _refresh(self) -> None:

@@ -63,7 +63,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
 _KNOWN = tuple((re.compile(rf"(?<!\w)(?:{words})"), reason) for words, reason in _WORDS)
 REASONS = frozenset(
     {reason for _, reason in (*_CLASSES, *_WORDS)}
-    | {"timeout", "unreachable", "refused", "fenced", "id_in_use"}
+    | {"timeout", "unreachable", "refused", "id_in_use"}
 )
 """Every `reason` of a PublishError of Redis'."""
 # As the driver tells of a name that does not resolve.

@@ -11,6 +11,19 @@ COMMANDS = (
 """The rights that a user of Redis needs, beside its keys and channels, PREFIX:*."""
 
 PUBLISHED, PASSED_OVER, HELD, FENCED = 1, 0, -1, -2
+GRANTED, TAKEN, OTHER_VERSION = b"granted", b"taken", b"version"
+
+# An owner is "WORKER RUN". It lives for as long as its heartbeat does, which has its run.
+_LIVES = """
+local function lives(owner, prefix)
+  local worker, run = string.match(owner or '', '^(%S+) (%S*)$')
+  if not worker then return false end
+  local held = redis.pcall('GET', prefix .. worker)
+  if type(held) ~= 'string' then return false end
+  local is_read, beat = pcall(cjson.decode, held)
+  return is_read and type(beat) == 'table' and (beat.run or '') == run
+end
+"""
 
 # A cursor is "ORIGIN POSITION TOP": what was published last of that outbox, camera and kind, and
 # the highest number among what was. A number below it comes late, after it was set aside: it may
@@ -22,10 +35,17 @@ PUBLISHED, PASSED_OVER, HELD, FENCED = 1, 0, -1, -2
 # tried where it does nothing (HDEL, XDEL), so that a missing right is found before anything stands.
 # XTRIM goes before XADD: a stream is trimmed of what was too much already, not for a message that
 # is taken back. PUBLISH is last, because it cannot be taken back.
-PUBLISH = """
+#
+# What the message brings for the next owner is written with it, but not over what a later record
+# brought: a message that was refused for a while comes after ones that followed it. An older term
+# is refused; one of nobody's group only while whoever had the camera by a group lives.
+PUBLISH = (
+    _LIVES
+    + """
 local state, carry, stream = KEYS[1], KEYS[2], KEYS[3]
 local cursor_field, origin, position, seq, after, term, late = unpack(ARGV, 1, 7)
 local max_len, lives_ms, field, id, event, channel = unpack(ARGV, 8, 13)
+local owner, group, heartbeats, version, at, place = unpack(ARGV, 14, 19)
 local refusal
 local function try(...)
   if refusal then return false end
@@ -49,7 +69,12 @@ local earlier = try('HGET', state, cursor_field)
 local shown = try('HGET', state, field)
 if refusal then return refusal end
 cursor = cursor or earlier
-if (tonumber(last_term) or 0) > tonumber(term) then return -2 end
+local last_owner = try('HGET', carry, 'owner')
+local last_at = at ~= '' and try('HGET', carry, at)
+if refusal then return refusal end
+local newer = (tonumber(last_term) or 0) - tonumber(term)
+if newer > 0 and (tonumber(term) > 0 or (last_owner ~= owner and lives(last_owner, heartbeats)))
+then return -2 end
 local by, reached, top = string.match(cursor or '', '^(%S+) (%d+) ?(%d*)$')
 reached = by == origin and tonumber(reached) or 0
 top = by == origin and (tonumber(top) or reached % 4294967296) or 0
@@ -62,8 +87,30 @@ local is_newest = not is_late
 seq = string.format('%.0f', math.max(top, tonumber(seq)))
 
 local now = origin .. ' ' .. position .. ' ' .. seq
-if not try('HSET', carry, cursor_field, now, 'term', term) then return refusal end
+local fields = {}
+local function set(name, value)
+  if refusal then return end
+  local old = try('HGET', carry, name)
+  if refusal or (old or nil) == (value or nil) then return end
+  if value and try('HSET', carry, name, value) or not value and try('HDEL', carry, name) then
+    table.insert(fields, {name, old})
+  end
+end
+set(cursor_field, now)
 try('HDEL', state, cursor_field)
+set('term', term)
+if owner ~= '' and (newer ~= 0 or not last_owner or tonumber(term) == 0) then
+  set('owner', owner)
+  set('group', group)
+  set('generation', nil)
+  if tonumber(term) > 0 then set('version', version) end
+end
+local log, offset, time_of_it = string.match(place, '^(%S+ %d+) (%d+) (%S+)$')
+local last_log, last_offset, last_time = string.match(last_at or '', '^(%S+ %d+) (%d+) (%S+)$')
+if not (log and log == last_log and tonumber(last_offset) > tonumber(offset)
+    and last_time >= time_of_it) then
+  for index = 20, #ARGV, 3 do set(ARGV[index], ARGV[index + 1] == '1' and ARGV[index + 2]) end
+end
 try('XTRIM', stream, 'MAXLEN', '~', max_len)
 try('XDEL', stream, '0-0')
 local is_set = is_newest and try('HSET', state, field, event)
@@ -76,10 +123,50 @@ if not refusal then return 1 end
 
 if entry then redis.pcall('XDEL', stream, entry) end
 if is_set then put_back(state, field, shown) end
-put_back(carry, 'term', last_term)
-put_back(carry, cursor_field, cursor)
+for index = #fields, 1, -1 do put_back(carry, unpack(fields[index])) end
 return refusal
 """
+)
+
+# Makes a camera this worker's, and answers with all that is carried. Whoever has it and lives keeps
+# it against an earlier generation of the group, and against another group. The term is the group's
+# generation, but always more than the last one: a group that was deleted counts anew. A generation
+# of 0 is only answered: who has none ends what is over, and owns nothing.
+TAKE = (
+    _LIVES
+    + """
+local carry = KEYS[1]
+local generation, owner, group, heartbeats, version, lives_ms = unpack(ARGV)
+local found = {}
+local names = redis.pcall('HKEYS', carry)
+if type(names) == 'table' and names.err then return names end
+for _, name in ipairs(names) do
+  local value = redis.pcall('HGET', carry, name)
+  if type(value) == 'table' and value.err then return value end
+  found[name] = value
+end
+generation = tonumber(generation)
+local term, last, others = tonumber(found.term) or 0, found.owner, found.group or ''
+local theirs = found.version or ''
+if theirs ~= '' and theirs ~= version then return {'version', theirs} end
+local known = tonumber(found.generation) or term
+local is_held = last and last ~= owner and lives(last, heartbeats)
+if is_held and (generation <= known or others ~= group) then return {'taken', last, others} end
+if generation > 0 then
+  if last ~= owner or generation ~= known then term = math.max(generation, term + 1) end
+  local reply = redis.pcall('HSET', carry, 'term', string.format('%.0f', term), 'owner', owner,
+    'group', group, 'version', version, 'generation', string.format('%.0f', generation))
+  if type(reply) == 'table' and reply.err then return reply end
+  redis.pcall('PEXPIRE', carry, lives_ms)
+end
+local answer = {'granted', string.format('%.0f', term)}
+for name, value in pairs(found) do
+  table.insert(answer, name)
+  table.insert(answer, value)
+end
+return answer
+"""
+)
 
 # Answers 1, or 0 where another run has the name. A heartbeat without a run is of a version before.
 CLAIM = """

@@ -10,10 +10,11 @@ import redis
 
 from pipeline.clock import Clock
 from pipeline.errors import PublishError
-from pipeline.messages import Stored, status_message
+from pipeline.messages import status_message
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.publishers.redis_client import connect
 from pipeline.publishers.redis_keys import carry_key, heartbeat_key, state_key, stream_key
+from pipeline.stored import Stored
 
 NewPublisher = Callable[[str], RedisPublisher]
 """A worker's id -> its publisher."""

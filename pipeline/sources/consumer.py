@@ -4,10 +4,9 @@ It polls all the time, so that its group never waits for a slow picture. A parti
 record finds no room is paused; the others go on.
 """
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from threading import Event, Lock
 from typing import Any
 
@@ -23,40 +22,26 @@ from pipeline.observer import (
     KAFKA_RECORDS,
     Observer,
 )
-from pipeline.sources.attempts import IN_GOOD_ORDER, MAX_DEATHS, Attempts
+from pipeline.sources.attempts import MAX_DEATHS, Attempts
 from pipeline.sources.beginning import Beginning
 from pipeline.sources.broker import DRIVER_ERRORS, Opened, Rebalance, ms
 from pipeline.sources.dead_letters import DeadLetters, Letter
 from pipeline.sources.fair_queue import FairQueue, Taken
 from pipeline.sources.judge import Judge, Verdict
-from pipeline.sources.offsets import OffsetLedger, RecordPlace
+from pipeline.sources.membership import Membership
+from pipeline.sources.partition import Partition, are_done
 from pipeline.sources.record import RecordError
 from pipeline.sources.silence import Silence
+from pipeline.types import RecordPlace, Tenure
 
 MAX_POLLED_RECORDS = 32
 POLL_S = 0.2  # how long a poll waits for records, and so how soon `close` is noticed
 RETRY_S = 0.01  # the same while a record waits for room
+FINISH_S = 1.0  # for what is on its way when a partition goes to another member
 LEAVE_TIMEOUT_S = 3.0  # for the last commit, and again for leaving the group
 GIVEN_UP_AT = MAX_DEATHS + 2  # a record that cannot even be fetched, or copied, is skipped unseen
 
 log = structlog.get_logger("vigil")
-
-
-@dataclass(slots=True)
-class _Partition:
-    """What is known of a partition while it is assigned to this member.
-
-    Attributes:
-        attempts: what its commits say of deaths; None until it is known where to begin.
-        polled: records that wait for room, each with what becomes of it.
-        committed: offset and text of the last commit that was confirmed.
-        made_s: when the last record was made, in seconds since 1970.
-    """
-
-    attempts: Attempts | None = None
-    polled: deque[tuple[Any, Verdict]] = field(default_factory=deque)
-    committed: tuple[int, str] | None = None
-    made_s: float | None = None
 
 
 class TopicReader:
@@ -94,10 +79,11 @@ class TopicReader:
         self._dead_letters = dead_letters
         self._clock = clock
         self._observer = observer
+        self._membership = Membership(opened.driver, topic, clock=clock)
+        self._is_leaving = False
         self._silence = Silence(clock)
         self._lock = Lock()  # over all that follows
-        self._ledgers: dict[int, OffsetLedger] = {}
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, Partition] = {}
         self._trying: RecordPlace | None = None
         listener = Rebalance(assigned=self._assigned, revoked=self._revoked, lost=self._lost)
         self._consumer.subscribe([topic], listener=listener)
@@ -109,6 +95,7 @@ class TopicReader:
         expected: frozenset[str],
         commit_interval_s: float,
         patience_s: float,
+        moved: Callable[[str], None] = lambda _camera_id: None,
     ) -> None:
         """Read until `stop`; leave the group in good order.
 
@@ -117,11 +104,13 @@ class TopicReader:
             expected: cameras of which one may say, where nobody else reads, that they never came.
             commit_interval_s: between two commits.
             patience_s: how long all brokers may be away.
+            moved: told of cameras whose partition is another member's now.
 
         Raises:
             SourceError: there is no such topic.
             Exception: one of DRIVER_ERRORS.
         """
+        self._moved = moved
         try:
             if not self._consumer.partitions_for_topic(self._topic):
                 raise SourceError("not_found", f"no topic {self._topic!r} to read")
@@ -143,9 +132,9 @@ class TopicReader:
     def settle(self, place: RecordPlace) -> None:
         """Note that everything depending on a record is safe. Any thread."""
         with self._lock:
-            ledger = self._ledgers.get(place.partition)
-            if ledger is not None:
-                ledger.settled(place.offset)
+            partition = self._partitions.get(place.partition)
+            if partition is not None and place.tenure in (None, partition.tenure):
+                partition.ledger.settled(place.offset)
 
     def decoded(self, taken: Taken, *, is_good: bool) -> None:
         """Note that a record's picture was decoded, or is none. Any thread."""
@@ -154,10 +143,9 @@ class TopicReader:
             partition = self._partitions.get(place.partition)
             if self._trying == place:
                 self._trying = None
-            if partition is None:
+            if partition is None or partition.attempts is None:
                 return
-            if partition.attempts is not None:
-                partition.attempts.end(place.offset)
+            partition.attempts.end(place.offset)
         if is_good:
             self._silence.heard(place.partition, [taken.camera_id])
 
@@ -197,19 +185,18 @@ class TopicReader:
             verdict = self._judge.judge(record)
         partition.polled.append((record, verdict))
 
-    def _place(self, partition: _Partition, record: Any, verdict: Verdict) -> bool:
+    def _place(self, partition: Partition, record: Any, verdict: Verdict) -> bool:
         """Pass the record on; False where there is no room for it yet."""
         if isinstance(verdict, Taken):
             return self._offer(partition, verdict)
         if isinstance(verdict, RecordError) and not self._dead_letters.has_room():
             return False
         with self._lock:
-            ledger = self._ledgers[record.partition]
-            ledger.delivered(record.offset)
+            partition.ledger.delivered(record.offset)
             if partition.attempts is not None:
                 partition.attempts.end(record.offset)
             if not isinstance(verdict, RecordError):
-                ledger.settled(record.offset)
+                partition.ledger.settled(record.offset)
         if isinstance(verdict, RecordError):
             self._dead_letters.put(self.letter(record, verdict.reason, str(verdict)))
         elif verdict is not None:
@@ -218,10 +205,9 @@ class TopicReader:
 
     def letter(self, record: Any, reason: str, detail: str) -> Letter:
         """Return a record's dead letter, which settles it once it is written."""
-        place = place_of(record)
-        return Letter(record, reason, detail, written=lambda: self.settle(place))
+        return Letter(record, reason, detail, written=lambda: self.settle(place_of(record)))
 
-    def _offer(self, partition: _Partition, taken: Taken) -> bool:
+    def _offer(self, partition: Partition, taken: Taken) -> bool:
         place = place_of(taken.record)
         if not self._queue.has_room(taken):
             return False
@@ -233,13 +219,13 @@ class TopicReader:
                 partition.attempts.begin(place.offset)
             self._commit_now(TopicPartition(place.topic, place.partition))
         with self._lock:
-            self._ledgers[place.partition].delivered(place.offset)
-        gone = self._queue.put(taken)
+            partition.ledger.delivered(place.offset)
+        gone = self._queue.put(replace(taken, tenure=partition.tenure))
         if gone is not None:
             older, reason = gone
             self._observer.count(KAFKA_PASSED_OVER, topic=self._topic, reason=reason)
             self.decoded(older, is_good=False)
-            self.settle(place_of(older.record))
+            self.settle(place_of(older.record, older.tenure))
         return True
 
     # ---------------------------------------------------------------- partitions
@@ -255,7 +241,7 @@ class TopicReader:
         else:
             self._consumer.resume(one)
 
-    def _begin(self, one: TopicPartition, partition: _Partition) -> None:
+    def _begin(self, one: TopicPartition, partition: Partition) -> None:
         found = self._beginning.of(one)
         if found is None:
             return
@@ -272,11 +258,11 @@ class TopicReader:
         if later != position:
             self._consumer.seek(one, later)
         with self._lock:
-            self._ledgers.setdefault(one.partition, OffsetLedger()).restart(later)
+            partition.ledger.restart(later)
             partition.attempts = attempts
         self._commit_now(one)
 
-    def _jump(self, one: TopicPartition, partition: _Partition) -> None:
+    def _jump(self, one: TopicPartition, partition: Partition) -> None:
         """Pass over, unread, what has become too old."""
         if partition.made_s is None or not self._beginning.is_too_old(partition.made_s):
             return
@@ -291,7 +277,7 @@ class TopicReader:
             partition.polled.clear()
             partition.made_s = None
             with self._lock:
-                self._ledgers[one.partition].jumped(later)
+                partition.ledger.jumped(later)
             self._observer.count(
                 KAFKA_PASSED_OVER, later - position, topic=self._topic, reason="jumped"
             )
@@ -304,7 +290,7 @@ class TopicReader:
             if partition is None or partition.attempts is None:
                 continue
             with self._lock:
-                position = self._ledgers[one.partition].position()
+                position = partition.ledger.position()
             if partition.polled:
                 self._silence.held_back(one.partition)
             with suppress(*DRIVER_ERRORS):  # a rebalance may take it away at this moment
@@ -313,6 +299,7 @@ class TopicReader:
                 self._jump(one, partition)
         self._observer.set(KAFKA_LAG, lag, topic=self._topic)
         self._commit(self._consumer.assignment())
+        self._membership.look()
 
     def _expect(self, camera_ids: frozenset[str]) -> None:
         """Wait for cameras by name, where their records can come to no other member."""
@@ -343,13 +330,9 @@ class TopicReader:
         with self._lock:
             for one in partitions:
                 partition = self._partitions.get(one.partition)
-                ledger = self._ledgers.get(one.partition)
-                if partition is None or partition.attempts is None or ledger is None:
-                    continue
-                position = ledger.position()
-                metadata = IN_GOOD_ORDER if is_last else partition.attempts.metadata
-                if position is not None and partition.committed != (position, metadata):
-                    offsets[one] = OffsetAndMetadata(position, metadata, -1)
+                offset = partition.to_commit(is_last=is_last) if partition else None
+                if offset is not None:
+                    offsets[one] = offset
         return offsets
 
     def _note_committed(
@@ -369,23 +352,40 @@ class TopicReader:
     def _assigned(self, partitions: Iterable[TopicPartition]) -> None:
         with self._lock:
             for one in partitions:
-                self._partitions[one.partition] = _Partition()
+                self._partitions[one.partition] = Partition(self._membership.tenure())
         self._consumer.pause(*partitions)  # until it is known where to begin
 
     def _revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        self._finish({one.partition for one in partitions})
         # The commit is sent before the next request to join: requests leave in order.
         self._commit(partitions, is_last=True)
         self._lost(partitions)
 
+    def _finish(self, partitions: Set[int]) -> None:
+        """Let what was taken of partitions go through to Redis, within a bound, for the commit."""
+        going = [one for key, one in self._partitions.items() if key in partitions]
+        for partition in going:
+            partition.polled.clear()
+        until_s = self._clock.monotonic_s() + (0.0 if self._is_leaving else FINISH_S)
+        while not are_done(going) and self._clock.monotonic_s() < until_s:
+            self._clock.wait(RETRY_S, Event())
+
     def _lost(self, partitions: Iterable[TopicPartition]) -> None:
+        cameras: list[str] = []
         with self._lock:
             for one in partitions:
-                self._partitions.pop(one.partition, None)
-                for camera_id in self._silence.gone(one.partition):
-                    self._judge.forget(camera_id)
+                partition = self._partitions.pop(one.partition, None)
+                if partition is not None:
+                    partition.tenure.is_over = True
+                cameras += self._silence.gone(one.partition)
                 self._judge.missed(one.partition)
+            for camera_id in cameras:
+                self._judge.forget(camera_id)
+        for camera_id in () if self._is_leaving else cameras:
+            self._moved(camera_id)
 
     def _leave(self) -> None:
+        self._is_leaving = True
         timeout_s = LEAVE_TIMEOUT_S if self._client.is_connected else 0.0
         with suppress(*DRIVER_ERRORS):  # what cannot be committed any more is delivered again
             offsets = self._offsets(self._consumer.assignment(), is_last=True)
@@ -395,6 +395,6 @@ class TopicReader:
             self._consumer.close(autocommit=False, timeout_ms=ms(timeout_s))
 
 
-def place_of(record: Any) -> RecordPlace:
+def place_of(record: Any, tenure: Tenure | None = None) -> RecordPlace:
     """Return where a record stands."""
-    return RecordPlace(record.topic, record.partition, record.offset)
+    return RecordPlace(record.topic, record.partition, record.offset, tenure)

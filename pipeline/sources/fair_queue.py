@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pipeline.errors import SourceError
 from pipeline.sources.record import CameraStated
-from pipeline.types import Overflow
+from pipeline.types import Overflow, Tenure
 
 MAX_WAITING_OF_A_CAMERA = 4
 MAX_WAITING_BYTES = 64 * 2**20  # of all cameras; one more record may lie on top of it
@@ -34,6 +34,7 @@ class Taken:
         picture: the record whose picture is shown: itself, or an earlier one where nothing has
             changed since; None where nothing is to be shown.
         state: how its camera is, as the record says; None where it does not.
+        tenure: in which it was read; None before it is put.
     """
 
     record: Any
@@ -41,6 +42,7 @@ class Taken:
     captured_at: datetime
     picture: Any | None = None
     state: CameraStated | None = None
+    tenure: Tenure | None = None
 
     @property
     def num_bytes(self) -> int:

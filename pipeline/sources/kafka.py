@@ -32,10 +32,11 @@ from pipeline.sources.dead_letters import DeadLetters
 from pipeline.sources.fair_queue import FairQueue, Taken
 from pipeline.sources.image import MAX_PIXELS, DecodedImage, decode_image
 from pipeline.sources.judge import Door, Judge, PassedOver
-from pipeline.sources.offsets import RecordPlace
 from pipeline.sources.record import RefusalReason
 from pipeline.sources.shape import AS_TOLD, Shape
-from pipeline.types import Frame, Overflow, Receipt, Tell, Wanted, tell_nobody
+from pipeline.types import Frame, Overflow, Receipt, RecordPlace, Tell, Wanted, tell_nobody
+
+_MOVED = "another worker of the group has it now"
 
 LATEST_BACK_S = 60.0  # where the newest pictures are wanted, no older ones are read
 
@@ -150,6 +151,7 @@ class KafkaSource:
         self._grid_of = grid_of
         self._clock = clock
         self._observer = observer
+        self._tell = tell
         for reason in get_args(RefusalReason):
             observer.count(DEAD_LETTERS, 0, reason=reason)  # so that the first one is a growth
         for reason in get_args(PassedOver):
@@ -188,7 +190,7 @@ class KafkaSource:
                 taken = self._queue.take(LOOK_S)
                 frame = self._decoded(taken, reader) if taken else None
                 self._health.look(reader.silent)
-                if frame is not None and taken is not None:
+                if frame is not None and taken is not None and not frame.has_moved:
                     self._health.came(frame, taken.state)
                     yield frame
         except SourceError:
@@ -264,6 +266,7 @@ class KafkaSource:
                 expected=self._config.camera_ids,
                 commit_interval_s=self._config.commit_interval_s,
                 patience_s=self._config.connect_timeout_s,
+                moved=lambda camera_id: self._tell(camera_id, "moved", _MOVED),
             )
         except SourceError as exc:
             self._queue.fail(exc)
@@ -292,17 +295,18 @@ class KafkaSource:
             self._queue.decoded(camera_id, took_s=took_s)
         self._door.was_read(camera_id)
         reader.decoded(taken, is_good=True)
-        pts_s, receipt = taken.captured_at.timestamp(), Receipt(place_of(record))
+        pts_s, place = taken.captured_at.timestamp(), place_of(record, taken.tenure)
         return Frame(
             camera_id,
             image.pixels,
             image.grid,
             pts_s,
             taken.captured_at,
-            receipt,
+            Receipt(place),
             is_damaged=taken.state in ("damaged", "damaged_shown"),
             # where its state is told, whether it is frozen was judged before its coding for Kafka
             is_coded_anew=taken.state is None and taken.picture is record,
+            record=place,
         )
 
     def _image(self, taken: Taken, picture: Any) -> DecodedImage:
@@ -333,7 +337,7 @@ class KafkaSource:
         if taken.state != "damaged":
             self._observer.count(KAFKA_PASSED_OVER, topic=self._config.topic, reason="no_picture")
         reader.decoded(taken, is_good=True)
-        reader.settle(place_of(taken.record))
+        reader.settle(place_of(taken.record, taken.tenure))
 
 
 def connector_of(config: KafkaConfig) -> Connector:

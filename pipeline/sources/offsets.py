@@ -1,16 +1,6 @@
 """Which offset of a partition may be committed, with records settled in any order."""
 
 from collections import Counter
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class RecordPlace:
-    """Where a record stands in Kafka; the receipt of its frame."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 class OffsetLedger:
@@ -43,6 +33,11 @@ class OffsetLedger:
         self._in_flight[offset] -= 1
         if self._in_flight[offset] <= 0:
             del self._in_flight[offset]
+
+    @property
+    def has_in_flight(self) -> bool:
+        """Whether anything is delivered and not settled."""
+        return bool(self._in_flight)
 
     def position(self) -> int | None:
         """Return the offset to commit: every delivery before it is settled; None at first.

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.messages import Message, status_message
 from pipeline.outbox import Outbox
-from pipeline.runner import Replies
+from pipeline.settling import Replies
 from tests.fakes import EPOCH, ListReplies
 
 

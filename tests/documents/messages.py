@@ -19,7 +19,6 @@ from pipeline.messages import (
     Message,
     MessageKind,
     Provenance,
-    Stored,
     answer_message,
     caption_message,
     event_message,
@@ -35,6 +34,7 @@ from pipeline.publishers.redis_keys import (
     stream_key,
 )
 from pipeline.publishers.redis_scripts import COMMANDS
+from pipeline.stored import Stored
 
 PREFIX, CAMERA, WORKER = "vigil", "gate", "worker-1"
 CAPTURED_AT = datetime(2026, 1, 2, 3, 4, 5, 468_000, tzinfo=UTC)

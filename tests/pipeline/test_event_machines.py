@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from model.types import Question
-from pipeline.event_machines import Ending, EventMachines, state_name
+from pipeline.event_machines import Ending, EventMachines
+from pipeline.event_states import state_name
 from pipeline.events import EventRule, Transition
 from pipeline.questions import StandingQuestion
 from tests.fakes import EPOCH, FakeClock
@@ -45,7 +46,7 @@ class Bench:
             may_come=lambda camera_id: camera_id in cameras,
             forget_after_s=600.0,
             clock=self.clock,
-            new_id=lambda: f"e{next(numbers)}",
+            new_id=lambda *_about: f"e{next(numbers)}",
         )
         self.over: set[str] = set()
 

@@ -11,7 +11,7 @@ from tests.fakes import EPOCH
 
 def machine(**rule: float) -> EventMachine:
     numbers = count(1)
-    return EventMachine(EventRule(**rule), new_id=lambda: f"event-{next(numbers)}")  # type: ignore[arg-type]  # the int fields are given whole numbers
+    return EventMachine(EventRule(**rule), new_id=lambda _record: f"event-{next(numbers)}")  # type: ignore[arg-type]  # the int fields are given whole numbers
 
 
 def play(

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
-from pipeline.types import Overflow, Receipt, Tell, Wanted
+from pipeline.types import Overflow, Receipt, RecordPlace, Tell, Tenure, Wanted
 from tests.fakes import FakeClock, Recorder, ScriptedSource, frame_at, picture
 
 FIRST, SECOND = Receipt("first"), Receipt("second")
@@ -267,3 +268,18 @@ def test_a_camera_that_was_judged_frozen_elsewhere_is_frozen_here() -> None:
     bench.intake.told("yard", "identical_frames", None)
     bench.take(2.0)
     assert bench.changes[-1] == ("yard", "online", "")
+
+
+def test_a_camera_that_has_moved_is_told_of_once_and_spoken_of_no_more() -> None:
+    bench = Bench()
+    tenure = Tenure("g", 3)
+    place = RecordPlace("frames", 0, 7, tenure)
+    bench.intake.take(replace(frame_at(1.0), record=place), bench.source)
+    tenure.is_over = True
+    bench.intake.told("yard", "moved", "another worker has it")
+    bench.intake.take(replace(frame_at(2.0), record=place), bench.source)  # it was on its way
+    bench.intake.lost("unreachable", "the broker is away")
+    moved = [one for one in bench.changes if one[2] == "moved"]
+    assert moved[0] == ("yard", "offline", "moved")
+    assert bench.changes[-1] == ("yard", "offline", "moved")
+    assert not bench.intake.has_cameras

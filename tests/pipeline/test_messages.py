@@ -17,12 +17,12 @@ from pipeline.messages import (
     EndReason,
     Message,
     Provenance,
-    Stored,
     answer_message,
     caption_message,
     event_message,
     status_message,
 )
+from pipeline.stored import Stored
 from pipeline.types import Phase
 from tests.wire import validate
 

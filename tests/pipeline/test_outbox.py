@@ -16,10 +16,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from pipeline.counted import oldest_age_s
 from pipeline.errors import OutboxError
-from pipeline.messages import KINDS, Message, MessageKind, Stored, status_message
+from pipeline.messages import KINDS, Message, MessageKind, status_message
 from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
 from pipeline.outbox import Outbox
+from pipeline.stored import Stored
 from tests.fakes import FakeClock, Recorder
 from tests.wire import validate
 
@@ -240,16 +242,16 @@ def test_a_state_that_is_put_as_none_is_forgotten(tmp_path: Path) -> None:
 
 def test_the_oldest_message_tells_how_long_it_has_waited(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=ROOM)
-    assert outbox.oldest_age_s(AT) == 0
+    assert oldest_age_s(outbox, AT) == 0
     for ago_s in (90, 30):
         made_at = AT - timedelta(seconds=ago_s)
         outbox.put([status_message("gate", at=made_at, state="online")])
-    assert outbox.oldest_age_s(AT) == 90
+    assert oldest_age_s(outbox, AT) == 90
     outbox.delivered([outbox.pending(1)[0].row])
-    assert outbox.oldest_age_s(AT) == 30
-    assert outbox.oldest_age_s(AT - timedelta(hours=1)) == 0
+    assert oldest_age_s(outbox, AT) == 30
+    assert oldest_age_s(outbox, AT - timedelta(hours=1)) == 0
     outbox.close()
-    assert isnan(outbox.oldest_age_s(AT))
+    assert isnan(oldest_age_s(outbox, AT))
 
 
 def test_wait_wakes_when_something_is_put_and_not_before() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.events import EventMachine, EventRule
-from pipeline.messages import Stored
 from pipeline.outbox import Outbox
 from pipeline.outbox_trouble import LOOK_EVERY_S
+from pipeline.stored import Stored
 from tests.fakes import FakeClock
 from tests.pipeline.test_outbox import as_killed, message
 from tests.pipeline.test_outbox_disk import empty_disk, fill_disk
@@ -55,7 +55,7 @@ def test_its_open_event_goes_on_and_ends_and_its_cooldown_holds(path: Path) -> N
     outbox = Outbox(path, max_bytes=ROOM)
     states = outbox.load_states()
     assert set(states) == {"gate/fire", "yard/person"}, "<camera>/<question>"
-    machine = EventMachine(EventRule(), new_id=lambda: "another")
+    machine = EventMachine(EventRule(), new_id=lambda _record: "another")
     machine.restore(json.loads(states["gate/fire"]))
     steps = [machine.step(0.1, AT + timedelta(seconds=5 * i), stream_s=5.0 * i) for i in range(3)]
     (end,) = [one for one in steps if one and one.phase == "end"]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from model.types import Answer, Question
 from pipeline.admission_backlog import AdmissionBacklog
-from pipeline.event_machines import EventMachines, state_name
+from pipeline.event_machines import EventMachines
+from pipeline.event_states import state_name
 from pipeline.events import EventRule
 from pipeline.lane import Lanes
 from pipeline.load import Load
@@ -39,6 +40,7 @@ from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import FakeClock, ListReplies, Recorder, ScriptedEngine, frame_at, picture
@@ -94,12 +96,13 @@ class Bench:
                 may_come=lambda camera_id: not camera_id.startswith("gone"),
                 forget_after_s=600.0,
                 clock=self.clock,
-                new_id=lambda: f"e{next(numbers)}",
+                new_id=lambda *_about: f"e{next(numbers)}",
             ),
             status=self.status,
             ticks=self.ticks,
             load=self.load,
             admission_backlog=self.admission_backlog,
+            tenures=Tenures(clock=self.clock),
             forget_after_s=600.0,
         )
 
@@ -303,7 +306,7 @@ def test_records_are_settled_only_after_their_replies_are_stored() -> None:
     order: list[str] = []
     put = bench.replies.put
     bench.replies.put = lambda *a, **k: (order.append("put"), put(*a, **k))[1]  # type: ignore[method-assign, func-returns-value]  # listening in
-    bench.runner._settle = lambda frame: order.append(f"settle {frame.receipt}")
+    bench.runner._settling._settle = lambda frame: order.append(f"settle {frame.receipt}")
     receipt = Receipt("the seventh")
     bench.show(frame_at(0.0, receipt=receipt))
     assert order == ["put", f"settle {receipt}"]

@@ -27,11 +27,13 @@ from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import Overflow, Tell, Wanted
 from tests.fakes import ScriptedEngine
 from worker.metrics import Metrics
 from worker.parts import Feed, Health, Retry, Worker
+from worker.publishing import put_status
 from worker.supervisor import Supervisor
 
 ASK = StandingQuestion("fire", Question("yes_no", "Is there fire?"), every_s=1.0)
@@ -96,7 +98,7 @@ def feed(
 
 def make(
     *feeds: Feed,
-    publisher: Publisher,
+    publisher: Publisher | None = None,
     answers: Callable[[str, Question], Answer] | None = None,
     question: StandingQuestion = ASK,
     private: Mapping[str, tuple[Region, ...]] = {},
@@ -104,17 +106,20 @@ def make(
     frozen_after_s: float = 60.0,
     stall_after_s: float = 120.0,
     outbox: Outbox | None = None,
+    engine: ScriptedEngine | None = None,
+    redis: Callable[[Outbox, StatusBoard, Tenures], Publisher] | None = None,
 ) -> Supervisor:
     """A supervisor of these feeds; health answers on a free port."""
     clock = SystemClock()
-    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock, burst_s=0.5)
+    tenures = Tenures(clock=clock, has_group=redis is not None)
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock, burst_s=0.5, is_held=tenures.is_held)
     ticks = Ticks(period_s=1.0, per_period=4)
     ladder = Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0)
     backlog = admission_backlog or AdmissionBacklog()
     outbox = outbox or Outbox(None, max_bytes=10_000_000)
-    engine = ScriptedEngine(answers or (lambda _c, q: Answer(q.kind, "no", 0.1, 0)))
-    settlements = Settlements()
-    status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
+    engine = engine or ScriptedEngine(answers or (lambda _c, q: Answer(q.kind, "no", 0.1, 0)))
+    settlements = Settlements(tenures)
+    status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
     metrics = Metrics()
     worker = Worker(
         clock=clock,
@@ -165,9 +170,10 @@ def make(
             ticks=ticks,
             load=ladder,
             admission_backlog=backlog,
+            tenures=tenures,
             forget_after_s=600.0,
         ),
-        new_publisher=lambda: publisher,
+        new_publisher=lambda: publisher or redis(outbox, status, tenures),  # type: ignore[misc]  # one of the two is given
         about={"model": "scripted", "attention": "none"},
         rng=random.Random(1),  # noqa: S311
     )

@@ -19,6 +19,7 @@ from pipeline.outbox import Outbox
 from pipeline.publishers.base import PendingMessages, Publisher, nothing_new
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from tests.fakes import EPOCH, FakeClock, Recorder
 from tests.servers.redis import StartRedis
 from tests.worker.supervised import until
@@ -163,7 +164,7 @@ def test_a_redis_that_was_restarted_empty_is_told_every_status_again(
     board.set("gate", "offline", reason="timeout", detail="no packet")
 
     def publisher() -> Publisher:
-        known = KnownCameras(board, dict)
+        known = KnownCameras(board, dict, Tenures(clock=clock))
         return RedisPublisher(
             server.url,
             prefix="vigil",

@@ -31,6 +31,7 @@ from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
 from pipeline.status import StatusBoard
+from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.benchmarks.rendered_cameras import Clips, Played, play
@@ -152,6 +153,7 @@ def trial(
         ticks=ticks,
         load=load,
         admission_backlog=AdmissionBacklog(),
+        tenures=Tenures(clock=clock),
         forget_after_s=600.0,
     )
     stop = Event()
@@ -251,6 +253,15 @@ class Seen(Observer):
         """Take replies."""
         told = [message.body["data"] for message in messages]
         self._ages_s += [one["frame_age_ms"] / 1000 for one in told if not one.get("reused")]
+
+    @property
+    def last_row(self) -> int:
+        """Nothing has a row."""
+        return 0
+
+    def first_waiting(self) -> int | None:
+        """Nothing waits."""
+        return None
 
     def count(self, metric: Metric, number: float = 1, **labels: str) -> None:
         """Add up; a frame that is refused ends the trial: there is memory for all of them."""

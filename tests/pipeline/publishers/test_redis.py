@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from pipeline.clock import SystemClock
 from pipeline.errors import ConfigError, PublishError
-from pipeline.messages import MessageKind, Stored
+from pipeline.messages import MessageKind
 from pipeline.outbox import Outbox
 from pipeline.publishers.redis import MAX_TRIES, Keeping, RedisPublisher
 from pipeline.publishers.redis_client import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S
+from pipeline.stored import Stored
 from tests.pipeline.publishers.lane import (
     SOON_S,
     Lane,

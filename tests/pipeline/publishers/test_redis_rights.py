@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from pipeline.errors import PublishError
 from pipeline.outbox import Outbox
+from pipeline.publishers.base import NoCameras
 from pipeline.publishers.redis_scripts import COMMANDS
 from tests.pipeline.publishers.lane import (
     Lane,
@@ -159,7 +160,7 @@ def test_what_is_gone_stays_where_its_sweeping_is_not_permitted_and_the_log_says
     server = start_redis()
     allow(server, **{**GRANTED, **WITHOUT["+hkeys"]})
 
-    class Known:
+    class Known(NoCameras):
         def statuses(self) -> dict[str, dict[str, object]]:
             return {}
 

@@ -29,8 +29,7 @@ from pipeline.sources.consumer import MAX_POLLED_RECORDS
 from pipeline.sources.dead_letters import LOG_EVERY_S, DeadLetters, Letter
 from pipeline.sources.image import decode_image
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
-from pipeline.sources.offsets import RecordPlace
-from pipeline.types import Receipt
+from pipeline.types import Receipt, RecordPlace
 from tests.fakes import FakeClock, Recorder
 from tests.pipeline.sources.topics import (
     committed,

@@ -15,8 +15,7 @@ from model.videollama3.grid import pin_grid
 from pipeline.clock import SystemClock
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
-from pipeline.sources.offsets import RecordPlace
-from pipeline.types import Frame, Receipt, Tell, tell_nobody
+from pipeline.types import Frame, Receipt, RecordPlace, Tell, tell_nobody
 from tests.servers.kafka import Sent
 
 grid_of = partial(pin_grid, max_tokens=144)

@@ -1,0 +1,87 @@
+"""Takes up cameras that another worker had, before anything is said of them."""
+
+from collections.abc import Callable
+
+import structlog
+
+from pipeline.camera_session import CameraSession
+from pipeline.carry import ANSWERED, AT, MACHINE, Carry, Position
+from pipeline.event_machines import EventMachines
+from pipeline.observer import TAKEOVERS, Observer
+from pipeline.settling import Replies
+from pipeline.status import StatusBoard
+from pipeline.tenures import Taken, Tenures
+
+log = structlog.get_logger("vigil")
+
+
+class Takeover:
+    """What Redis holds of a camera becomes events, positions and numbers of this worker.
+
+    For the inference thread, which alone makes the messages of a camera's answers: so what is in
+    the outbox when it asks is all that this worker has of the time before.
+    """
+
+    def __init__(
+        self,
+        tenures: Tenures,
+        *,
+        machines: EventMachines,
+        session_of: Callable[[str], CameraSession],
+        replies: Replies,
+        status: StatusBoard,
+        observer: Observer,
+    ) -> None:
+        self._tenures = tenures
+        self._machines = machines
+        self._session_of = session_of
+        self._replies = replies
+        self._status = status
+        self._observer = observer
+
+    def look(self) -> set[str]:
+        """Take up what was answered, ask about what has come; return cameras that are gone."""
+        for taken in self._tenures.take():
+            self._take_up(taken)
+        for camera_id in self._machines.overdue():
+            self._tenures.begin_without_record(camera_id)
+        self._tenures.ask(self._replies.last_row)
+        gone = self._tenures.take_gone()
+        for camera_id in gone:
+            self._machines.leave(camera_id)
+        return gone
+
+    def _take_up(self, taken: Taken) -> None:
+        camera_id, carry = taken.camera_id, taken.carry
+        if carry is None or carry.is_empty:
+            self._machines.take_over(camera_id, None)
+        else:
+            states = _by_question(carry, MACHINE)
+            self._machines.take_over(camera_id, states, is_late=taken.is_late)
+            told, answered = (_positions(carry, name) for name in (AT, ANSWERED))
+            if not taken.is_late:
+                self._session_of(camera_id).resume(told, answered)
+        outcome = "unknown" if carry is None else "late" if taken.is_late else "known"
+        self._observer.count(TAKEOVERS, outcome=outcome)
+        log.info("camera_taken_over", camera=camera_id, term=carry and carry.term, outcome=outcome)
+        self._tenures.open(taken)
+        self._status.tell(camera_id)
+
+
+def _by_question(carry: Carry, prefix: str) -> dict[str, str]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in carry.fields.items()
+        if name.startswith(prefix)
+    }
+
+
+def _positions(carry: Carry, prefix: str) -> dict[str, Position]:
+    """Return the positions of a camera's questions; one that cannot be read is as none."""
+    found = {}
+    for question_id, text in _by_question(carry, prefix).items():
+        try:
+            found[question_id] = Position.read(text)
+        except ValueError:
+            log.warning("position_unreadable", question=question_id)
+    return found
