@@ -154,6 +154,10 @@ class StreamEncoder:
         self._streams.pop(stream_id, None)
         self._sweep()
 
+    def rename(self, stream_id: str, new_id: str) -> None:
+        """Let a stream go by another id, of which nothing is held."""
+        self._streams[new_id] = self._streams.pop(stream_id)
+
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
         """Take back what the block encoded if it fails, so that it can be tried again."""
