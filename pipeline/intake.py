@@ -87,6 +87,12 @@ def _trouble(reason: StatusReason, detail: str) -> Condition:
     return Condition(_STATES.get(reason, "degraded"), reason, detail)
 
 
+def masked(frame: Frame, private: Mapping[str, tuple[Region, ...]]) -> Frame:
+    """Black out what is private, by camera id: nothing behind this line sees it."""
+    regions = private.get(frame.camera_id)
+    return replace(frame, pixels=blacked_out(frame.pixels, regions)) if regions else frame
+
+
 class Intake:
     """Takes the frames of one feed's connections to the lanes, and says how the cameras are.
 
@@ -170,7 +176,7 @@ class Intake:
         """
         self._cameras.add(frame.camera_id)
         self._settlements.expect(frame, source)
-        frame = self._masked(frame)
+        frame = masked(frame, self._private)
         self._status.seen(frame)
         self._tell_state(frame)
         dropped = self._lane_of(frame.camera_id).offer(frame)
@@ -212,11 +218,6 @@ class Intake:
                 next_try_s=next_try_s,
             ):
                 log.warning("camera_offline", camera=camera_id, reason=reason, detail=detail)
-
-    def _masked(self, frame: Frame) -> Frame:
-        """Black out what is private: nothing behind this line sees it."""
-        regions = self._private.get(frame.camera_id)
-        return replace(frame, pixels=blacked_out(frame.pixels, regions)) if regions else frame
 
     def _tell_state(self, frame: Frame) -> None:
         """Publish that frames arrive, and what becomes of them if that is less than was asked."""

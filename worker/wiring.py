@@ -18,7 +18,7 @@ from pipeline.clock import Clock
 from pipeline.event_machines import EventMachines
 from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
-from pipeline.intake import Intake, Settlements, condition_of
+from pipeline.intake import Intake, Settlements, condition_of, masked
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.observer import (
@@ -33,12 +33,13 @@ from pipeline.pruner import Pruner
 from pipeline.publishers.base import NO_CAMERAS, Cameras
 from pipeline.publishers.redis import Keeping, RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.regions import Region
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.status import StatusBoard
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
-from worker.feeds import feeds_of
+from worker.feeds import feeds_of, past_of
 from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
 from worker.own_outbox import open_outbox
@@ -191,7 +192,7 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
         partial(stages.lanes.lane, overflow=feed.overflow),
         stages.status,
         sampler=sampler,
-        private={camera_id: camera.private for camera_id, camera in settings.cameras.items()},
+        private=_private(settings),
         freeze_watch=FreezeWatch(
             settings.pruner.frozen_after,
             clock=stages.clock,
@@ -206,6 +207,10 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
         settlements=stages.settlements,
         observer=stages.metrics,
     )
+
+
+def _private(settings: Settings) -> dict[str, tuple[Region, ...]]:
+    return {camera_id: camera.private for camera_id, camera in settings.cameras.items()}
 
 
 def _new_runner(settings: Settings, stages: _Stages) -> Runner:
@@ -229,6 +234,10 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         load=stages.load,
         admission_backlog=stages.admission_backlog,
         forget_after_s=settings.forget_after,
+        past=past_of(
+            settings, clock=stages.clock, masked=partial(masked, private=_private(settings))
+        ),
+        window_s=settings.window,
     )
 
 

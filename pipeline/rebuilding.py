@@ -1,0 +1,333 @@
+"""Windows of cameras that come from elsewhere: their past is shown beside their live frames.
+
+A camera whose context has no past is answered at once, by what little the model has seen. Beside
+it a *shadow*, a stream of its own with a pruner of its own, is shown what came before, while nobody
+else needs the model. Once the shadow has seen every frame that the camera has, the camera goes on
+with it, between two ticks.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Literal, Protocol
+
+import structlog
+
+from model.errors import AdmissionError, DeviceMemoryError
+from model.types import PatchGrid, PrunedFrame, Window
+from pipeline.camera_session import Shown
+from pipeline.clock import Clock
+from pipeline.errors import SourceError
+from pipeline.lane import Lanes
+from pipeline.observer import (
+    WINDOW_REBUILD_FRAMES,
+    WINDOW_REBUILD_SECONDS,
+    WINDOW_REBUILDS,
+    Observer,
+)
+from pipeline.pruner import Pruner
+from pipeline.sources.base import Past, PastFrames, Seen
+from pipeline.types import Frame, PrunedSample
+
+REACH = 0.75
+"""How far back, in windows. What a camera's window covers lies between a half and a whole one; a
+context that began a whole one ago would retire as soon as it had caught up."""
+MAX_TOGETHER = 4  # past frames of one pass; on a GPU its time is known only afterwards
+TURN_S = 0.05  # for past frames where no live one waits, as one may come at any time
+LOOK_S = 0.05  # how soon it is looked again for past frames that are being read
+MAX_TAIL = 16  # live frames kept for the shadow; where more come, they are read again
+MAX_TRIES = 3
+RETRY_S = 5.0
+
+Outcome = Literal["rebuilt", "nothing", "no_room", "failed", "outgrown"]
+
+log = structlog.get_logger("vigil")
+
+
+class Contexts(Protocol):
+    """What growing contexts asks of the model."""
+
+    def admit(self, stream_id: str, grid: PatchGrid) -> None:
+        """Make room for a camera, or raise AdmissionError."""
+        ...
+
+    def append(self, frames: Sequence[PrunedFrame], *, may_shed: bool = True) -> None:
+        """Encode frames of several cameras and grow their contexts.
+
+        A frame in which nothing changed brings the time, by which contexts begin and end. After a
+        DeviceMemoryError every camera is as it was, but that, with `may_shed`, standby contexts may
+        be gone.
+        """
+        ...
+
+    def take_over(self, stream_id: str, other_id: str) -> None:
+        """Let a camera go on with what another stream was shown, which ends."""
+        ...
+
+    def window(self, stream_id: str) -> Window | None:
+        """Return what a camera's context covers, or None before its first frame."""
+        ...
+
+    def remove(self, stream_id: str) -> None:
+        """Forget a camera and free what it holds."""
+        ...
+
+
+@dataclass(slots=True)
+class _Young:
+    """A camera whose context has no past.
+
+    Attributes:
+        live: what the model was shown of it since.
+        tries: how often its past was not to be had.
+        from_s: not tried before, monotonic.
+    """
+
+    live: list[Seen] = field(default_factory=list)
+    tries: int = 0
+    from_s: float = -inf
+
+
+@dataclass(slots=True)
+class _Shadow:
+    """The stream that is to replace a camera's own.
+
+    Attributes:
+        camera_id: whose past it is.
+        young: that camera as it is.
+        pruner: knows what this stream was shown.
+        frames: what is still to be shown.
+        begun_s: since when it is being grown, monotonic.
+        shown: what it was shown, as far as its window has it.
+        tail: live frames after those; None where there were too many.
+        num_frames: shown in all.
+    """
+
+    camera_id: str
+    young: _Young
+    pruner: Pruner
+    frames: PastFrames
+    begun_s: float
+    shown: Shown = field(default_factory=Shown)
+    tail: deque[Frame] | None = field(default_factory=deque)
+    num_frames: int = 0
+
+    @property
+    def stream_id(self) -> str:
+        """No camera's id: those have no `+`."""
+        return f"{self.camera_id}+past"
+
+
+class Rebuilding:
+    """Rebuilds windows, one camera after another, on the thread that infers."""
+
+    def __init__(
+        self,
+        engine: Contexts,
+        lanes: Lanes,
+        past: Past,
+        *,
+        window_s: float,
+        rebuilt: Callable[[str, Shown], None],
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        """Begin with no camera.
+
+        Args:
+            engine: the model.
+            lanes: have the cameras' pruners.
+            past: where earlier frames come from.
+            window_s: the longest window.
+            rebuilt: told of a camera that goes on with another context, and of which frames.
+            clock: for the time that past frames take.
+            observer: told what becomes of it.
+        """
+        self._engine = engine
+        self._lanes = lanes
+        self._past = past
+        self._window_s = window_s
+        self._rebuilt = rebuilt
+        self._clock = clock
+        self._observer = observer
+        self._young: dict[str, _Young] = {}
+        self._shadow: _Shadow | None = None
+        self._cost_s = 0.0  # of a past frame, as they were lately
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is anything to rebuild."""
+        return bool(self._young)
+
+    def seen(self, frame: Frame, window: Window | None) -> None:
+        """Note a live frame that the model was shown, with which its window is `window`."""
+        camera_id = frame.camera_id
+        if window is not None and window.start_pts_s == frame.pts_s:  # it has no past
+            self.forget(camera_id)
+            if self._past.has(frame.receipt):
+                self._young[camera_id] = _Young()
+        young = self._young.get(camera_id)
+        if young is None or window is None:
+            return
+        if window.end_pts_s - window.start_pts_s >= self._window_s / 2:
+            self._give_up(camera_id, "outgrown", "its own window has grown to half its length")
+            return
+        young.live.append(Seen(frame.pts_s, frame.receipt))
+        shadow = self._shadow
+        if shadow is not None and shadow.camera_id == camera_id and shadow.tail is not None:
+            shadow.tail.append(frame)
+            if len(shadow.tail) > MAX_TAIL:
+                shadow.tail = None
+
+    def work(self, until_s: float | None = None) -> None:
+        """Show past frames: as many as surely fit before `until_s`; without that, for one turn."""
+        while True:
+            shadow = self._shadow or self._begin()
+            if shadow is None:
+                return
+            left_s = TURN_S if until_s is None else until_s - self._clock.monotonic_s()
+            number = int(min(MAX_TOGETHER, left_s / self._cost_s)) if self._cost_s else 1
+            if left_s <= 0 or (number < 1 and until_s is not None):
+                return
+            try:
+                frames = self._next(shadow, max(1, number))
+            except SourceError as error:
+                self._failed(shadow, error)
+                continue
+            if not frames:
+                if not self._is_done(shadow):
+                    return
+                continue
+            self._show(shadow, frames)
+            if until_s is None:
+                return
+
+    def give_way(self) -> bool:
+        """Free what is held for a window that is being rebuilt; say whether anything was."""
+        shadow = self._shadow
+        if shadow is not None:
+            self._give_up(shadow.camera_id, "no_room", "the memory is needed for live frames")
+        return shadow is not None
+
+    def forget(self, camera_id: str) -> None:
+        """Stop rebuilding a camera's window."""
+        self._young.pop(camera_id, None)
+        if self._shadow is not None and self._shadow.camera_id == camera_id:
+            self._drop(self._shadow)
+
+    def close(self) -> None:
+        """Stop for good."""
+        for camera_id in list(self._young):
+            self.forget(camera_id)
+        self._past.close()
+
+    def _begin(self) -> _Shadow | None:
+        """Turn to the camera that has waited longest."""
+        now_s = self._clock.monotonic_s()
+        due = [one for one in self._young.items() if one[1].from_s <= now_s]
+        if not due:
+            return None
+        camera_id, young = due[0]
+        frames = self._open(camera_id, young, young.live[-1].pts_s - REACH * self._window_s)
+        pruner = self._lanes.new_pruner(camera_id)
+        self._shadow = _Shadow(camera_id, young, pruner, frames, begun_s=now_s)
+        return self._shadow
+
+    def _open(self, camera_id: str, young: _Young, since_s: float) -> PastFrames:
+        return self._past.open(camera_id, tuple(young.live), since_s=since_s)
+
+    def _next(self, shadow: _Shadow, number: int) -> list[Frame]:
+        """Take the next frames for the shadow, at most so many."""
+        frames: list[Frame] = []
+        while len(frames) < number and (frame := self._next_one(shadow)) is not None:
+            frames.append(frame)
+        return frames
+
+    def _next_one(self, shadow: _Shadow) -> Frame | None:
+        if not shadow.frames.is_over:
+            return shadow.frames.take()
+        if shadow.tail is not None:
+            return shadow.tail.popleft() if shadow.tail else None
+        end_pts_s = shadow.shown.end_pts_s
+        shadow.tail = deque()  # read again what there was no room for
+        since_s = shadow.young.live[0].pts_s if end_pts_s is None else end_pts_s
+        shadow.frames.close()
+        shadow.frames = self._open(shadow.camera_id, shadow.young, since_s)
+        return None
+
+    def _is_done(self, shadow: _Shadow) -> bool:
+        """Say whether the shadow has seen all that its camera has, and is now that camera's."""
+        if not shadow.frames.is_over:
+            return False
+        if shadow.shown.end_pts_s is None:
+            self._give_up(shadow.camera_id, "nothing", "no older picture is to be had")
+        else:
+            self._swap(shadow)
+        return True
+
+    def _show(self, shadow: _Shadow, frames: Sequence[Frame]) -> None:
+        """Let the shadow see frames; without room for it, the camera goes on as it is."""
+        first_pts_s = shadow.young.live[0].pts_s
+        if shadow.shown.end_pts_s is None and frames[0].pts_s >= first_pts_s:
+            self._give_up(shadow.camera_id, "nothing", "no older picture is to be had")
+            return
+        begun_s = self._clock.monotonic_s()
+        samples = []
+        for frame in frames:
+            pruned = shadow.pruner.prune(replace(frame, camera_id=shadow.stream_id))
+            shadow.pruner.sent(pruned)
+            samples.append(PrunedSample(frame, pruned, begun_s, is_live=False))
+        try:
+            self._engine.append([one.pruned for one in samples], may_shed=False)
+        except (AdmissionError, DeviceMemoryError) as error:
+            self._give_up(shadow.camera_id, "no_room", str(error))
+            return
+        window = self._engine.window(shadow.stream_id)
+        for one in samples:
+            shadow.shown.note(one, window)
+        shadow.num_frames += len(samples)
+        self._observer.count(WINDOW_REBUILD_FRAMES, len(samples))
+        cost_s = (self._clock.monotonic_s() - begun_s) / len(samples)
+        self._cost_s += (cost_s - self._cost_s) / 4 if self._cost_s else cost_s
+
+    def _swap(self, shadow: _Shadow) -> None:
+        """Let the camera go on with what the shadow was shown."""
+        camera_id = shadow.camera_id
+        self._engine.take_over(camera_id, shadow.stream_id)
+        self._lanes.adopt(camera_id, shadow.pruner)
+        self._rebuilt(camera_id, shadow.shown)
+        window = self._engine.window(camera_id)
+        took_s = self._clock.monotonic_s() - shadow.begun_s
+        log.info(
+            "window_rebuilt",
+            camera=camera_id,
+            reaches_back_s=round(window.end_pts_s - window.start_pts_s, 1) if window else 0.0,
+            frames=shadow.num_frames,
+            took_s=round(took_s, 2),
+        )
+        self._observer.count(WINDOW_REBUILDS, outcome="rebuilt")
+        self._observer.observe(WINDOW_REBUILD_SECONDS, took_s)
+        shadow.frames.close()
+        self._shadow = None
+        del self._young[camera_id]
+
+    def _failed(self, shadow: _Shadow, error: SourceError) -> None:
+        young = shadow.young
+        young.tries += 1
+        if young.tries >= MAX_TRIES:
+            self._give_up(shadow.camera_id, "failed", f"{error.reason}: {error}")
+            return
+        self._drop(shadow)
+        young.from_s = self._clock.monotonic_s() + RETRY_S
+        self._young[shadow.camera_id] = self._young.pop(shadow.camera_id)  # after the others
+
+    def _give_up(self, camera_id: str, outcome: Outcome, detail: str) -> None:
+        self.forget(camera_id)
+        self._observer.count(WINDOW_REBUILDS, outcome=outcome)
+        log.info("window_not_rebuilt", camera=camera_id, reason=outcome, detail=detail)
+
+    def _drop(self, shadow: _Shadow) -> None:
+        shadow.frames.close()
+        self._engine.remove(shadow.stream_id)
+        self._shadow = None

@@ -1,0 +1,326 @@
+"""What a topic held of a camera before this worker read it: once more, beside the live frames.
+
+A thread of its own reads one camera after another, without a group: nothing is committed, and no
+member of the group is disturbed. Between it and whoever takes the frames lie a few of them; while
+these are not taken, the thread waits.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from threading import Condition, Thread
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from model.types import PatchGrid
+from pipeline.cadence import Cadence
+from pipeline.clock import Clock
+from pipeline.errors import FrameError, SourceError
+from pipeline.sources.base import PastFrames, Seen
+from pipeline.sources.broker import DRIVER_ERRORS, Opened, ms
+from pipeline.sources.fair_queue import Taken
+from pipeline.sources.judge import Door, Judge
+from pipeline.sources.kafka import KafkaConfig, connector_of, pictures_of
+from pipeline.sources.offsets import RecordPlace
+from pipeline.sources.topic_pictures import TopicPictures
+from pipeline.types import Frame, Receipt
+
+MAX_WAITING = 8  # frames between the two threads; when they are full, reading waits
+IDLE_S = 30.0  # a connection that nobody needs is closed
+POLL_S = 0.2
+SILENCE_S = 10.0  # a broker that gives nothing for so long is given up
+MAX_POLLED_RECORDS = 32
+
+
+class _Frames:
+    """The frames of one camera on their way; `Overflow.WAIT` in small."""
+
+    def __init__(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> None:
+        self.camera_id = camera_id
+        self.live = live
+        self.since_s = since_s
+        self._changed = Condition()
+        self._waiting: deque[Frame] = deque()
+        self._failure: SourceError | None = None
+        self._is_read = False  # or no longer wanted
+
+    @property
+    def last(self) -> RecordPlace:
+        """Where the newest record stands that the model saw."""
+        return self.place_of(self.live[-1])
+
+    @staticmethod
+    def place_of(seen: Seen) -> RecordPlace:
+        """Return where a record stands that the model saw.
+
+        Raises:
+            TypeError: it is none of a topic.
+        """
+        if not isinstance(seen.receipt, RecordPlace):
+            raise TypeError(f"expected a record's place as receipt, got {seen.receipt!r}")
+        return seen.receipt
+
+    @property
+    def is_over(self) -> bool:
+        with self._changed:
+            return self._is_read and self._failure is None and not self._waiting
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more need be read."""
+        with self._changed:
+            return self._is_read
+
+    def take(self) -> Frame | None:
+        with self._changed:
+            if self._waiting:
+                frame = self._waiting.popleft()
+                self._changed.notify_all()
+                return frame
+            if self._failure is not None:
+                raise self._failure
+            return None
+
+    def close(self) -> None:
+        self.end()
+        with self._changed:
+            self._waiting.clear()
+
+    def put(self, frame: Frame) -> None:
+        """Hand a frame over once there is room; throw it away where it is no longer wanted."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_read or len(self._waiting) < MAX_WAITING)
+            if not self._is_read:
+                self._waiting.append(frame)
+
+    def end(self, failure: SourceError | None = None) -> None:
+        """Note that nothing more comes, and why; the first word counts."""
+        with self._changed:
+            if not self._is_read:
+                self._is_read, self._failure = True, failure
+            self._changed.notify_all()
+
+
+class PastReader:
+    """Reads a topic's cameras once more."""
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        grid_of: Callable[[int, int], PatchGrid],
+        masked: Callable[[Frame], Frame],
+        sample_period_s: float,
+        clock: Clock,
+    ) -> None:
+        """Make a reader; it connects when something is to be read.
+
+        Args:
+            config: where the topic is and what its pictures are.
+            grid_of: (height_px, width_px) of a picture to its grid.
+            masked: blacks out what is private.
+            sample_period_s: stream time between two frames of a camera.
+            clock: for capture times, and for the patience with brokers.
+        """
+        self._config = config
+        self._grid_of = grid_of
+        self._masked = masked
+        self._sample_period_s = sample_period_s
+        self._clock = clock
+        self._connector = connector_of(config)
+        self._changed = Condition()  # over what follows
+        self._asked: deque[_Frames] = deque()
+        self._thread: Thread | None = None
+        self._is_closed = False
+
+    def has(self, receipt: Receipt | None) -> bool:
+        return isinstance(receipt, RecordPlace) and receipt.topic == self._config.topic
+
+    def open(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> PastFrames:
+        frames = _Frames(camera_id, live, since_s=since_s)
+        with self._changed:
+            self._asked.append(frames)
+            self._changed.notify_all()
+            if self._thread is None and not self._is_closed:
+                self._thread = Thread(target=self._run, name="kafka-past", daemon=True)
+                self._thread.start()
+        return frames
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            for frames in self._asked:
+                frames.close()
+            self._changed.notify_all()
+        self._connector.abort()
+
+    def _run(self) -> None:
+        """Read what is asked for; end when that has been nothing for long."""
+        opened: Opened | None = None
+        try:
+            while (frames := self._next()) is not None:
+                opened = self._read_or_fail(opened, frames)
+        finally:
+            self._hang_up(opened)
+
+    def _next(self) -> _Frames | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._asked or self._is_closed, IDLE_S)
+            if self._asked and not self._is_closed:
+                return self._asked.popleft()
+            self._thread = None  # the next one to ask starts another
+            return None
+
+    def _read_or_fail(self, opened: Opened | None, frames: _Frames) -> Opened | None:
+        """Read a camera's frames; return the connection if it is still good."""
+        try:
+            opened = opened or self._open()
+            self._read(opened.driver, frames)
+        except SourceError as error:
+            frames.end(error)
+        except DRIVER_ERRORS as error:
+            frames.end(self._connector.source_error(error, what="reading older records"))
+        else:
+            frames.end()
+            return opened
+        finally:
+            frames.end(SourceError("ended", "the thread that reads older records ended"))
+        self._hang_up(opened)
+        return None
+
+    def _open(self) -> Opened:
+        return self._connector.open(
+            KafkaConsumer,
+            what="connecting",
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # where the topic has dropped what was looked for
+            allow_auto_create_topics=False,
+            max_poll_records=MAX_POLLED_RECORDS,
+            max_partition_fetch_bytes=self._config.max_record_bytes,
+            fetch_max_bytes=self._config.max_record_bytes,
+            check_crcs=False,  # as in `pipeline.sources.kafka`
+        )
+
+    def _hang_up(self, opened: Opened | None) -> None:
+        if opened is not None:
+            with suppress(*DRIVER_ERRORS):
+                opened.driver.close(autocommit=False, timeout_ms=0)
+
+    def _read(self, consumer: Any, frames: _Frames) -> None:
+        """Read from before what is wanted, for the sake of pictures shown again, to the last."""
+        last = frames.last
+        sieve = _Sieve(self._config, frames, sample_period_s=self._sample_period_s)
+        judge = sieve.judge(self._clock)
+        pictures = pictures_of(self._config, grid_of=self._grid_of)
+        partition = TopicPartition(last.topic, last.partition)
+        consumer.assign([partition])
+        begin = self._begin(consumer, partition, frames, first=sieve.first)
+        if begin is None:
+            return
+        consumer.seek(partition, begin)
+        for record in self._records(consumer, frames):
+            if record.offset > last.offset:
+                return
+            if record.key == frames.camera_id.encode():
+                sieve.place = RecordPlace(record.topic, record.partition, record.offset)
+                frame = _frame(judge.judge(record), pictures)
+                if frame is not None:
+                    frames.put(self._masked(sieve.timed(frame)))
+            if record.offset == last.offset:
+                return
+
+    def _begin(
+        self, consumer: Any, partition: TopicPartition, frames: _Frames, *, first: RecordPlace
+    ) -> int | None:
+        """Return where to begin; None where there is nothing.
+
+        The broker searches by the records' own times, which may differ from those of capture; by
+        how much, the first live record tells.
+        """
+        consumer.seek(partition, first.offset)
+        record = next(self._records(consumer, frames), None)
+        if record is None:
+            return None
+        since_s = frames.since_s + record.timestamp / 1000 - frames.live[0].pts_s
+        wanted = {partition: max(0, ms(since_s - self._config.whole_every_s))}
+        found = consumer.offsets_for_times(wanted, timeout_ms=ms(SILENCE_S)).get(partition)
+        return int(found.offset) if found is not None else None
+
+    def _records(self, consumer: Any, frames: _Frames) -> Iterator[Any]:
+        """Yield a partition's records from where the consumer stands, while they are wanted.
+
+        Raises:
+            TimeoutError: none has come for long.
+        """
+        heard_s = self._clock.monotonic_s()
+        while not (frames.is_closed or self._is_closed):
+            polled = consumer.poll(timeout_ms=ms(POLL_S), max_records=MAX_POLLED_RECORDS)
+            for records in polled.values():
+                yield from records
+            now_s = self._clock.monotonic_s()
+            if polled:
+                heard_s = now_s
+            elif now_s - heard_s > SILENCE_S:
+                raise TimeoutError(f"no record has come for {SILENCE_S:g} s")
+
+
+class _Sieve:
+    """Which of a camera's records come once more: those the model saw, and a row before them.
+
+    Attributes:
+        first: the first one that the model saw here.
+        place: of the record that is judged.
+    """
+
+    def __init__(self, config: KafkaConfig, frames: _Frames, *, sample_period_s: float) -> None:
+        self._config = config
+        self._camera_id = frames.camera_id
+        self._since_s = frames.since_s
+        self._until_s = frames.live[0].pts_s
+        self._cadence = Cadence(sample_period_s)
+        # where the topic's partitions have become more, a key may have come by two
+        self._seen: Mapping[RecordPlace, float] = {
+            place: one.pts_s
+            for one in frames.live
+            if (place := frames.place_of(one)).partition == frames.last.partition
+        }
+        self.first = min(self._seen, key=lambda place: place.offset)
+        self.place = self.first
+
+    def judge(self, clock: Clock) -> Judge:
+        """Return a judge of the records, to whom they are no news."""
+        door = Door(
+            camera_ids=frozenset({self._camera_id}),
+            elsewhere=frozenset(),
+            only_configured=True,
+            max_strangers=0,
+        )
+        return Judge(
+            door,
+            wanted=self._wanted,
+            clock=clock,
+            max_lag_s=None,
+            max_record_bytes=self._config.max_record_bytes,
+        )
+
+    def timed(self, frame: Frame) -> Frame:
+        """Give a frame that the model saw the time that it had then."""
+        pts_s = self._seen.get(self.place, frame.pts_s)
+        return frame if pts_s == frame.pts_s else replace(frame, pts_s=pts_s)
+
+    def _wanted(self, _camera_id: str, pts_s: float) -> bool:
+        if self.place.offset >= self.first.offset:
+            return self._seen.get(self.place, self._since_s) > self._since_s
+        return self._since_s < pts_s < self._until_s and self._cadence.due(pts_s)
+
+
+def _frame(verdict: object, pictures: TopicPictures) -> Frame | None:
+    """Return the frame of a record that is taken; None where it is none."""
+    if not isinstance(verdict, Taken) or verdict.picture is None:
+        return None
+    with suppress(FrameError):  # it was a dead letter when it came
+        return pictures.frame(verdict)
+    return None

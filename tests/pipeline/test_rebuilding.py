@@ -1,0 +1,286 @@
+"""What becomes of a camera's window when the camera comes from elsewhere."""
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+import numpy as np
+import pytest
+
+from model.types import Answer, Question, Window
+from pipeline.camera_session import Shown
+from pipeline.errors import SourceError
+from pipeline.lane import Lanes
+from pipeline.observer import WINDOW_REBUILD_FRAMES, WINDOW_REBUILDS
+from pipeline.pruner import Pruner
+from pipeline.rebuilding import MAX_TAIL, MAX_TRIES, RETRY_S, Rebuilding
+from pipeline.sources.base import Seen
+from pipeline.types import Frame, Overflow, Receipt
+from tests.fakes import FakeClock, Recorder, ScriptedEngine, frame_at, picture
+
+WINDOW_S = 60.0
+
+
+def record_at(pts_s: float, camera_id: str = "yard") -> Frame:
+    """A camera's frame of a second, of which one token differs from the one before."""
+    pixels = picture()
+    pixels[:28, :28] = 40 + 40 * (int(pts_s) % 5)
+    return frame_at(pts_s, pixels, camera_id=camera_id, receipt=Receipt((camera_id, pts_s)))
+
+
+class Read:
+    """Past frames, of which `ready` have been read."""
+
+    def __init__(self, frames: Sequence[Frame], failure: SourceError | None) -> None:
+        self.frames = list(frames)
+        self.failure = failure
+        self.ready: float = inf
+        self.is_closed = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.failure is None and not self.frames
+
+    def take(self) -> Frame | None:
+        if self.failure is not None:
+            raise self.failure
+        if not self.frames or self.ready < 1:
+            return None
+        self.ready -= 1
+        return self.frames.pop(0)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Topic:
+    """A past in which every camera has a frame a second from `from_s` on."""
+
+    def __init__(self, from_s: float = 0.0) -> None:
+        self.from_s = from_s
+        self.failure: SourceError | None = None
+        self.opened: list[tuple[str, float, Read]] = []
+        self.is_closed = False
+
+    def has(self, receipt: Receipt | None) -> bool:
+        return receipt is not None
+
+    def open(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> Read:
+        seconds = np.arange(self.from_s, live[-1].pts_s + 1)
+        frames = [record_at(float(one), camera_id) for one in seconds if one > since_s]
+        read = Read(frames, self.failure)
+        self.opened.append((camera_id, since_s, read))
+        return read
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def nothing(_stream_id: str, question: Question) -> Answer:
+    return Answer(question.kind, "no", 0.1, 1)
+
+
+class Bench:
+    def __init__(self, *, max_streams: int | None = None, cost_s: float = 0.0) -> None:
+        self.clock = FakeClock()
+        self.lanes = Lanes(
+            lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf), clock=self.clock
+        )
+        self.engine = ScriptedEngine(
+            nothing, WINDOW_S, max_streams=max_streams, clock=self.clock, cost_s=cost_s
+        )
+        self.topic = Topic()
+        self.observer = Recorder()
+        self.rebuilt: list[tuple[str, Shown]] = []
+        self.rebuilding = Rebuilding(
+            self.engine,
+            self.lanes,
+            self.topic,
+            window_s=WINDOW_S,
+            rebuilt=lambda camera_id, shown: self.rebuilt.append((camera_id, shown)),
+            clock=self.clock,
+            observer=self.observer,
+        )
+
+    def live(self, pts_s: float, camera_id: str = "yard") -> int:
+        """Show a live frame; return how many of its tokens the model sees."""
+        self.lanes.lane(camera_id, overflow=Overflow.LATEST).offer(record_at(pts_s, camera_id))
+        (sent,) = self.lanes.take()
+        self.engine.append([sent.pruned])
+        self.rebuilding.seen(sent.frame, self.engine.window(camera_id))
+        return sent.pruned.num_kept
+
+    def work(self, until: Callable[[], object]) -> None:
+        for _ in range(200):
+            if until():
+                return
+            self.rebuilding.work()
+        raise AssertionError("in vain")
+
+    @property
+    def outcomes(self) -> dict[str, float]:
+        return self.observer.totals(WINDOW_REBUILDS, by="outcome")
+
+    def window(self, camera_id: str = "yard") -> Window:
+        window = self.engine.window(camera_id)
+        assert window is not None
+        return window
+
+
+def test_a_camera_goes_on_with_its_past_and_all_that_has_come_since() -> None:
+    bench = Bench()
+    bench.live(100.0)
+    bench.live(101.0)
+    assert bench.window().start_pts_s == 100.0
+    bench.rebuilding.work()
+    assert bench.live(102.0) == 1, "its own stream goes on meanwhile"
+    bench.work(lambda: bench.rebuilt)
+    # three quarters of a window: 45 s before the last frame when its turn had come
+    assert bench.topic.opened[0][:2] == ("yard", 101.0 - 45.0)
+    assert bench.window() == Window(57.0, 102.0, num_frames=46, num_tokens=12 + 45)
+    assert list(bench.engine.held) == ["yard"]
+    ((camera_id, shown),) = bench.rebuilt
+    assert (camera_id, shown.tokens) == ("yard", (12 + 45, 46 * 12))
+    assert bench.outcomes == {"rebuilt": 1}
+    assert bench.observer.total(WINDOW_REBUILD_FRAMES) == 46
+    assert bench.topic.opened[0][2].is_closed
+    assert not bench.rebuilding.is_pending
+    assert bench.live(103.0) == 1, "by what this stream was shown last"
+    assert bench.window().start_pts_s == 57.0
+
+
+def test_the_frame_that_waits_is_pruned_by_what_the_new_context_was_shown() -> None:
+    bench = Bench()
+    bench.live(100.0)
+    bench.lanes.reset("yard")  # the camera was lost: its next frame is whole
+    bench.lanes.lane("yard", overflow=Overflow.LATEST).offer(record_at(101.0))
+    waiting = bench.lanes.wait(0.0)
+    assert waiting is not None
+    assert waiting.pruned.num_kept == 12
+    bench.work(lambda: bench.rebuilt)
+    (sent,) = bench.lanes.take()
+    assert sent.pruned.num_kept == 1
+
+
+def test_past_frames_are_shown_only_where_they_fit_before_live_ones() -> None:
+    bench = Bench(cost_s=0.02)
+    bench.live(100.0)
+    begun_s = bench.clock.seconds
+    bench.rebuilding.work(begun_s + 0.25)  # until the next tick
+    num_frames = bench.observer.total(WINDOW_REBUILD_FRAMES)
+    assert 8 <= num_frames <= 12
+    assert bench.clock.seconds <= begun_s + 0.25 + 1e-9
+    bench.rebuilding.work(bench.clock.seconds + 0.01)  # not even one fits
+    bench.rebuilding.work(bench.clock.seconds - 1.0)  # the tick is late
+    assert bench.observer.total(WINDOW_REBUILD_FRAMES) == num_frames
+    begun_s = bench.clock.seconds
+    bench.rebuilding.work()  # nobody waits, but somebody may come
+    assert 0.0 < bench.clock.seconds - begun_s <= 0.05
+
+
+def test_live_frames_for_which_there_is_no_room_are_read_again() -> None:
+    bench = Bench()
+    bench.live(100.0)
+    bench.rebuilding.work()
+    bench.topic.opened[0][2].ready = 2
+    for second in range(101, 102 + MAX_TAIL):
+        bench.live(float(second))
+        bench.rebuilding.work()
+    bench.topic.opened[0][2].ready = inf
+    bench.work(lambda: bench.rebuilt)
+    assert [since_s for _, since_s, _ in bench.topic.opened] == [55.0, 100.0]
+    # one that began at 56 s was a window old meanwhile
+    assert bench.window() == Window(86.0, 101.0 + MAX_TAIL, num_frames=32, num_tokens=12 + 31)
+
+
+def test_cameras_are_rebuilt_one_after_another() -> None:
+    bench = Bench()
+    for camera_id in ("yard", "gate", "roof"):
+        bench.live(100.0, camera_id)
+    most = 0
+    while bench.rebuilding.is_pending:
+        bench.rebuilding.work()
+        most = max(most, len(bench.engine.held))
+    assert most == 4, "one stream more than there are cameras"
+    assert [camera_id for camera_id, _ in bench.rebuilt] == ["yard", "gate", "roof"]
+
+
+def test_without_room_for_a_second_stream_a_camera_goes_on_as_it_is() -> None:
+    bench = Bench(max_streams=1)
+    bench.live(100.0)
+    bench.work(lambda: bench.outcomes)
+    assert bench.outcomes == {"no_room": 1}
+    assert bench.live(101.0) == 1
+    assert bench.window().start_pts_s == 100.0
+    assert bench.engine.num_unshed > 0, "nothing was given up for it"
+    assert not bench.rebuilding.is_pending
+
+
+def test_what_is_rebuilt_gives_way_to_live_frames() -> None:
+    bench = Bench(max_streams=2)
+    bench.live(100.0)
+    bench.rebuilding.work()
+    assert len(bench.engine.held) == 2
+    assert bench.rebuilding.give_way()
+    bench.live(100.0, "gate")
+    assert bench.outcomes == {"no_room": 1}
+    assert not bench.rebuilding.give_way()
+
+
+def test_a_past_that_cannot_be_read_is_tried_again_and_then_given_up() -> None:
+    bench = Bench()
+    bench.topic.failure = SourceError("unreachable", "no broker")
+    bench.live(100.0)
+    bench.live(100.0, "gate")
+    for tries in range(1, MAX_TRIES + 1):
+        assert not bench.outcomes
+        bench.rebuilding.work()
+        assert len(bench.topic.opened) == 2 * tries, "and not again at once"
+        bench.clock.seconds += RETRY_S
+    assert bench.outcomes == {"failed": 2}
+    assert list(bench.engine.held) == ["yard", "gate"]
+    assert bench.live(101.0) == 1
+
+
+def test_a_camera_without_older_pictures_stays_as_it_is() -> None:
+    bench = Bench()
+    bench.topic.from_s = 100.0
+    bench.live(100.0)
+    bench.work(lambda: bench.outcomes)
+    assert bench.outcomes == {"nothing": 1}
+    assert bench.window() == Window(100.0, 100.0, num_frames=1, num_tokens=12)
+
+
+def test_a_window_that_has_grown_by_itself_is_left_alone() -> None:
+    bench = Bench()
+    for second in range(100, 131):
+        bench.live(float(second))
+    assert bench.outcomes == {"outgrown": 1}
+    bench.rebuilding.work()
+    assert bench.topic.opened == []
+
+
+@pytest.mark.parametrize("end", ["forgotten", "closed", "begun anew"])
+def test_nothing_is_left_of_a_rebuilding_that_is_cut_short(end: str) -> None:
+    bench = Bench()
+    bench.live(100.0)
+    bench.rebuilding.work()
+    if end == "forgotten":
+        bench.rebuilding.forget("yard")
+    elif end == "closed":
+        bench.rebuilding.close()
+        assert bench.topic.is_closed
+    else:
+        bench.live(500.0)
+    assert list(bench.engine.held) == ["yard"]
+    assert bench.topic.opened[0][2].is_closed
+    assert bench.rebuilding.is_pending == (end == "begun anew")
+
+
+def test_frames_that_no_topic_holds_have_no_past() -> None:
+    bench = Bench()
+    lane = bench.lanes.lane("yard", overflow=Overflow.LATEST)
+    lane.offer(frame_at(100.0))
+    (sent,) = bench.lanes.take()
+    bench.engine.append([sent.pruned])
+    bench.rebuilding.seen(sent.frame, bench.engine.window("yard"))
+    assert not bench.rebuilding.is_pending
