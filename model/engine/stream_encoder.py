@@ -137,7 +137,7 @@ class StreamEncoder:
         return self._audits.num_forced
 
     def first_token(self, stream_id: str) -> Tensor | None:
-        """Give a stream's first token, (1, text width), as encoded last; None where none is kept."""
+        """Give a stream's first token, (1, text width), as encoded last; None for none."""
         stream = self._streams.get(stream_id)
         return stream.first if stream else None
 

@@ -26,13 +26,13 @@ from pipeline.sources.consumer import (
     MAX_POLLED_RECORDS,
     POLL_S,
     TopicReader,
-    place_of,
 )
 from pipeline.sources.dead_letters import DeadLetters
 from pipeline.sources.fair_queue import FairQueue, Taken
 from pipeline.sources.image import MAX_PIXELS
 from pipeline.sources.judge import Door, Judge, PassedOver
-from pipeline.sources.offsets import RecordPlace
+from pipeline.sources.look_back import LookBack
+from pipeline.sources.offsets import RecordPlace, place_of
 from pipeline.sources.record import RefusalReason
 from pipeline.sources.shape import Shape
 from pipeline.sources.topic_pictures import TopicPictures
@@ -245,12 +245,16 @@ class KafkaSource:
             config.topic,
             opened,
             beginning=Beginning(opened.driver, back_s=config.back_s, clock=self._clock),
-            judge=Judge(
-                self._door,
-                wanted=self._wanted,
-                clock=self._clock,
-                max_lag_s=config.max_lag_s,
-                max_record_bytes=config.max_record_bytes,
+            judge=LookBack(
+                Judge(
+                    self._door,
+                    wanted=self._wanted,
+                    clock=self._clock,
+                    max_lag_s=config.max_lag_s,
+                    max_record_bytes=config.max_record_bytes,
+                ),
+                opened.driver,
+                back_s=config.whole_every_s,
             ),
             queue=self._queue,
             dead_letters=self._dead_letters,

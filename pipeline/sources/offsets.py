@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +12,11 @@ class RecordPlace:
     topic: str
     partition: int
     offset: int
+
+
+def place_of(record: Any) -> RecordPlace:
+    """Return where a record stands, as the driver gave it."""
+    return RecordPlace(record.topic, record.partition, record.offset)
 
 
 class OffsetLedger:

@@ -23,7 +23,7 @@ from pipeline.sources.broker import DRIVER_ERRORS, Opened, ms
 from pipeline.sources.fair_queue import Taken
 from pipeline.sources.judge import Door, Judge
 from pipeline.sources.kafka import KafkaConfig, connector_of, pictures_of
-from pipeline.sources.offsets import RecordPlace
+from pipeline.sources.offsets import RecordPlace, place_of
 from pipeline.sources.topic_pictures import TopicPictures
 from pipeline.types import Frame, Receipt
 
@@ -225,7 +225,7 @@ class PastReader:
             if record.offset > last.offset:
                 return
             if record.key == frames.camera_id.encode():
-                sieve.place = RecordPlace(record.topic, record.partition, record.offset)
+                sieve.place = place_of(record)
                 frame = _frame(judge.judge(record), pictures)
                 if frame is not None:
                     frames.put(self._masked(sieve.timed(frame)))

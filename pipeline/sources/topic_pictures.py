@@ -6,7 +6,7 @@ from typing import Any
 from model.types import PatchGrid
 from pipeline.sources.fair_queue import Taken
 from pipeline.sources.image import DecodedImage, decode_image
-from pipeline.sources.offsets import RecordPlace
+from pipeline.sources.offsets import RecordPlace, place_of
 from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Receipt
 
@@ -54,8 +54,7 @@ class TopicPictures:
         )
 
     def _image(self, taken: Taken, picture: Any) -> DecodedImage:
-        place = RecordPlace(picture.topic, picture.partition, picture.offset)
-        known = self._shown.get(taken.camera_id)
+        place, known = place_of(picture), self._shown.get(taken.camera_id)
         if known is not None and known[0] == place:
             return known[1]
         is_upright = taken.state is not None  # as whoever tells states has brought it
