@@ -33,12 +33,14 @@ from pipeline.types import Frame, PrunedSample
 REACH = 0.75
 """How far back, in windows. What a camera's window covers lies between a half and a whole one; a
 context that began a whole one ago would retire as soon as it had caught up."""
-MAX_TOGETHER = 4  # past frames of one pass; on a GPU its time is known only afterwards
+MAX_TOGETHER = 4  # past frames of a camera in one pass; on a GPU its time is known only afterwards
 TURN_S = 0.05  # for past frames where no live one waits, as one may come at any time
 LOOK_S = 0.05  # how soon it is looked again for past frames that are being read
 MAX_TAIL = 16  # live frames kept for the shadow; where more come, they are read again
 MAX_TRIES = 3
 RETRY_S = 5.0
+
+NO_PAST_WORDS = "no older picture is to be had"
 
 Outcome = Literal["rebuilt", "nothing", "no_room", "failed", "outgrown"]
 
@@ -102,6 +104,7 @@ class _Shadow:
         shown: what it was shown, as far as its window has it.
         tail: live frames after those; None where there were too many.
         num_frames: shown in all.
+        num_pending: taken, to be shown in the next pass.
     """
 
     camera_id: str
@@ -112,6 +115,7 @@ class _Shadow:
     shown: Shown = field(default_factory=Shown)
     tail: deque[Frame] | None = field(default_factory=deque)
     num_frames: int = 0
+    num_pending: int = 0
 
     @property
     def stream_id(self) -> str:
@@ -120,7 +124,7 @@ class _Shadow:
 
 
 class Rebuilding:
-    """Rebuilds windows, one camera after another, on the thread that infers."""
+    """Rebuilds windows, a few cameras at a time, on the thread that infers."""
 
     def __init__(
         self,
@@ -129,6 +133,7 @@ class Rebuilding:
         past: Past,
         *,
         window_s: float,
+        together: int,
         rebuilt: Callable[[str, Shown], None],
         clock: Clock,
         observer: Observer,
@@ -140,6 +145,8 @@ class Rebuilding:
             lanes: have the cameras' pruners.
             past: where earlier frames come from.
             window_s: the longest window.
+            together: cameras at a time; more than one pays where a pass over several costs hardly
+                more than over one.
             rebuilt: told of a camera that goes on with another context, and of which frames.
             clock: for the time that past frames take.
             observer: told what becomes of it.
@@ -148,11 +155,13 @@ class Rebuilding:
         self._lanes = lanes
         self._past = past
         self._window_s = window_s
+        self._together = together
         self._rebuilt = rebuilt
         self._clock = clock
         self._observer = observer
         self._young: dict[str, _Young] = {}
-        self._shadow: _Shadow | None = None
+        self._shadows: dict[str, _Shadow] = {}  # by camera
+        self._full_until_s = -inf  # monotonic: for more than one there was no room
         self._cost_s = 0.0  # of a past frame, as they were lately
 
     @property
@@ -174,47 +183,40 @@ class Rebuilding:
             self._give_up(camera_id, "outgrown", "its own window has grown to half its length")
             return
         young.live.append(Seen(frame.pts_s, frame.receipt))
-        shadow = self._shadow
-        if shadow is not None and shadow.camera_id == camera_id and shadow.tail is not None:
+        shadow = self._shadows.get(camera_id)
+        if shadow is not None and shadow.tail is not None:
             shadow.tail.append(frame)
             if len(shadow.tail) > MAX_TAIL:
                 shadow.tail = None
 
     def work(self, until_s: float | None = None) -> None:
         """Show past frames: as many as surely fit before `until_s`; without that, for one turn."""
-        while True:
-            shadow = self._shadow or self._begin()
-            if shadow is None:
-                return
+        while self._young:
+            self._begin()
             left_s = TURN_S if until_s is None else until_s - self._clock.monotonic_s()
-            number = int(min(MAX_TOGETHER, left_s / self._cost_s)) if self._cost_s else 1
+            number = int(left_s / self._cost_s) if self._cost_s else 1
             if left_s <= 0 or (number < 1 and until_s is not None):
                 return
-            try:
-                frames = self._next(shadow, max(1, number))
-            except SourceError as error:
-                self._failed(shadow, error)
-                continue
-            if not frames:
-                if not self._is_done(shadow):
+            num_shadows = len(self._shadows)
+            frames = self._next_of_all(max(1, number))
+            if frames:
+                self._show(frames)
+                if until_s is None:
                     return
-                continue
-            self._show(shadow, frames)
-            if until_s is None:
+            elif len(self._shadows) == num_shadows:  # they wait to be read
                 return
 
     def give_way(self) -> bool:
-        """Free what is held for a window that is being rebuilt; say whether anything was."""
-        shadow = self._shadow
-        if shadow is not None:
+        """Free what is held for windows that are being rebuilt; say whether anything was."""
+        given = [one for one in self._shadows.values() if one.num_frames]
+        for shadow in given:
             self._give_up(shadow.camera_id, "no_room", "the memory is needed for live frames")
-        return shadow is not None
+        return bool(given)
 
     def forget(self, camera_id: str) -> None:
         """Stop rebuilding a camera's window."""
         self._young.pop(camera_id, None)
-        if self._shadow is not None and self._shadow.camera_id == camera_id:
-            self._drop(self._shadow)
+        self._drop(camera_id)
 
     def close(self) -> None:
         """Stop for good."""
@@ -222,27 +224,67 @@ class Rebuilding:
             self.forget(camera_id)
         self._past.close()
 
-    def _begin(self) -> _Shadow | None:
-        """Turn to the camera that has waited longest."""
+    def _begin(self) -> None:
+        """Turn to the cameras that have waited longest."""
         now_s = self._clock.monotonic_s()
-        due = [one for one in self._young.items() if one[1].from_s <= now_s]
-        if not due:
-            return None
-        camera_id, young = due[0]
-        frames = self._open(camera_id, young, young.live[-1].pts_s - REACH * self._window_s)
-        pruner = self._lanes.new_pruner(camera_id)
-        self._shadow = _Shadow(camera_id, young, pruner, frames, begun_s=now_s)
-        return self._shadow
+        most = self._together if now_s >= self._full_until_s else 1
+        for camera_id, young in self._young.items():
+            if len(self._shadows) >= most:
+                return
+            if camera_id not in self._shadows and young.from_s <= now_s:
+                since_s = young.live[-1].pts_s - REACH * self._window_s
+                frames = self._open(camera_id, young, since_s)
+                pruner = self._lanes.new_pruner(camera_id)
+                shadow = _Shadow(camera_id, young, pruner, frames, begun_s=now_s)
+                self._shadows[camera_id] = shadow
 
     def _open(self, camera_id: str, young: _Young, since_s: float) -> PastFrames:
         return self._past.open(camera_id, tuple(young.live), since_s=since_s)
 
-    def _next(self, shadow: _Shadow, number: int) -> list[Frame]:
-        """Take the next frames for the shadow, at most so many."""
-        frames: list[Frame] = []
-        while len(frames) < number and (frame := self._next_one(shadow)) is not None:
-            frames.append(frame)
-        return frames
+    def _next_of_all(self, number: int) -> list[tuple[_Shadow, Frame]]:
+        """Take the shadows' next frames, in turns, at most so many; end shadows that are done."""
+        frames: list[tuple[_Shadow, Frame]] = []
+        for _ in range(MAX_TOGETHER):
+            before = len(frames)
+            for shadow in list(self._shadows.values()):
+                if len(frames) < number and (frame := self._next_or_end(shadow)) is not None:
+                    frames.append((shadow, frame))
+            if len(frames) == before:
+                break
+        return [one for one in frames if self._shadows.get(one[0].camera_id) is one[0]]
+
+    def _next_or_end(self, shadow: _Shadow) -> Frame | None:
+        """Take the next frame for a shadow that has room; without one, see whether it has all."""
+        try:
+            frame = self._next_one(shadow)
+        except SourceError as error:
+            self._failed(shadow, error)
+            return None
+        if frame is None:
+            if not shadow.num_pending:
+                self._end_if_done(shadow)
+            return None
+        if not shadow.num_frames and not shadow.num_pending:
+            if frame.pts_s >= shadow.young.live[0].pts_s:
+                self._give_up(shadow.camera_id, "nothing", NO_PAST_WORDS)
+                return None
+            if not self._has_room(shadow, frame):
+                return None
+        shadow.num_pending += 1
+        return frame
+
+    def _has_room(self, shadow: _Shadow, frame: Frame) -> bool:
+        """Say whether the engine takes a shadow; where it does not, it waits for the others."""
+        try:
+            self._engine.admit(shadow.stream_id, frame.grid)
+        except AdmissionError as error:
+            if not any(one.num_frames for one in self._shadows.values()):
+                self._give_up(shadow.camera_id, "no_room", str(error))
+            else:
+                self._full_until_s = self._clock.monotonic_s() + RETRY_S
+                self._postpone(shadow)
+            return False
+        return True
 
     def _next_one(self, shadow: _Shadow) -> Frame | None:
         if not shadow.frames.is_over:
@@ -256,37 +298,33 @@ class Rebuilding:
         shadow.frames = self._open(shadow.camera_id, shadow.young, since_s)
         return None
 
-    def _is_done(self, shadow: _Shadow) -> bool:
-        """Say whether the shadow has seen all that its camera has, and is now that camera's."""
+    def _end_if_done(self, shadow: _Shadow) -> None:
+        """Let a camera go on with its shadow once that has seen all that the camera has."""
         if not shadow.frames.is_over:
-            return False
-        if shadow.shown.end_pts_s is None:
-            self._give_up(shadow.camera_id, "nothing", "no older picture is to be had")
-        else:
-            self._swap(shadow)
-        return True
-
-    def _show(self, shadow: _Shadow, frames: Sequence[Frame]) -> None:
-        """Let the shadow see frames; without room for it, the camera goes on as it is."""
-        first_pts_s = shadow.young.live[0].pts_s
-        if shadow.shown.end_pts_s is None and frames[0].pts_s >= first_pts_s:
-            self._give_up(shadow.camera_id, "nothing", "no older picture is to be had")
             return
+        if shadow.num_frames:
+            self._swap(shadow)
+        else:
+            self._give_up(shadow.camera_id, "nothing", NO_PAST_WORDS)
+
+    def _show(self, frames: Sequence[tuple[_Shadow, Frame]]) -> None:
+        """Let shadows see frames; without memory for that, their cameras go on as they are."""
         begun_s = self._clock.monotonic_s()
         samples = []
-        for frame in frames:
+        for shadow, frame in frames:
+            shadow.num_pending = 0
             pruned = shadow.pruner.prune(replace(frame, camera_id=shadow.stream_id))
             shadow.pruner.sent(pruned)
-            samples.append(PrunedSample(frame, pruned, begun_s, is_live=False))
+            samples.append((shadow, PrunedSample(frame, pruned, begun_s, is_live=False)))
         try:
-            self._engine.append([one.pruned for one in samples], may_shed=False)
+            self._engine.append([one.pruned for _, one in samples], may_shed=False)
         except (AdmissionError, DeviceMemoryError) as error:
-            self._give_up(shadow.camera_id, "no_room", str(error))
+            for camera_id in {shadow.camera_id for shadow, _ in samples}:
+                self._give_up(camera_id, "no_room", str(error))
             return
-        window = self._engine.window(shadow.stream_id)
-        for one in samples:
-            shadow.shown.note(one, window)
-        shadow.num_frames += len(samples)
+        for shadow, one in samples:
+            shadow.shown.note(one, self._engine.window(shadow.stream_id))
+            shadow.num_frames += 1
         self._observer.count(WINDOW_REBUILD_FRAMES, len(samples))
         cost_s = (self._clock.monotonic_s() - begun_s) / len(samples)
         self._cost_s += (cost_s - self._cost_s) / 4 if self._cost_s else cost_s
@@ -309,8 +347,7 @@ class Rebuilding:
         self._observer.count(WINDOW_REBUILDS, outcome="rebuilt")
         self._observer.observe(WINDOW_REBUILD_SECONDS, took_s)
         shadow.frames.close()
-        self._shadow = None
-        del self._young[camera_id]
+        del self._shadows[camera_id], self._young[camera_id]
 
     def _failed(self, shadow: _Shadow, error: SourceError) -> None:
         young = shadow.young
@@ -318,16 +355,21 @@ class Rebuilding:
         if young.tries >= MAX_TRIES:
             self._give_up(shadow.camera_id, "failed", f"{error.reason}: {error}")
             return
-        self._drop(shadow)
-        young.from_s = self._clock.monotonic_s() + RETRY_S
-        self._young[shadow.camera_id] = self._young.pop(shadow.camera_id)  # after the others
+        self._postpone(shadow)
+
+    def _postpone(self, shadow: _Shadow) -> None:
+        """Try a camera again later, after the others."""
+        self._drop(shadow.camera_id)
+        shadow.young.from_s = self._clock.monotonic_s() + RETRY_S
+        self._young[shadow.camera_id] = self._young.pop(shadow.camera_id)
 
     def _give_up(self, camera_id: str, outcome: Outcome, detail: str) -> None:
         self.forget(camera_id)
         self._observer.count(WINDOW_REBUILDS, outcome=outcome)
         log.info("window_not_rebuilt", camera=camera_id, reason=outcome, detail=detail)
 
-    def _drop(self, shadow: _Shadow) -> None:
-        shadow.frames.close()
-        self._engine.remove(shadow.stream_id)
-        self._shadow = None
+    def _drop(self, camera_id: str) -> None:
+        shadow = self._shadows.pop(camera_id, None)
+        if shadow is not None:
+            shadow.frames.close()
+            self._engine.remove(shadow.stream_id)

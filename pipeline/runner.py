@@ -98,6 +98,7 @@ class Runner:
         forget_after_s: float,
         past: Past = NO_PAST,
         window_s: float = 0.0,
+        rebuilt_together: int = 1,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -118,6 +119,7 @@ class Runner:
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
             past: where windows of cameras that come from elsewhere are rebuilt from.
             window_s: how long these are.
+            rebuilt_together: and how many at a time.
         """
         self._lanes = lanes
         self._engine = engine
@@ -138,6 +140,7 @@ class Runner:
             lanes,
             past,
             window_s=window_s,
+            together=rebuilt_together,
             rebuilt=lambda camera_id, shown: self._camera(camera_id).rebuilt(shown),
             clock=clock,
             observer=observer,

@@ -160,8 +160,10 @@ def _kafka_feed(given: _Given) -> Feed:
     )
 
 
-def past_of(settings: Settings, *, clock: Clock, masked: Callable[[Frame], Frame]) -> Past:
-    """Return where windows of cameras that come by Kafka are rebuilt from."""
+def past_of(
+    settings: Settings, *, clock: Clock, masked: Callable[[Frame], Frame], together: int
+) -> Past:
+    """Return where windows of cameras that come by Kafka are rebuilt from, so many at a time."""
     if not settings.kafka.bootstrap_servers or settings.kafka.rebuild == "none":
         return NO_PAST
     given = _Given(settings, clock, UNOBSERVED)
@@ -171,6 +173,7 @@ def past_of(settings: Settings, *, clock: Clock, masked: Callable[[Frame], Frame
         masked=masked,
         sample_period_s=given.sample_period_s,
         clock=clock,
+        together=together,
     )
 
 

@@ -50,6 +50,8 @@ from worker.site_settings import QuestionSettings, event_notes
 
 log = structlog.get_logger("vigil")
 
+REBUILT_TOGETHER = 8  # windows, on a GPU: a pass over eight cameras costs hardly more than one
+
 TORCH_THREADS = torch.get_num_threads()  # what it chose by itself
 
 
@@ -220,6 +222,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # share a core wait for each other by turns of the scheduler, and two on two cores beside a
     # third busy thread took 10 s for what takes 0.5.
     torch.set_num_threads(num_inference_threads(settings))
+    together = 1 if stages.engine.is_on_cpu else REBUILT_TOGETHER
     return Runner(
         stages.lanes,
         stages.engine,
@@ -235,9 +238,13 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         admission_backlog=stages.admission_backlog,
         forget_after_s=settings.forget_after,
         past=past_of(
-            settings, clock=stages.clock, masked=partial(masked, private=_private(settings))
+            settings,
+            clock=stages.clock,
+            masked=partial(masked, private=_private(settings)),
+            together=together,
         ),
         window_s=settings.window,
+        rebuilt_together=together,
     )
 
 

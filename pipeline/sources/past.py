@@ -1,8 +1,8 @@
 """What a topic held of a camera before this worker read it: once more, beside the live frames.
 
-A thread of its own reads one camera after another, without a group: nothing is committed, and no
-member of the group is disturbed. Between it and whoever takes the frames lie a few of them; while
-these are not taken, the thread waits.
+Threads of their own read one camera after another, without a group: nothing is committed, and no
+member of the group is disturbed. Between them and whoever takes the frames lie a few of them; while
+these are not taken, a thread waits.
 """
 
 from collections import deque
@@ -114,6 +114,7 @@ class PastReader:
         masked: Callable[[Frame], Frame],
         sample_period_s: float,
         clock: Clock,
+        together: int = 1,
     ) -> None:
         """Make a reader; it connects when something is to be read.
 
@@ -123,6 +124,7 @@ class PastReader:
             masked: blacks out what is private.
             sample_period_s: stream time between two frames of a camera.
             clock: for capture times, and for the patience with brokers.
+            together: cameras that are read at a time, each by a thread and a connection.
         """
         self._config = config
         self._grid_of = grid_of
@@ -132,7 +134,9 @@ class PastReader:
         self._connector = connector_of(config)
         self._changed = Condition()  # over what follows
         self._asked: deque[_Frames] = deque()
-        self._thread: Thread | None = None
+        self._together = together
+        self._num_threads = 0
+        self._num_idle = 0
         self._is_closed = False
 
     def has(self, receipt: Receipt | None) -> bool:
@@ -143,9 +147,10 @@ class PastReader:
         with self._changed:
             self._asked.append(frames)
             self._changed.notify_all()
-            if self._thread is None and not self._is_closed:
-                self._thread = Thread(target=self._run, name="kafka-past", daemon=True)
-                self._thread.start()
+            is_short = len(self._asked) > self._num_idle and self._num_threads < self._together
+            if is_short and not self._is_closed:
+                self._num_threads += 1
+                Thread(target=self._run, name="kafka-past", daemon=True).start()
         return frames
 
     def close(self) -> None:
@@ -167,10 +172,12 @@ class PastReader:
 
     def _next(self) -> _Frames | None:
         with self._changed:
+            self._num_idle += 1
             self._changed.wait_for(lambda: self._asked or self._is_closed, IDLE_S)
+            self._num_idle -= 1
             if self._asked and not self._is_closed:
                 return self._asked.popleft()
-            self._thread = None  # the next one to ask starts another
+            self._num_threads -= 1  # the next one to ask starts another
             return None
 
     def _read_or_fail(self, opened: Opened | None, frames: _Frames) -> Opened | None:

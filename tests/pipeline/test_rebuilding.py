@@ -1,7 +1,10 @@
 """What becomes of a camera's window when the camera comes from elsewhere."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import count
 from math import inf
+from threading import Event
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from pipeline.rebuilding import MAX_TAIL, MAX_TRIES, RETRY_S, Rebuilding
 from pipeline.sources.base import Seen
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import FakeClock, Recorder, ScriptedEngine, frame_at, picture
+from tests.pipeline.test_runner import FIRE, scripted
+from tests.pipeline.test_runner import Bench as Whole
 
 WINDOW_S = 60.0
 
@@ -34,6 +39,7 @@ class Read:
         self.frames = list(frames)
         self.failure = failure
         self.ready: float = inf
+        self.breaks = False  # after those
         self.is_closed = False
 
     @property
@@ -43,6 +49,8 @@ class Read:
     def take(self) -> Frame | None:
         if self.failure is not None:
             raise self.failure
+        if self.breaks and self.ready < 1:
+            raise SourceError("timeout", "no record has come")
         if not self.frames or self.ready < 1:
             return None
         self.ready -= 1
@@ -80,7 +88,9 @@ def nothing(_stream_id: str, question: Question) -> Answer:
 
 
 class Bench:
-    def __init__(self, *, max_streams: int | None = None, cost_s: float = 0.0) -> None:
+    def __init__(
+        self, *, max_streams: int | None = None, cost_s: float = 0.0, together: int = 1
+    ) -> None:
         self.clock = FakeClock()
         self.lanes = Lanes(
             lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf), clock=self.clock
@@ -96,6 +106,7 @@ class Bench:
             self.lanes,
             self.topic,
             window_s=WINDOW_S,
+            together=together,
             rebuilt=lambda camera_id, shown: self.rebuilt.append((camera_id, shown)),
             clock=self.clock,
             observer=self.observer,
@@ -138,6 +149,7 @@ def test_a_camera_goes_on_with_its_past_and_all_that_has_come_since() -> None:
     assert bench.topic.opened[0][:2] == ("yard", 101.0 - 45.0)
     assert bench.window() == Window(57.0, 102.0, num_frames=46, num_tokens=12 + 45)
     assert list(bench.engine.held) == ["yard"]
+    assert bench.engine.num_unshed > 0, "nothing is given up for it"
     ((camera_id, shown),) = bench.rebuilt
     assert (camera_id, shown.tokens) == ("yard", (12 + 45, 46 * 12))
     assert bench.outcomes == {"rebuilt": 1}
@@ -192,16 +204,27 @@ def test_live_frames_for_which_there_is_no_room_are_read_again() -> None:
     assert bench.window() == Window(86.0, 101.0 + MAX_TAIL, num_frames=32, num_tokens=12 + 31)
 
 
-def test_cameras_are_rebuilt_one_after_another() -> None:
-    bench = Bench()
+@pytest.mark.parametrize(
+    ("together", "max_streams", "most"), [(1, None, 4), (2, None, 5), (2, 4, 4)]
+)
+def test_cameras_are_rebuilt_a_few_at_a_time(
+    together: int, max_streams: int | None, most: int
+) -> None:
+    bench = Bench(together=together, max_streams=max_streams, cost_s=0.002)
     for camera_id in ("yard", "gate", "roof"):
         bench.live(100.0, camera_id)
-    most = 0
+    held = 0
     while bench.rebuilding.is_pending:
         bench.rebuilding.work()
-        most = max(most, len(bench.engine.held))
-    assert most == 4, "one stream more than there are cameras"
-    assert [camera_id for camera_id, _ in bench.rebuilt] == ["yard", "gate", "roof"]
+        bench.clock.seconds += 0.05
+        held = max(held, len(bench.engine.held))
+    assert held == most, "beside the cameras as many streams as there is room for"
+    assert len(bench.topic.opened) == 3 + (max_streams is not None)
+    assert bench.outcomes == {"rebuilt": 3}
+    order = [camera_id for camera_id, _ in bench.rebuilt]
+    assert order == (["yard", "roof", "gate"] if max_streams else ["yard", "gate", "roof"])
+    for camera_id in order:
+        assert bench.window(camera_id) == Window(56.0, 100.0, num_frames=45, num_tokens=12 + 44)
 
 
 def test_without_room_for_a_second_stream_a_camera_goes_on_as_it_is() -> None:
@@ -211,7 +234,6 @@ def test_without_room_for_a_second_stream_a_camera_goes_on_as_it_is() -> None:
     assert bench.outcomes == {"no_room": 1}
     assert bench.live(101.0) == 1
     assert bench.window().start_pts_s == 100.0
-    assert bench.engine.num_unshed > 0, "nothing was given up for it"
     assert not bench.rebuilding.is_pending
 
 
@@ -239,6 +261,21 @@ def test_a_past_that_cannot_be_read_is_tried_again_and_then_given_up() -> None:
     assert bench.outcomes == {"failed": 2}
     assert list(bench.engine.held) == ["yard", "gate"]
     assert bench.live(101.0) == 1
+
+
+def test_nothing_is_held_for_a_past_that_breaks_off() -> None:
+    bench = Bench(together=2, cost_s=0.001)
+    bench.live(100.0)
+    bench.live(100.0, "gate")
+    bench.rebuilding.work()
+    bench.rebuilding.work()
+    _, (_, _, gate) = bench.topic.opened
+    gate.ready = 1
+    gate.breaks = True
+    bench.rebuilding.work()
+    assert sorted(bench.engine.held) == ["gate", "yard", "yard+past"]
+    bench.work(lambda: bench.outcomes)
+    assert [camera_id for camera_id, _ in bench.rebuilt] == ["yard"]
 
 
 def test_a_camera_without_older_pictures_stays_as_it_is() -> None:
@@ -284,3 +321,53 @@ def test_frames_that_no_topic_holds_have_no_past() -> None:
     bench.engine.append([sent.pruned])
     bench.rebuilding.seen(sent.frame, bench.engine.window("yard"))
     assert not bench.rebuilding.is_pending
+
+
+def still(pts_s: float) -> Frame:
+    return frame_at(pts_s, receipt=Receipt(("yard", pts_s)))
+
+
+def test_no_answer_stands_beyond_the_context_that_it_was_given_about() -> None:
+    topic = Topic()
+    whole = Whole(FIRE, answers=scripted(0.1), window_s=WINDOW_S, past=topic)
+    stop, seconds = Event(), count(101)
+
+    def beat() -> None:
+        """Send a still frame, a second later than the last one."""
+        whole.clock.seconds = float(next(seconds))
+        lane.offer(still(whole.clock.seconds))
+        if len(whole.data("answer")) == 5:
+            stop.set()
+
+    lane = whole.lanes.lane("yard", overflow=Overflow.LATEST)
+    lane.offer(still(100.0))
+    whole.runner.run(stop, beat=beat)
+    assert topic.is_closed
+    (_, _, read), *others = topic.opened
+    assert others == []
+    assert read.is_closed
+    said = whole.data("answer")
+    reaches = [_reach_s(one["window"]) for one in said]
+    assert reaches[0] == 0.0
+    assert max(reaches) >= WINDOW_S / 2, "and messages say how far they reach"
+    swapped = next(index for index, reach_s in enumerate(reaches) if reach_s >= WINDOW_S / 2)
+    assert said[swapped]["reused"] is False
+    assert any(one["reused"] for one in said[swapped + 1 :]), "until the next one"
+
+
+def test_a_camera_that_needs_room_has_it_before_a_window_that_is_rebuilt() -> None:
+    whole = Whole(FIRE, answers=scripted(0.1), window_s=WINDOW_S, past=Topic())
+    whole.engine.max_streams = 2
+    whole.show(record_at(100.0))
+    whole.runner._rebuilding.work()
+    assert len(whole.engine.held) == 2
+    whole.show(record_at(100.5, "gate"))
+    assert list(whole.engine.held) == ["yard", "gate"]
+    assert whole.observer.totals(WINDOW_REBUILDS, by="outcome") == {"no_room": 1}
+    assert whole.status.state("gate") != "degraded"
+
+
+def _reach_s(window: object) -> float:
+    assert isinstance(window, dict)
+    start, end = (datetime.fromisoformat(window[name]) for name in ("start", "end"))
+    return (end - start).total_seconds()
