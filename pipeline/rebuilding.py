@@ -81,11 +81,13 @@ class _Young:
     """A camera whose context has no past.
 
     Attributes:
+        group: what its past is read together with.
         live: what the model was shown of it since.
         tries: how often its past was not to be had.
         from_s: not tried before, monotonic.
     """
 
+    group: int
     live: list[Seen] = field(default_factory=list)
     tries: int = 0
     from_s: float = -inf
@@ -174,8 +176,9 @@ class Rebuilding:
         camera_id = frame.camera_id
         if window is not None and window.start_pts_s == frame.pts_s:  # it has no past
             self.forget(camera_id)
-            if self._past.has(frame.receipt):
-                self._young[camera_id] = _Young()
+            group = self._past.group(frame.receipt)
+            if group is not None:
+                self._young[camera_id] = _Young(group)
         young = self._young.get(camera_id)
         if young is None or window is None:
             return
@@ -225,18 +228,20 @@ class Rebuilding:
         self._past.close()
 
     def _begin(self) -> None:
-        """Turn to the cameras that have waited longest."""
+        """Turn to the camera that has waited longest, and to others whose past is read with its."""
         now_s = self._clock.monotonic_s()
+        due = [one for one in self._young.items() if one[1].from_s <= now_s]
+        if self._shadows or not due:
+            return
+        first = due[0][1].group
+        due.sort(key=lambda one: one[1].group != first)
         most = self._together if now_s >= self._full_until_s else 1
-        for camera_id, young in self._young.items():
-            if len(self._shadows) >= most:
-                return
-            if camera_id not in self._shadows and young.from_s <= now_s:
-                since_s = young.live[-1].pts_s - REACH * self._window_s
-                frames = self._open(camera_id, young, since_s)
-                pruner = self._lanes.new_pruner(camera_id)
-                shadow = _Shadow(camera_id, young, pruner, frames, begun_s=now_s)
-                self._shadows[camera_id] = shadow
+        for camera_id, young in due[:most]:
+            since_s = young.live[-1].pts_s - REACH * self._window_s
+            frames = self._open(camera_id, young, since_s)
+            pruner = self._lanes.new_pruner(camera_id)
+            shadow = _Shadow(camera_id, young, pruner, frames, begun_s=now_s)
+            self._shadows[camera_id] = shadow
 
     def _open(self, camera_id: str, young: _Young, since_s: float) -> PastFrames:
         return self._past.open(camera_id, tuple(young.live), since_s=since_s)

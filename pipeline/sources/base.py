@@ -65,12 +65,15 @@ class PastFrames(Protocol):
 class Past(Protocol):
     """What a source can show of its cameras once more, beside their live frames."""
 
-    def has(self, receipt: Receipt | None) -> bool:
-        """Say whether frames from before this one can be had."""
+    def group(self, receipt: Receipt | None) -> int | None:
+        """Name what is read together; None where no frames from before this one can be had."""
         ...
 
     def open(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> PastFrames:
-        """Begin to read a camera's sampled frames, masked like live ones, settled by nobody.
+        """Give a camera's sampled frames, masked like live ones, settled by nobody.
+
+        They are read from when one is first asked for: those of a group that were opened before
+        that cost hardly more than one of them.
 
         Args:
             camera_id: whose.
@@ -88,8 +91,8 @@ class Past(Protocol):
 class _NoPast:
     """Nothing can be shown once more."""
 
-    def has(self, receipt: Receipt | None) -> bool:  # noqa: ARG002 (the protocol's)
-        return False
+    def group(self, receipt: Receipt | None) -> int | None:  # noqa: ARG002 (the protocol's)
+        return None
 
     def open(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> PastFrames:
         raise NotImplementedError

@@ -25,7 +25,7 @@ from pipeline.observer import (
 )
 from pipeline.sources.attempts import IN_GOOD_ORDER, MAX_DEATHS, Attempts
 from pipeline.sources.beginning import Beginning
-from pipeline.sources.broker import DRIVER_ERRORS, Opened, Rebalance, ms
+from pipeline.sources.broker import DRIVER_ERRORS, Opened, Rebalance, ms, poll
 from pipeline.sources.dead_letters import DeadLetters, Letter
 from pipeline.sources.fair_queue import FairQueue, Taken
 from pipeline.sources.judge import Verdict
@@ -173,7 +173,7 @@ class TopicReader:
         for one in self._consumer.assignment():
             self._begin_or_hold(one)
         timeout_s = RETRY_S if any(one.polled for one in self._partitions.values()) else POLL_S
-        polled = self._consumer.poll(timeout_ms=ms(timeout_s), max_records=MAX_POLLED_RECORDS)
+        polled = poll(self._consumer, timeout_s=timeout_s, max_records=MAX_POLLED_RECORDS)
         for records in polled.values():
             for record in records:
                 if not self._judged(record):

@@ -1,22 +1,27 @@
 """Which offset of a partition may be committed, with records settled in any order."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPlace:
-    """Where a record stands in Kafka; the receipt of its frame."""
+    """Where a record stands in Kafka; the receipt of its frame.
+
+    Attributes:
+        made_ms: the record's own time, since 1970; no part of the place.
+    """
 
     topic: str
     partition: int
     offset: int
+    made_ms: int = field(default=0, compare=False)
 
 
 def place_of(record: Any) -> RecordPlace:
     """Return where a record stands, as the driver gave it."""
-    return RecordPlace(record.topic, record.partition, record.offset)
+    return RecordPlace(record.topic, record.partition, record.offset, record.timestamp)
 
 
 class OffsetLedger:

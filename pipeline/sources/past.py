@@ -37,10 +37,19 @@ MAX_POLLED_RECORDS = 32
 class _Frames:
     """The frames of one camera on their way; `Overflow.WAIT` in small."""
 
-    def __init__(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> None:
+    def __init__(
+        self,
+        camera_id: str,
+        live: Sequence[Seen],
+        *,
+        since_s: float,
+        begin: Callable[[], None],
+    ) -> None:
         self.camera_id = camera_id
         self.live = live
         self.since_s = since_s
+        self._begin = begin
+        self._is_begun = False
         self._changed = Condition()
         self._waiting: deque[Frame] = deque()
         self._failure: SourceError | None = None
@@ -74,6 +83,9 @@ class _Frames:
             return self._is_read
 
     def take(self) -> Frame | None:
+        if not self._is_begun:
+            self._is_begun = True
+            self._begin()
         with self._changed:
             if self._waiting:
                 frame = self._waiting.popleft()
@@ -135,22 +147,19 @@ class PastReader:
         self._changed = Condition()  # over what follows
         self._asked: deque[_Frames] = deque()
         self._together = together
+        self._is_begun = False  # whether what is asked for is to be read now
         self._num_threads = 0
         self._num_idle = 0
         self._is_closed = False
 
-    def has(self, receipt: Receipt | None) -> bool:
-        return isinstance(receipt, RecordPlace) and receipt.topic == self._config.topic
+    def group(self, receipt: Receipt | None) -> int | None:
+        is_ours = isinstance(receipt, RecordPlace) and receipt.topic == self._config.topic
+        return receipt.partition if is_ours and isinstance(receipt, RecordPlace) else None
 
     def open(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> PastFrames:
-        frames = _Frames(camera_id, live, since_s=since_s)
+        frames = _Frames(camera_id, live, since_s=since_s, begin=self._begin_reading)
         with self._changed:
             self._asked.append(frames)
-            self._changed.notify_all()
-            is_short = len(self._asked) > self._num_idle and self._num_threads < self._together
-            if is_short and not self._is_closed:
-                self._num_threads += 1
-                Thread(target=self._run, name="kafka-past", daemon=True).start()
         return frames
 
     def close(self) -> None:
@@ -161,39 +170,59 @@ class PastReader:
             self._changed.notify_all()
         self._connector.abort()
 
+    def _begin_reading(self) -> None:
+        """See to it that a thread reads what has been opened by now."""
+        with self._changed:
+            self._is_begun = True
+            self._changed.notify_all()
+            is_short = len(self._asked) > self._num_idle and self._num_threads < self._together
+            if is_short and not self._is_closed:
+                self._num_threads += 1
+                Thread(target=self._run, name="kafka-past", daemon=True).start()
+
     def _run(self) -> None:
         """Read what is asked for; end when that has been nothing for long."""
         opened: Opened | None = None
         try:
-            while (frames := self._next()) is not None:
-                opened = self._read_or_fail(opened, frames)
+            while group := self._next():
+                opened = self._read_or_fail(opened, group)
         finally:
             self._hang_up(opened)
 
-    def _next(self) -> _Frames | None:
+    def _next(self) -> list[_Frames]:
+        """Wait for the next cameras to read, all of one partition; none to end."""
         with self._changed:
             self._num_idle += 1
-            self._changed.wait_for(lambda: self._asked or self._is_closed, IDLE_S)
+            self._changed.wait_for(
+                lambda: (self._asked and self._is_begun) or self._is_closed, IDLE_S
+            )
             self._num_idle -= 1
-            if self._asked and not self._is_closed:
-                return self._asked.popleft()
-            self._num_threads -= 1  # the next one to ask starts another
-            return None
+            asked = [one for one in self._asked if not one.is_closed]
+            if not (asked and self._is_begun) or self._is_closed:
+                self._num_threads -= 1  # the next one to ask starts another
+                return []
+            first = asked[0].last.partition  # of each camera there what was asked for first
+            group = {one.camera_id: one for one in reversed(asked) if one.last.partition == first}
+            self._asked = deque(one for one in asked if group.get(one.camera_id) is not one)
+            self._is_begun = bool(self._asked)
+            return list(group.values())
 
-    def _read_or_fail(self, opened: Opened | None, frames: _Frames) -> Opened | None:
-        """Read a camera's frames; return the connection if it is still good."""
+    def _read_or_fail(self, opened: Opened | None, group: Sequence[_Frames]) -> Opened | None:
+        """Read cameras' frames; return the connection if it is still good."""
+        failure: SourceError | None = SourceError("ended", "the thread of older records ended")
         try:
             opened = opened or self._open()
-            self._read(opened.driver, frames)
+            self._read(opened.driver, group)
+            failure = None
         except SourceError as error:
-            frames.end(error)
+            failure = error
         except DRIVER_ERRORS as error:
-            frames.end(self._connector.source_error(error, what="reading older records"))
-        else:
-            frames.end()
-            return opened
+            failure = self._connector.source_error(error, what="reading older records")
         finally:
-            frames.end(SourceError("ended", "the thread that reads older records ended"))
+            for frames in group:
+                frames.end(failure)
+        if failure is None:
+            return opened
         self._hang_up(opened)
         return None
 
@@ -216,54 +245,43 @@ class PastReader:
             with suppress(*DRIVER_ERRORS):
                 opened.driver.close(autocommit=False, timeout_ms=0)
 
-    def _read(self, consumer: Any, frames: _Frames) -> None:
+    def _read(self, consumer: Any, group: Sequence[_Frames]) -> None:
         """Read from before what is wanted, for the sake of pictures shown again, to the last."""
-        last = frames.last
-        sieve = _Sieve(self._config, frames, sample_period_s=self._sample_period_s)
-        judge = sieve.judge(self._clock)
-        pictures = pictures_of(self._config, grid_of=self._grid_of)
-        partition = TopicPartition(last.topic, last.partition)
-        consumer.assign([partition])
-        begin = self._begin(consumer, partition, frames, first=sieve.first)
-        if begin is None:
-            return
-        consumer.seek(partition, begin)
-        for record in self._records(consumer, frames):
-            if record.offset > last.offset:
-                return
-            if record.key == frames.camera_id.encode():
-                sieve.place = place_of(record)
-                frame = _frame(judge.judge(record), pictures)
-                if frame is not None:
-                    frames.put(self._masked(sieve.timed(frame)))
-            if record.offset == last.offset:
-                return
-
-    def _begin(
-        self, consumer: Any, partition: TopicPartition, frames: _Frames, *, first: RecordPlace
-    ) -> int | None:
-        """Return where to begin; None where there is nothing.
-
-        The broker searches by the records' own times, which may differ from those of capture; by
-        how much, the first live record tells.
-        """
-        consumer.seek(partition, first.offset)
-        record = next(self._records(consumer, frames), None)
-        if record is None:
-            return None
-        since_s = frames.since_s + record.timestamp / 1000 - frames.live[0].pts_s
-        wanted = {partition: max(0, ms(since_s - self._config.whole_every_s))}
+        ways = {frames.camera_id.encode(): self._way(frames) for frames in group}
+        end = max(frames.last.offset for frames in group)
+        partition = TopicPartition(self._config.topic, group[0].last.partition)
+        since_s = min(way.begin_s for way in ways.values()) - self._config.whole_every_s
+        wanted = {partition: max(0, ms(since_s))}
         found = consumer.offsets_for_times(wanted, timeout_ms=ms(SILENCE_S)).get(partition)
-        return int(found.offset) if found is not None else None
+        if found is None:
+            return
+        consumer.assign([partition])
+        consumer.seek(partition, found.offset)
+        for record in self._records(consumer, group):
+            way = ways.get(record.key)
+            if way is not None:
+                way.take(record)
+            if record.offset >= end:
+                return
 
-    def _records(self, consumer: Any, frames: _Frames) -> Iterator[Any]:
+    def _way(self, frames: _Frames) -> "_Way":
+        return _Way(
+            frames,
+            pictures=pictures_of(self._config, grid_of=self._grid_of),
+            masked=self._masked,
+            cadence=Cadence(self._sample_period_s),
+            max_record_bytes=self._config.max_record_bytes,
+            clock=self._clock,
+        )
+
+    def _records(self, consumer: Any, group: Sequence[_Frames]) -> Iterator[Any]:
         """Yield a partition's records from where the consumer stands, while they are wanted.
 
         Raises:
             TimeoutError: none has come for long.
         """
         heard_s = self._clock.monotonic_s()
-        while not (frames.is_closed or self._is_closed):
+        while not (self._is_closed or all(frames.is_closed for frames in group)):
             polled = consumer.poll(timeout_ms=ms(POLL_S), max_records=MAX_POLLED_RECORDS)
             for records in polled.values():
                 yield from records
@@ -274,60 +292,66 @@ class PastReader:
                 raise TimeoutError(f"no record has come for {SILENCE_S:g} s")
 
 
-class _Sieve:
-    """Which of a camera's records come once more: those the model saw, and a row before them.
+class _Way:
+    """The way of one camera's records, once more: those the model saw, and a row before them.
 
     Attributes:
-        first: the first one that the model saw here.
-        place: of the record that is judged.
+        begin_s: where it begins, by the records' own time, in seconds since 1970.
     """
 
-    def __init__(self, config: KafkaConfig, frames: _Frames, *, sample_period_s: float) -> None:
-        self._config = config
-        self._camera_id = frames.camera_id
-        self._since_s = frames.since_s
-        self._until_s = frames.live[0].pts_s
-        self._cadence = Cadence(sample_period_s)
+    def __init__(
+        self,
+        frames: _Frames,
+        *,
+        pictures: TopicPictures,
+        masked: Callable[[Frame], Frame],
+        cadence: Cadence,
+        max_record_bytes: int,
+        clock: Clock,
+    ) -> None:
+        self._frames = frames
+        self._pictures = pictures
+        self._masked = masked
+        self._cadence = cadence
         # where the topic's partitions have become more, a key may have come by two
         self._seen: Mapping[RecordPlace, float] = {
             place: one.pts_s
             for one in frames.live
             if (place := frames.place_of(one)).partition == frames.last.partition
         }
-        self.first = min(self._seen, key=lambda place: place.offset)
-        self.place = self.first
-
-    def judge(self, clock: Clock) -> Judge:
-        """Return a judge of the records, to whom they are no news."""
+        first = min(self._seen, key=lambda place: place.offset)
+        self._first = self._place = first
+        # the broker searches by the records' own times, which differ from those of capture
+        self.begin_s = frames.since_s + first.made_ms / 1000 - self._seen[first]
         door = Door(
-            camera_ids=frozenset({self._camera_id}),
+            camera_ids=frozenset({frames.camera_id}),
             elsewhere=frozenset(),
             only_configured=True,
             max_strangers=0,
         )
-        return Judge(
+        self._judge = Judge(
             door,
             wanted=self._wanted,
             clock=clock,
             max_lag_s=None,
-            max_record_bytes=self._config.max_record_bytes,
+            max_record_bytes=max_record_bytes,
         )
 
-    def timed(self, frame: Frame) -> Frame:
-        """Give a frame that the model saw the time that it had then."""
-        pts_s = self._seen.get(self.place, frame.pts_s)
-        return frame if pts_s == frame.pts_s else replace(frame, pts_s=pts_s)
+    def take(self, record: Any) -> None:
+        """Hand over the frame of a record, if it is wanted; the last one ends the way."""
+        self._place = place_of(record)
+        verdict = self._judge.judge(record)
+        if isinstance(verdict, Taken) and verdict.picture is not None:
+            with suppress(FrameError):  # it was a dead letter when it came
+                frame = self._pictures.frame(verdict)
+                # the model saw it at the time that it had then
+                pts_s = self._seen.get(self._place, frame.pts_s)
+                self._frames.put(self._masked(replace(frame, pts_s=pts_s)))
+        if record.offset >= self._frames.last.offset:
+            self._frames.end()
 
     def _wanted(self, _camera_id: str, pts_s: float) -> bool:
-        if self.place.offset >= self.first.offset:
-            return self._seen.get(self.place, self._since_s) > self._since_s
-        return self._since_s < pts_s < self._until_s and self._cadence.due(pts_s)
-
-
-def _frame(verdict: object, pictures: TopicPictures) -> Frame | None:
-    """Return the frame of a record that is taken; None where it is none."""
-    if not isinstance(verdict, Taken) or verdict.picture is None:
-        return None
-    with suppress(FrameError):  # it was a dead letter when it came
-        return pictures.frame(verdict)
-    return None
+        since_s = self._frames.since_s
+        if self._place.offset >= self._first.offset:
+            return self._seen.get(self._place, since_s) > since_s
+        return since_s < pts_s < self._seen[self._first] and self._cadence.due(pts_s)

@@ -8,6 +8,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+import torch
 
 from model.types import Answer, Question, Window
 from pipeline.camera_session import Shown
@@ -19,6 +20,7 @@ from pipeline.rebuilding import MAX_TAIL, MAX_TRIES, RETRY_S, Rebuilding
 from pipeline.sources.base import Seen
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import FakeClock, Recorder, ScriptedEngine, frame_at, picture
+from tests.model.nano_model import nano_engine
 from tests.pipeline.test_runner import FIRE, scripted
 from tests.pipeline.test_runner import Bench as Whole
 
@@ -65,12 +67,13 @@ class Topic:
 
     def __init__(self, from_s: float = 0.0) -> None:
         self.from_s = from_s
+        self.groups: dict[str, int] = {}  # by camera
         self.failure: SourceError | None = None
         self.opened: list[tuple[str, float, Read]] = []
         self.is_closed = False
 
-    def has(self, receipt: Receipt | None) -> bool:
-        return receipt is not None
+    def group(self, receipt: Receipt | None) -> int | None:
+        return None if receipt is None else self.groups.get(receipt[0], 0)  # type: ignore[index]
 
     def open(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> Read:
         seconds = np.arange(self.from_s, live[-1].pts_s + 1)
@@ -225,6 +228,66 @@ def test_cameras_are_rebuilt_a_few_at_a_time(
     assert order == (["yard", "roof", "gate"] if max_streams else ["yard", "gate", "roof"])
     for camera_id in order:
         assert bench.window(camera_id) == Window(56.0, 100.0, num_frames=45, num_tokens=12 + 44)
+
+
+def test_cameras_whose_past_is_read_together_are_rebuilt_together() -> None:
+    bench = Bench(together=2, cost_s=0.001)
+    bench.topic.groups = {"gate": 1}
+    for camera_id in ("yard", "gate", "roof"):
+        bench.live(100.0, camera_id)
+    bench.work(lambda: len(bench.rebuilt) == 3)
+    assert [camera_id for camera_id, _, _ in bench.topic.opened] == ["yard", "roof", "gate"]
+
+
+def noisy(pts_s: float) -> Frame:
+    """A frame with a sensor's noise and a bright square that wanders."""
+    rng = np.random.default_rng(int(pts_s))
+    pixels = picture() + rng.integers(0, 5, picture().shape, dtype=np.uint8)
+    left = 7 * int(pts_s) % 80
+    pixels[30:50, left : left + 20] = 220
+    return frame_at(pts_s, pixels, receipt=Receipt(("yard", pts_s)))
+
+
+def test_a_rebuilt_window_answers_as_one_that_was_never_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.pipeline.test_rebuilding.record_at", lambda at_s, _: noisy(at_s))
+    bench = Bench()
+    lost, kept, pruner = nano_engine(window_s=40.0), nano_engine(window_s=40.0), Pruner()
+    rebuilding = Rebuilding(
+        lost,
+        (lanes := Lanes(lambda _camera_id: Pruner(), clock=bench.clock)),
+        bench.topic,
+        window_s=40.0,
+        together=1,
+        rebuilt=lambda camera_id, shown: bench.rebuilt.append((camera_id, shown)),
+        clock=bench.clock,
+        observer=bench.observer,
+    )
+    yes = Question("yes_no", "Is there a light?")
+    for second in range(72, 115):  # a context begins at 72 s, the next one at 92 s
+        one = pruner.prune(noisy(float(second)))
+        kept.append([one])
+        pruner.sent(one)
+        if second < 100:
+            continue
+        lanes.lane("yard", overflow=Overflow.LATEST).offer(noisy(float(second)))
+        (sent,) = lanes.take()
+        lost.append([sent.pruned])
+        rebuilding.seen(sent.frame, lost.window("yard"))
+        if second == 101:
+            for _ in range(100):
+                rebuilding.work()
+            assert bench.rebuilt
+        if second > 101:
+            np.testing.assert_array_equal(sent.pruned.keep_mask, one.keep_mask)
+            assert lost.window("yard") == kept.window("yard")
+            torch.testing.assert_close(
+                lost.first_logits("yard", yes), kept.first_logits("yard", yes), atol=1e-3, rtol=0
+            )
+    window = kept.window("yard")
+    assert window is not None
+    assert window.start_pts_s == 92.0, "and it was handed over like the other"
 
 
 def test_without_room_for_a_second_stream_a_camera_goes_on_as_it_is() -> None:

@@ -110,6 +110,6 @@ def test_windows_are_rebuilt_from_the_topic_unless_that_is_turned_off(
 ) -> None:
     settings = Settings.model_validate({"kafka": kafka, "window": "60s"})
     past = past_of(settings, clock=FakeClock(), masked=lambda frame: frame, together=1)
-    assert past.has(Receipt(RecordPlace("frames", 0, 7))) == has_past
+    assert (past.group(Receipt(RecordPlace("frames", 0, 7))) is not None) == has_past
     assert kafka_config(settings).whole_every_s == 30.0, "what vigil ingest may leave out, and more"
     past.close()

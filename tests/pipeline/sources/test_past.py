@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,13 @@ def at(second: float, grey: int | None, camera: str = "gate") -> Sent:
         b"" if grey is None else jpeg(grey),
         key=camera.encode(),
         headers=tuple(headers),
-        timestamp_ms=int(moment.timestamp() * 1000) + 500,  # as if half a second on its way
+        timestamp_ms=made_ms(second),
     )
+
+
+def made_ms(second: float) -> int:
+    """When the broker got it: half a second later."""
+    return int((START.timestamp() + second) * 1000) + 500
 
 
 def half_black(frame: Frame) -> Frame:
@@ -69,7 +75,7 @@ def taken(frames: PastFrames) -> list[Frame]:
 
 def seen(topic: str, *offsets_and_seconds: tuple[int, float]) -> Sequence[Seen]:
     return [
-        Seen(START.timestamp() + second, Receipt(RecordPlace(topic, 0, offset)))
+        Seen(START.timestamp() + second, Receipt(RecordPlace(topic, 0, offset, made_ms(second))))
         for offset, second in offsets_and_seconds
     ]
 
@@ -90,9 +96,9 @@ def test_a_camera_comes_once_more_masked_up_to_its_last_live_frame(
     ]
     rows = [one for pair in zip(records, others, strict=True) for one in pair]
     produce(kafka_bootstrap, kafka_topic, [*rows[:24], *no_pictures, *rows[24:]])
-    assert reader.has(Receipt(RecordPlace(kafka_topic, 0, 7)))
-    assert not reader.has(Receipt(RecordPlace("another", 0, 7)))
-    assert not reader.has(None)
+    assert reader.group(Receipt(RecordPlace(kafka_topic, 3, 7))) == 3
+    assert reader.group(Receipt(RecordPlace("another", 3, 7))) is None
+    assert reader.group(None) is None
     # of the live ones the sampler had left one out, and the last two are not seen yet
     live = seen(kafka_topic, (24 + 3, 12.0), (28 + 3, 14.0), (30 + 3, 15.0))
     frames = taken(reader.open("gate", live, since_s=START.timestamp() + 4.5))
@@ -123,14 +129,49 @@ def test_reading_waits_for_who_takes_the_frames_and_ends_when_they_are_not_wante
     produce(kafka_bootstrap, kafka_topic, [at(second, 100) for second in range(40)])
     first = reader.open("gate", seen(kafka_topic, (39, 39.0)), since_s=0.0)
     second = reader.open("gate", seen(kafka_topic, (5, 5.0)), since_s=0.0)
+    end_s = time.monotonic() + 20.0
     for _ in range(3):
         while first.take() is None:
+            assert time.monotonic() < end_s
             time.sleep(0.01)
     assert not first.is_over
     assert len(first._waiting) <= MAX_WAITING  # type: ignore[attr-defined]  # the bound itself
     first.close()
     assert first.is_over
     assert len(taken(second)) == 6, "the next one has its turn"
+
+
+def test_cameras_of_one_partition_are_read_in_one_go(
+    kafka_bootstrap: str,
+    kafka_topic: str,
+    reader: PastReader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    groups: list[list[str]] = []
+    read_group = reader._read
+
+    def counted(consumer: Any, group: Sequence[Any]) -> None:
+        groups.append([frames.camera_id for frames in group])
+        read_group(consumer, group)
+
+    monkeypatch.setattr(reader, "_read", counted)
+    cameras = ("gate", "roof", "yard")
+    rows = [at(second, 100, camera) for second in range(12) for camera in cameras]
+    produce(kafka_bootstrap, kafka_topic, rows)
+    asked = [
+        reader.open(camera, seen(kafka_topic, (3 * last + index, last)), since_s=0.0)
+        for index, (camera, last) in enumerate(zip(cameras, (11, 5, 8), strict=True))
+    ]
+    asked[2].close()  # nobody waits for what is no longer wanted
+    found: list[list[float]] = [[], []]
+    end_s = time.monotonic() + 20.0
+    while not (asked[0].is_over and asked[1].is_over):
+        assert time.monotonic() < end_s
+        for frames, seconds in zip(asked, found, strict=False):
+            if (frame := frames.take()) is not None:
+                seconds += seconds_of([frame])
+    assert found == [list(range(12)), list(range(6))]
+    assert [sorted(group) for group in groups] == [["gate", "roof"]]
 
 
 def test_a_topic_that_keeps_less_gives_what_it_has(
