@@ -153,8 +153,9 @@ class PastReader:
         self._is_closed = False
 
     def group(self, receipt: Receipt | None) -> int | None:
-        is_ours = isinstance(receipt, RecordPlace) and receipt.topic == self._config.topic
-        return receipt.partition if is_ours and isinstance(receipt, RecordPlace) else None
+        if not isinstance(receipt, RecordPlace) or receipt.topic != self._config.topic:
+            return None
+        return receipt.partition
 
     def open(self, camera_id: str, live: Sequence[Seen], *, since_s: float) -> PastFrames:
         frames = _Frames(camera_id, live, since_s=since_s, begin=self._begin_reading)
