@@ -34,10 +34,51 @@ class Ask:
     is_told: bool = False
 
 
+class Shown:
+    """The frames of a camera's window: how much of them was sent, and whether one was damaged."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._kept: deque[tuple[float, int, int]] = deque()  # (pts_s, kept, total)
+        self._damaged_s: float | None = None  # when the newest damaged one was
+
+    @property
+    def end_pts_s(self) -> float | None:
+        """Stream time of the newest; None before the first."""
+        return self._kept[-1][0] if self._kept else None
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Tokens sent of them, and tokens these would have had whole."""
+        return sum(kept for _, kept, _ in self._kept), sum(total for _, _, total in self._kept)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there are damaged ones among them."""
+        return self._damaged_s is not None and self._damaged_s >= self._kept[0][0]
+
+    def note(self, sent: PrunedSample, window: Window | None) -> None:
+        """Note the next frame, with which the model's window is `window`."""
+        pts_s = sent.frame.pts_s
+        if self._kept and pts_s < self._kept[-1][0]:
+            self.reset()
+        self._kept.append((pts_s, sent.pruned.num_kept, sent.frame.grid.num_tokens))
+        if sent.frame.is_damaged:
+            self._damaged_s = pts_s
+        while window and self._kept[0][0] < window.start_pts_s and len(self._kept) > 1:
+            self._kept.popleft()
+
+    def reset(self) -> None:
+        """Forget them."""
+        self._kept.clear()
+        self._damaged_s = None
+
+
 class CameraSession:
     """One camera's schedule, answers and counts of tokens.
 
     Attributes:
+        shown: the frames of its window.
         grid: of the frames the engine has made room for; None while it holds nothing.
         seen_s: when its last frame was taken, monotonic.
         told: what messages say of its newest frame; None before the first, and once forgotten.
@@ -47,6 +88,7 @@ class CameraSession:
 
     def __init__(self, schedule: Schedule) -> None:
         """Begin with nothing seen."""
+        self.shown = Shown()
         self.grid: PatchGrid | None = None
         self.seen_s = 0.0
         self.told: Provenance | None = None
@@ -60,18 +102,11 @@ class CameraSession:
         self._context_s: float | None = None  # when the asked context begins
         self._answered: dict[str, tuple[int, Answer]] = {}  # by question, with the version
         self._deferred: dict[str, StandingQuestion] = {}
-        self._kept: deque[tuple[float, int, int]] = deque()  # (pts_s, kept, total)
-        self._damaged_s: float | None = None  # when the newest damaged frame was
 
-    @property
-    def tokens(self) -> tuple[int, int]:
-        """Tokens sent of the frames in the window, and tokens these would have had whole."""
-        return sum(kept for _, kept, _ in self._kept), sum(total for _, _, total in self._kept)
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether there are damaged frames in the window."""
-        return self._damaged_s is not None and self._damaged_s >= self._kept[0][0]
+    def rebuilt(self, shown: Shown) -> None:
+        """Note that the model goes on with another context, of these frames: no answer stands."""
+        self.shown = shown
+        self._version += 1
 
     def note(self, sent: PrunedSample, window: Window | None, *, lost_s: float) -> bool:
         """Note a frame that the model has seen; say whether it is the first after a gap.
@@ -82,21 +117,14 @@ class CameraSession:
             lost_s: when the camera was lost the last time, monotonic; -inf where it never was.
         """
         self.newest = Position.of(sent.frame)
-        pts_s, total = sent.frame.pts_s, sent.frame.grid.num_tokens
+        pts_s, before_s = sent.frame.pts_s, self.shown.end_pts_s
         context_s = window.start_pts_s if window else None
-        is_back = bool(self._kept) and pts_s < self._kept[-1][0]
+        is_back = before_s is not None and pts_s < before_s
         if sent.pruned.num_kept or context_s != self._context_s or is_back:
             self._version += 1
-        is_first = bool(self._kept) and context_s == pts_s != self._context_s
+        is_first = before_s is not None and context_s == pts_s != self._context_s
         self._context_s = context_s
-        if is_back:
-            self._kept.clear()
-            self._damaged_s = None
-        self._kept.append((pts_s, sent.pruned.num_kept, total))
-        if sent.frame.is_damaged:
-            self._damaged_s = pts_s
-        while window and self._kept[0][0] < window.start_pts_s and len(self._kept) > 1:
-            self._kept.popleft()
+        self.shown.note(sent, window)
         return self.stretch.advance(sent, lost_s=lost_s) or is_first
 
     def resume(self, told: Mapping[str, Position], answered: Mapping[str, Position]) -> None:
@@ -167,7 +195,7 @@ class CameraSession:
         self.seen_s = inf  # nothing more to forget until it is back
         self.told = None
         self._answered.clear()
-        self._kept.clear()
+        self.shown.reset()
 
 
 def _covers(told: Position | None, position: Position | None) -> bool:

@@ -100,6 +100,12 @@ def _trouble(reason: StatusReason, detail: str) -> Condition:
     return Condition(_STATES.get(reason, "degraded"), reason, detail)
 
 
+def masked(frame: Frame, private: Mapping[str, tuple[Region, ...]]) -> Frame:
+    """Black out what is private, by camera id: nothing behind this line sees it."""
+    regions = private.get(frame.camera_id)
+    return replace(frame, pixels=blacked_out(frame.pixels, regions)) if regions else frame
+
+
 class Intake:
     """Takes the frames of one feed's connections to the lanes, and says how the cameras are.
 
@@ -186,7 +192,7 @@ class Intake:
         """
         self._cameras.add(frame.camera_id)
         self._settlements.expect(frame, source)
-        frame = self._masked(frame)
+        frame = masked(frame, self._private)
         self._status.seen(frame)
         self._tell_state(frame)
         dropped = self._lane_of(frame.camera_id).offer(frame)
@@ -241,11 +247,6 @@ class Intake:
         self._status.remove(camera_id)
         self._observer.set(CAMERA_UP, 0, camera=camera_id)
         self._settlements.end(camera_id)
-
-    def _masked(self, frame: Frame) -> Frame:
-        """Black out what is private: nothing behind this line sees it."""
-        regions = self._private.get(frame.camera_id)
-        return replace(frame, pixels=blacked_out(frame.pixels, regions)) if regions else frame
 
     def _tell_state(self, frame: Frame) -> None:
         """Publish that frames arrive, and what becomes of them if that is less than was asked."""

@@ -103,6 +103,13 @@ class Lane:
             if self._waiting is not None:
                 self._waiting = self._pruned(self._waiting.frame, self._waiting.arrived_s)
 
+    def adopt(self, pruner: Pruner) -> None:
+        """Go on with another pruner, and so with another idea of what the model has seen."""
+        with self._arrived:
+            self._pruner = pruner
+            if self._waiting is not None:
+                self._waiting = self._pruned(self._waiting.frame, self._waiting.arrived_s)
+
     def raise_threshold(self, ratio: float) -> None:
         """Prune the frames to come with so many times the pruner's own threshold."""
         with self._arrived:
@@ -170,16 +177,15 @@ class Lanes:
         """Return the camera's lane; the first call opens it with this overflow policy."""
         with self._arrived:
             if camera_id not in self._lanes:
-                lane = self._lanes[camera_id] = Lane(
+                self._lanes[camera_id] = Lane(
                     camera_id,
-                    self._new_pruner(camera_id),
+                    self.new_pruner(camera_id),
                     overflow=overflow,
                     clock=self._clock,
                     arrived=self._arrived,
                     closed=lambda: self._is_closed,
                     burst_s=self._burst_s,
                 )
-                lane.raise_threshold(self._threshold_ratio)
             return self._lanes[camera_id]
 
     def wait(self, timeout_s: float) -> PrunedSample | None:
@@ -215,6 +221,19 @@ class Lanes:
         with self._arrived:
             if camera_id in self._lanes:
                 self._lanes[camera_id].reset()
+
+    def new_pruner(self, camera_id: str) -> Pruner:
+        """Make a pruner as the camera's lane has one."""
+        with self._arrived:
+            pruner = self._new_pruner(camera_id)
+            pruner.threshold_ratio = self._threshold_ratio
+            return pruner
+
+    def adopt(self, camera_id: str, pruner: Pruner) -> None:
+        """Let a camera's lane go on with another pruner; one that waits is pruned again."""
+        with self._arrived:
+            pruner.threshold_ratio = self._threshold_ratio
+            self._lanes[camera_id].adopt(pruner)
 
     def raise_threshold(self, ratio: float) -> None:
         """Prune all cameras' frames to come with so many times the threshold."""

@@ -231,15 +231,27 @@ TICK_SECONDS = Metric(
     "VIGIL_KAFKA__OVERFLOW=wait.",
     kind="histogram",
 )
-TICK_LATENESS = Metric(
-    "vigil_tick_lateness_seconds",
-    "How late a tick began.",
-    kind="histogram",
-)
+TICK_LATENESS = Metric("vigil_tick_lateness_seconds", "How late a tick began.", kind="histogram")
 TICK_OVERRUNS = Metric(
     "vigil_tick_overruns",
     "Ticks that were not over when the next one was due.",
     kind="counter",
+)
+WINDOW_REBUILDS = Metric(
+    "vigil_window_rebuilds",
+    "Windows of cameras that Kafka has brought to this worker. `outcome`: `rebuilt` from their "
+    "older records; `nothing`, there are none; `no_room`, they do not fit into the memory beside "
+    "the others; `failed`, Kafka did not give them; `outgrown`, they grew by themselves first.",
+    kind="counter",
+    labels=("outcome",),
+)
+WINDOW_REBUILD_SECONDS = Metric(
+    "vigil_window_rebuild_seconds",
+    "Time that it took to rebuild a camera's window, once its turn had come.",
+    kind="histogram",
+)
+WINDOW_REBUILD_FRAMES = Metric(
+    "vigil_window_rebuild_frames", "Older pictures shown to the model for that.", kind="counter"
 )
 LOAD_LEVEL = Metric(
     "vigil_load_level",
@@ -277,7 +289,8 @@ MEMORY_BUDGET = Metric(
 )
 STREAMS = Metric(
     "vigil_streams",
-    "Cameras that the model has in memory now. These are not Redis streams.",
+    "Cameras that the model has in memory now, and one more while a window is rebuilt. These are "
+    "not Redis streams.",
     kind="gauge",
 )
 
@@ -324,11 +337,7 @@ EVENTS = Metric(
 
 # ---------------------------------------------------------------- the outbox and Redis
 
-OUTBOX_DEPTH = Metric(
-    "vigil_outbox_depth",
-    "Messages that wait for Redis.",
-    kind="gauge",
-)
+OUTBOX_DEPTH = Metric("vigil_outbox_depth", "Messages that wait for Redis.", kind="gauge")
 OUTBOX_BYTES = Metric(
     "vigil_outbox_bytes",
     "Size of the messages in the outbox, those that were set aside included. Compare it with "

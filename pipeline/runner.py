@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION
-from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
+from model.types import Answer, EngineStats, Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.clock import Clock
@@ -28,8 +28,10 @@ from pipeline.observer import (
     Observer,
 )
 from pipeline.questions import Schedule, StandingQuestion
+from pipeline.rebuilding import LOOK_S, Contexts, Rebuilding
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
 from pipeline.settling import Replies, Settling
+from pipeline.sources.base import NO_PAST, Past
 from pipeline.status import StatusBoard
 from pipeline.takeover import Takeover
 from pipeline.tenures import Tenures
@@ -41,7 +43,7 @@ T = TypeVar("T")
 IDLE_S = 0.5  # how long the loop sleeps without a frame before it looks at `stop` again
 
 
-class Engine(Protocol):
+class Engine(Contexts, Protocol):
     """What the runner asks of the model. Not guaranteed: that two calls may run at once."""
 
     @property
@@ -59,28 +61,8 @@ class Engine(Protocol):
         """What it holds, and what has become of it."""
         ...
 
-    def admit(self, stream_id: str, grid: PatchGrid) -> None:
-        """Make room for a camera, or raise AdmissionError."""
-        ...
-
-    def append(self, frames: Sequence[PrunedFrame]) -> None:
-        """Encode frames of several cameras and grow their contexts.
-
-        A frame in which nothing changed brings the time, by which contexts begin and end. After a
-        DeviceMemoryError every camera is as it was.
-        """
-        ...
-
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions over the cameras' contexts, in the order given."""
-        ...
-
-    def window(self, stream_id: str) -> Window | None:
-        """Return what a camera's context covers, or None before its first frame."""
-        ...
-
-    def remove(self, stream_id: str) -> None:
-        """Forget a camera and free what it holds."""
         ...
 
 
@@ -110,6 +92,9 @@ class Runner:
         admission_backlog: AdmissionBacklog,
         tenures: Tenures,
         forget_after_s: float,
+        past: Past = NO_PAST,
+        window_s: float = 0.0,
+        rebuilt_together: int = 1,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -129,6 +114,9 @@ class Runner:
             admission_backlog: for cameras the engine has no room for.
             tenures: which cameras a group has given to this worker.
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
+            past: where windows of cameras that come from elsewhere are rebuilt from.
+            window_s: how long these are.
+            rebuilt_together: and how many at a time.
         """
         self._lanes = lanes
         self._engine = engine
@@ -154,18 +142,32 @@ class Runner:
         self._admission_backlog = admission_backlog
         self._forget_after_s = forget_after_s
         self._cameras: dict[str, CameraSession] = {}
+        self._rebuilding = Rebuilding(
+            engine,
+            lanes,
+            past,
+            window_s=window_s,
+            together=rebuilt_together,
+            rebuilt=lambda camera_id, shown: self._camera(camera_id).rebuilt(shown),
+            clock=clock,
+            observer=observer,
+        )
         self._num_dropped = 0
         self._stats: EngineStats | None = None  # as the observer was told of it last
 
     def run(self, stop: Event, *, beat: Callable[[], None]) -> None:
         """Go from tick to tick until `stop`; call `beat` after each."""
         while not stop.is_set():
-            first = self._lanes.wait(IDLE_S)
-            if first is not None and first.is_live:  # a source that is held back loses no time
+            first = self._lanes.wait(LOOK_S if self._rebuilding.is_pending else IDLE_S)
+            if first is None:  # nobody waits for the model
+                self._rebuilding.work()
+            elif first.is_live:  # a source that is held back loses no time
                 due_s = self._ticks.due_s(first.arrived_s)
+                self._rebuilding.work(due_s)
                 self._clock.wait(due_s - self._clock.monotonic_s(), stop)
             self.step()
             beat()
+        self._rebuilding.close()
         self._reply(())  # a file may have ended since
 
     def step(self) -> int:
@@ -208,6 +210,7 @@ class Runner:
         self._cameras.pop(camera_id, None)
 
     def _release(self, camera_id: str) -> None:
+        self._rebuilding.forget(camera_id)
         self._engine.remove(camera_id)
         self._ticks.remove(camera_id)
         self._admission_backlog.leave(camera_id)
@@ -222,6 +225,8 @@ class Runner:
             try:
                 self._engine.admit(frame.camera_id, frame.grid)
             except AdmissionError as error:
+                if self._rebuilding.give_way():
+                    return self._has_room(sent)
                 self._admission_backlog.refuse(frame.camera_id, str(error), now_s=now_s)
             else:
                 self._admission_backlog.leave(frame.camera_id)
@@ -237,6 +242,7 @@ class Runner:
             if sent:
                 self._timed("append", lambda: self._engine.append([one.pruned for one in sent]))
         except (AdmissionError, DeviceMemoryError):
+            self._rebuilding.give_way()
             new = [one for one in sent if one.pruned.has_news]
             self._ticks.narrow(len(new) or len(sent), self._now_s())
             for one in new:
@@ -254,8 +260,9 @@ class Runner:
         if camera.note(sent, window, lost_s=self._status.lost_s(camera_id)):
             self._machines.gap(camera_id)
         blank = self._blank(camera_id, frame.captured_at)
-        told = provenance_of(frame, window, tokens=camera.tokens, blank=blank)
-        camera.told = replace(told, damaged=camera.is_damaged)
+        told = provenance_of(frame, window, tokens=camera.shown.tokens, blank=blank)
+        camera.told = replace(told, damaged=camera.shown.is_damaged)
+        self._rebuilding.seen(frame, window)
         age = self._clock.now() - frame.captured_at
         frame_shown(self._observer, sent, age_s=age.total_seconds())
 

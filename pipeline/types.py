@@ -107,13 +107,15 @@ class RecordPlace:
         topic: its topic.
         partition: of that topic.
         offset: in that partition.
-        tenure: in which the record was read; None where nobody tells.
+        tenure: in which the record was read; None where nobody tells. No part of the place.
+        made_ms: the record's own time, since 1970. No part of the place.
     """
 
     topic: str
     partition: int
     offset: int
     tenure: Tenure | None = field(default=None, compare=False)
+    made_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import AdmissionError, DeviceMemoryError
+from model.errors import AdmissionError, DeviceMemoryError, InputError
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.errors import SourceError
 from pipeline.messages import Message
@@ -82,6 +82,7 @@ class ScriptedEngine:
     max_streams: int | None = None
     max_batch: int | None = None
     num_out_of_memory: int = 0
+    num_unshed: int = 0  # calls in which nothing might be given up
     held: dict[str, PatchGrid] = field(default_factory=dict)
     windows: dict[str, tuple[Window, ...]] = field(default_factory=dict)  # the asked one first
 
@@ -109,7 +110,8 @@ class ScriptedEngine:
             )
         self.held[stream_id] = grid
 
-    def append(self, frames: Sequence[PrunedFrame]) -> None:
+    def append(self, frames: Sequence[PrunedFrame], *, may_shed: bool = True) -> None:
+        self.num_unshed += not may_shed
         for frame in frames:
             self.admit(frame.stream_id, frame.grid)
         windows, shown = dict(self.windows), list[PrunedFrame]()
@@ -136,6 +138,17 @@ class ScriptedEngine:
         self.held.pop(stream_id, None)
         self.windows.pop(stream_id, None)
         self.shown = [frame for frame in self.shown if frame.stream_id != stream_id]
+
+    def take_over(self, stream_id: str, other_id: str) -> None:
+        if self.window(other_id) is None:
+            raise InputError(f"stream {other_id}: no frame")
+        self.remove(stream_id)
+        self.held[stream_id] = self.held.pop(other_id)
+        self.windows[stream_id] = self.windows.pop(other_id)
+        self.shown = [
+            replace(one, stream_id=stream_id) if one.stream_id == other_id else one
+            for one in self.shown
+        ]
 
     def _later(self, held: tuple[Window, ...], one: PrunedFrame) -> tuple[Window, ...]:
         """The windows that a frame falls into, with it."""

@@ -86,6 +86,11 @@ class KafkaSettings(Part):
     """A camera of which no readable picture has come through Kafka for this long is reported as
     offline with the reason stalled, until one comes. Set it to more than the longest pause between
     two pictures of a camera. 0s: never."""
+    rebuild: Literal["window", "none"] = "window"
+    """What becomes of the window of a camera that Kafka brings to this worker, at a start or from
+    another worker. window: it is built anew from the camera's older records, as far as the topic
+    has them, while the worker has time left; until then the camera is answered by what has come
+    since. none: the window grows from the first new picture on."""
     only_configured: bool = False
     """Watch only those cameras through Kafka that have settings of their own. Records of others are
     copied to the dead-letter topic."""

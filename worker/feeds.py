@@ -9,16 +9,20 @@ from model.types import PatchGrid
 from model.videollama3.grid import pin_grid
 from pipeline.clock import Clock
 from pipeline.observer import UNOBSERVED, Observer
+from pipeline.sources.base import NO_PAST, Past
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
+from pipeline.sources.past import PastReader
 from pipeline.sources.rtsp import RtspSource
 from pipeline.sources.rtsp_refusal import Tls
 from pipeline.sources.shape import Shape
-from pipeline.types import Overflow
+from pipeline.types import Frame, Overflow
 from worker.parts import Feed, Retry
 from worker.settings import Settings
 from worker.site_settings import CAMERA_SOURCES, CameraSettings, CameraSource
 from worker.values import file_path, scheme
+
+WHOLE_LATE_S = 15.0
 
 
 def feeds_of(
@@ -156,6 +160,23 @@ def _kafka_feed(given: _Given) -> Feed:
     )
 
 
+def past_of(
+    settings: Settings, *, clock: Clock, masked: Callable[[Frame], Frame], together: int
+) -> Past:
+    """Return where windows of cameras that come by Kafka are rebuilt from, so many at a time."""
+    if not settings.kafka.bootstrap_servers or settings.kafka.rebuild == "none":
+        return NO_PAST
+    given = _Given(settings, clock, UNOBSERVED)
+    return PastReader(
+        kafka_config(settings),
+        grid_of=given.grid_of,
+        masked=masked,
+        sample_period_s=given.sample_period_s,
+        clock=clock,
+        together=together,
+    )
+
+
 def kafka_config(settings: Settings) -> KafkaConfig:
     """Return where the topic is and what is taken from it."""
     kafka = settings.kafka
@@ -179,5 +200,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
         max_pixels=kafka.max_pixels,
         shapes={key: _shape(camera) for key, camera in settings.cameras.items()},
         max_lag_s=kafka.max_lag or None,
+        # as vigil ingest sends them by the same settings, and a little for their way
+        whole_every_s=settings.window / 4 + WHOLE_LATE_S,
         stall_after_s=kafka.stall_after or None,
     )

@@ -19,7 +19,7 @@ from pipeline.counted import oldest_age_s
 from pipeline.event_machines import EventMachines
 from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
-from pipeline.intake import Intake, Settlements, condition_of
+from pipeline.intake import Intake, Settlements, condition_of, masked
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.observer import (
@@ -34,13 +34,14 @@ from pipeline.pruner import Pruner
 from pipeline.publishers.base import NO_CAMERAS, Cameras
 from pipeline.publishers.redis import Keeping, RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.regions import Region
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
-from worker.feeds import feeds_of
+from worker.feeds import feeds_of, past_of
 from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
 from worker.orphans import Orphans
@@ -51,6 +52,8 @@ from worker.settings import Settings
 from worker.site_settings import QuestionSettings, event_notes
 
 log = structlog.get_logger("vigil")
+
+REBUILT_TOGETHER = 8  # windows, on a GPU: a pass over eight cameras costs hardly more than one
 
 TORCH_THREADS = torch.get_num_threads()  # what it chose by itself
 
@@ -226,7 +229,7 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
         partial(stages.lanes.lane, overflow=feed.overflow),
         stages.status,
         sampler=sampler,
-        private={camera_id: camera.private for camera_id, camera in settings.cameras.items()},
+        private=_private(settings),
         freeze_watch=FreezeWatch(
             settings.pruner.frozen_after,
             clock=stages.clock,
@@ -244,6 +247,10 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
     )
 
 
+def _private(settings: Settings) -> dict[str, tuple[Region, ...]]:
+    return {camera_id: camera.private for camera_id, camera in settings.cameras.items()}
+
+
 def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # On the thread that infers, and on no other: GNU OpenMP gives every thread that computes a
     # team of its own, and where teams outnumber the cores the members sleep after each product
@@ -252,6 +259,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # third busy thread took 10 s for what takes 0.5.
     threads = num_inference_threads(settings.model.threads, is_on_cpu=stages.engine.is_on_cpu)
     torch.set_num_threads(threads)
+    together = 1 if stages.engine.is_on_cpu else REBUILT_TOGETHER
     return Runner(
         stages.lanes,
         stages.engine,
@@ -267,6 +275,14 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         admission_backlog=stages.admission_backlog,
         tenures=stages.tenures,
         forget_after_s=settings.forget_after,
+        past=past_of(
+            settings,
+            clock=stages.clock,
+            masked=partial(masked, private=_private(settings)),
+            together=together,
+        ),
+        window_s=settings.window,
+        rebuilt_together=together,
     )
 
 

@@ -5,9 +5,9 @@ contexts, and `ask`, in which questions are put after them. Each is a packed pas
 that are due. Not safe for use by two threads.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,11 +18,11 @@ from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
 from model.engine.frame_part import check_frame
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.loading import load_family, name_of
-from model.engine.memory import Budget, bytes_per_stream, is_out_of_memory
+from model.engine.memory import Budget, Shortage, bytes_per_stream
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
 from model.engine.stream_encoder import FrameTokens, StreamEncoder
-from model.errors import DeviceMemoryError, InputError
+from model.errors import InputError
 from model.family import Family
 from model.kinds import wording
 from model.kinds.when import placed
@@ -30,8 +30,6 @@ from model.layers.small_kernels import choose_small_kernels
 from model.layers.to_device import to_device
 from model.progress import Tell, untold
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
-
-T = TypeVar("T")
 
 
 class Engine:
@@ -78,7 +76,12 @@ class Engine:
         self._budget = Budget(config.memory_budget_bytes, fixed_bytes=self._weight_bytes)
         self._streams: dict[str, RollingContext] = {}
         self._grids: dict[str, PatchGrid] = {}
-        self._num_out_of_memory = 0
+        self._shortage = Shortage(
+            lambda: (
+                f"{self._model.device}: expected room for a pass over {len(self._streams)} "
+                f"streams, got none with {self._pool.num_bytes} bytes of contexts held"
+            )
+        )
         self._num_shed = 0
 
     @classmethod
@@ -140,7 +143,7 @@ class Engine:
             drift=drift.cosine_distance if drift else None,
             num_audits=self._encoder.num_audits,
             num_forced_refreshes=self._encoder.num_forced_refreshes,
-            num_out_of_memory=self._num_out_of_memory,
+            num_out_of_memory=self._shortage.num,
             num_shed=self._num_shed,
             attention_backend=str(self._model.language.backend),
             small_kernels=str(choose_small_kernels(self._model.device, self._model.dtype)),
@@ -186,12 +189,17 @@ class Engine:
         )
 
     @torch.inference_mode()
-    def append(self, frames: Sequence[PrunedFrame]) -> None:
+    def append(self, frames: Sequence[PrunedFrame], *, may_shed: bool = True) -> None:
         """Show frames, of any number of streams, in the order given.
 
         A stream's first frame, a refresh, the first after a jump back in time and one with which a
         context begins are seen whole, whatever their mask. Any other that keeps nothing brings the
         time alone, without a pass. When this raises, every stream is as it was before.
+
+        Args:
+            frames: what is shown.
+            may_shed: whether standby contexts are given up where the device has no room; else that
+                is refused at once, and every stream keeps what it has.
 
         Raises:
             InputError: a frame is malformed, or changes its stream's grid without being a refresh.
@@ -203,7 +211,7 @@ class Engine:
         for frame in frames:
             if self._grids.get(frame.stream_id) != frame.grid:
                 self.admit(frame.stream_id, frame.grid)
-        self._sparing(lambda: self._append(frames))
+        self._shortage.spare(lambda: self._append(frames), shed=self._shed if may_shed else None)
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about the window of its stream; none changes another's answer.
@@ -222,7 +230,9 @@ class Engine:
         """
         put = [(question, self._context(stream_id)) for stream_id, question in asks]
         nows = self._nows({stream_id for stream_id, _ in asks})
-        answers = self._sparing(lambda: self._respondent.answer(self._pool, put, nows=nows))
+        answers = self._shortage.spare(
+            lambda: self._respondent.answer(self._pool, put, nows=nows), shed=self._shed
+        )
         return [
             placed(answer, context.window, sample_period_s=self._config.sample_period_s)
             for answer, (_, context) in zip(answers, put, strict=True)
@@ -274,6 +284,22 @@ class Engine:
         self._streams.pop(stream_id, None)
         self._encoder.remove(stream_id)
         self._budget.release(stream_id)
+
+    def take_over(self, stream_id: str, other_id: str) -> None:
+        """Let a stream go on with what another was shown, which is no stream of its own any more.
+
+        What the stream itself was shown is forgotten and freed. Nothing is computed.
+
+        Raises:
+            InputError: the other one has shown no frame; nothing has changed.
+        """
+        if stream_id == other_id or self.window(other_id) is None:
+            raise InputError(f"stream {other_id}: expected another one that has shown a frame")
+        self.remove(stream_id)
+        self._streams[stream_id] = self._streams.pop(other_id)
+        self._grids[stream_id] = self._grids.pop(other_id)
+        self._encoder.rename(other_id, stream_id)
+        self._budget.rename(other_id, stream_id)
 
     def _append(self, frames: Sequence[PrunedFrame]) -> None:
         """Encode what changed and let the contexts read it, or change nothing."""
@@ -337,30 +363,6 @@ class Engine:
             for stream_id in new:
                 del self._streams[stream_id]
             raise
-
-    def _sparing(self, work: Callable[[], T]) -> T:
-        """Do work that leaves no trace when it fails; if memory runs out, free some and try again.
-
-        Raises:
-            DeviceMemoryError: it ran out again.
-        """
-        try:
-            return work()
-        except (RuntimeError, MemoryError) as exc:
-            if not is_out_of_memory(exc):
-                raise
-            self._num_out_of_memory += 1
-        self._shed()
-        try:
-            return work()
-        except (RuntimeError, MemoryError) as exc:
-            if not is_out_of_memory(exc):
-                raise
-            self._num_out_of_memory += 1
-            raise DeviceMemoryError(
-                f"{self._model.device}: expected room for a pass over {len(self._streams)} "
-                f"streams, got none with {self._pool.num_bytes} bytes of contexts held"
-            ) from exc
 
     def _shed(self) -> None:
         """Give up every standby context; questions see what they saw, for half a window."""

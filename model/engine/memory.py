@@ -1,12 +1,17 @@
 """The memory budget: what a stream may come to hold, and whether another one fits."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 
 from model.engine.kv_cache import PAGE_TOKENS
 from model.engine.vision_cache import patch_bytes
-from model.errors import AdmissionError
+from model.errors import AdmissionError, DeviceMemoryError
 from model.family import Shape, TextShape
 from model.types import PatchGrid
+
+T = TypeVar("T")
 
 NUM_CONTEXTS = 2
 """A stream's contexts, active and standby. After a quiet half window both can grow to the limit."""
@@ -90,6 +95,45 @@ class Budget:
     def release(self, stream_id: str) -> None:
         """Take back what a stream was granted."""
         self._streams.pop(stream_id, None)
+
+    def rename(self, stream_id: str, new_id: str) -> None:
+        """Let another have what a stream was granted, instead of what it was granted itself."""
+        self._streams[new_id] = self._streams.pop(stream_id)
+
+
+class Shortage:
+    """What happens when the device's memory runs out in the middle of a pass.
+
+    Attributes:
+        num: times it did.
+    """
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        """Begin without one; `words` say what was expected when it runs out for good."""
+        self.num = 0
+        self._words = words
+
+    def spare(self, work: Callable[[], T], *, shed: Callable[[], None] | None) -> T:
+        """Do work that leaves no trace when it fails; where memory runs out, shed and try again.
+
+        Args:
+            work: is done.
+            shed: frees memory; None where nothing may be given up for this.
+
+        Raises:
+            DeviceMemoryError: it ran out again, or nothing may be given up.
+        """
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc):
+                    raise
+                self.num += 1
+                if shed is None:
+                    raise DeviceMemoryError(self._words()) from exc
+            shed()
+            shed = None
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -137,10 +137,7 @@ class StreamEncoder:
         return self._audits.num_forced
 
     def first_token(self, stream_id: str) -> Tensor | None:
-        """Give the feature of a stream's first token, (1, text width), as it was encoded last.
-
-        None where none was, or where none is kept.
-        """
+        """Give a stream's first token, (1, text width), as encoded last; None for none."""
         stream = self._streams.get(stream_id)
         return stream.first if stream else None
 
@@ -153,6 +150,10 @@ class StreamEncoder:
         """Forget a stream and free what it holds."""
         self._streams.pop(stream_id, None)
         self._sweep()
+
+    def rename(self, stream_id: str, new_id: str) -> None:
+        """Let a stream go by another id, of which nothing is held."""
+        self._streams[new_id] = self._streams.pop(stream_id)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:

@@ -118,6 +118,22 @@ class BrokerClient(KafkaNetClient):  # type: ignore[misc]  # the driver has no t
         return any(one.connected for one in list(self._connections._conns.values()))  # noqa: SLF001 (the driver does not tell)
 
 
+def poll(consumer: Any, *, timeout_s: float, max_records: int) -> Mapping[Any, list[Any]]:
+    """Return what a KafkaConsumer has, by partition, of which some may have been paused.
+
+    The driver sets aside what it has fetched of a paused partition, and takes it up again once
+    what it has in hand is None. It leaves that in hand when it is used up: a partition that was
+    paused while another was read would never be read again.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 (there is no other way to it)
+    if not fetcher._next_partition_records:  # noqa: SLF001 (the same)
+        fetcher._next_partition_records = None  # noqa: SLF001 (the same)
+    polled: Mapping[Any, list[Any]] = consumer.poll(
+        timeout_ms=ms(timeout_s), max_records=max_records
+    )
+    return polled
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A KafkaConsumer or KafkaProducer, and what carries its requests."""

@@ -24,15 +24,17 @@ from pipeline.observer import (
 )
 from pipeline.sources.attempts import MAX_DEATHS, Attempts
 from pipeline.sources.beginning import Beginning
-from pipeline.sources.broker import DRIVER_ERRORS, Opened, Rebalance, ms
+from pipeline.sources.broker import DRIVER_ERRORS, Opened, Rebalance, ms, poll
 from pipeline.sources.dead_letters import DeadLetters, Letter
 from pipeline.sources.fair_queue import FairQueue, Taken
-from pipeline.sources.judge import Judge, Verdict
+from pipeline.sources.judge import Verdict
+from pipeline.sources.look_back import LookBack
 from pipeline.sources.membership import Membership
+from pipeline.sources.offsets import place_of
 from pipeline.sources.partition import Partition, are_done
 from pipeline.sources.record import RecordError
 from pipeline.sources.silence import Silence
-from pipeline.types import RecordPlace, Tenure
+from pipeline.types import RecordPlace
 
 MAX_POLLED_RECORDS = 32
 POLL_S = 0.2  # how long a poll waits for records, and so how soon `close` is noticed
@@ -53,7 +55,7 @@ class TopicReader:
         opened: Opened,
         *,
         beginning: Beginning,
-        judge: Judge,
+        judge: LookBack,
         queue: FairQueue,
         dead_letters: DeadLetters,
         clock: Clock,
@@ -160,20 +162,23 @@ class TopicReader:
         for one in self._consumer.assignment():
             self._begin_or_hold(one)
         timeout_s = RETRY_S if any(one.polled for one in self._partitions.values()) else POLL_S
-        polled = self._consumer.poll(timeout_ms=ms(timeout_s), max_records=MAX_POLLED_RECORDS)
+        polled = poll(self._consumer, timeout_s=timeout_s, max_records=MAX_POLLED_RECORDS)
         for records in polled.values():
             for record in records:
-                self._judged(record)
+                if not self._judged(record):
+                    break
         for partition in list(self._partitions.values()):
             while partition.polled and self._place(partition, *partition.polled[0]):
                 partition.polled.popleft()
-        num_records = sum(len(records) for records in polled.values())
-        self._observer.count(KAFKA_RECORDS, num_records, topic=self._topic)
+        self._observer.count(KAFKA_RECORDS, sum(map(len, polled.values())), topic=self._topic)
 
-    def _judged(self, record: Any) -> None:
+    def _judged(self, record: Any) -> bool:
+        """Say what becomes of a record; False where the next ones are to come again."""
         partition = self._partitions.get(record.partition)
         if partition is None or partition.attempts is None:
-            return  # it was taken away in the meantime
+            return True  # it was taken away in the meantime
+        if (goes_on := self._judge.glance(record)) is not None:
+            return goes_on
         partition.made_s = record.timestamp / 1000
         verdict: Verdict
         if (deaths := partition.attempts.deaths(record.offset)) >= MAX_DEATHS:
@@ -184,6 +189,7 @@ class TopicReader:
         else:
             verdict = self._judge.judge(record)
         partition.polled.append((record, verdict))
+        return True
 
     def _place(self, partition: Partition, record: Any, verdict: Verdict) -> bool:
         """Pass the record on; False where there is no room for it yet."""
@@ -246,8 +252,7 @@ class TopicReader:
         if found is None:
             return
         position, metadata = found
-        attempts = Attempts(metadata, position=position)
-        begin = position
+        attempts, begin = Attempts(metadata, position=position), position
         if attempts.deaths(position) >= GIVEN_UP_AT:
             log.error("record_skipped", topic=one.topic, partition=one.partition, offset=position)
             self._observer.count(KAFKA_PASSED_OVER, topic=self._topic, reason="deadly")
@@ -264,7 +269,8 @@ class TopicReader:
 
     def _jump(self, one: TopicPartition, partition: Partition) -> None:
         """Pass over, unread, what has become too old."""
-        if partition.made_s is None or not self._beginning.is_too_old(partition.made_s):
+        made_s = None if self._judge.looks_back(one.partition) else partition.made_s
+        if made_s is None or not self._beginning.is_too_old(made_s):
             return
         polled = partition.polled
         position = polled[0][0].offset if polled else self._consumer.position(one, timeout_ms=1000)
@@ -393,8 +399,3 @@ class TopicReader:
             self._note_committed(offsets, None)
         with suppress(*DRIVER_ERRORS):
             self._consumer.close(autocommit=False, timeout_ms=ms(timeout_s))
-
-
-def place_of(record: Any, tenure: Tenure | None = None) -> RecordPlace:
-    """Return where a record stands."""
-    return RecordPlace(record.topic, record.partition, record.offset, tenure)

@@ -1,5 +1,6 @@
 """Which records of a topic are taken: by their camera, by their time, and by the sampler."""
 
+from contextlib import suppress
 from datetime import datetime
 from threading import Lock
 from typing import Any, Literal
@@ -140,6 +141,19 @@ class Judge:
         """Forget a camera's time, as when another member of the group has it."""
         self._newest.pop(camera_id, None)
         self._late_since.pop(camera_id, None)
+
+    def lacks_picture(self, record: Any) -> bool:
+        """Say whether a record shows a picture again that was not seen."""
+        with suppress(RecordError):
+            camera_id = camera_of(record.key)
+            is_shown_again = is_unchanged(record.headers, record.value or b"")
+            return is_shown_again and self._last_pictures.of(camera_id) is None
+        return False
+
+    def saw(self, record: Any) -> None:
+        """Note the picture of a record that is not to be judged again."""
+        with suppress(RecordError):
+            self._picture(camera_of(record.key), record, record.value or b"")
 
     def missed(self, partition: int) -> None:
         """Note that records of a partition will not be seen: pictures among them, perhaps."""

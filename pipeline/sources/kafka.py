@@ -8,7 +8,7 @@ each camera (`FairQueue`).
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -26,14 +26,16 @@ from pipeline.sources.consumer import (
     MAX_POLLED_RECORDS,
     POLL_S,
     TopicReader,
-    place_of,
 )
 from pipeline.sources.dead_letters import DeadLetters
 from pipeline.sources.fair_queue import FairQueue, Taken
-from pipeline.sources.image import MAX_PIXELS, DecodedImage, decode_image
+from pipeline.sources.image import MAX_PIXELS
 from pipeline.sources.judge import Door, Judge, PassedOver
+from pipeline.sources.look_back import LookBack
+from pipeline.sources.offsets import place_of
 from pipeline.sources.record import RefusalReason
-from pipeline.sources.shape import AS_TOLD, Shape
+from pipeline.sources.shape import Shape
+from pipeline.sources.topic_pictures import TopicPictures
 from pipeline.types import Frame, Overflow, Receipt, RecordPlace, Tell, Wanted, tell_nobody
 
 _MOVED = "another worker of the group has it now"
@@ -69,6 +71,8 @@ class KafkaConfig:
         max_pixels: largest picture that is decoded.
         shapes: what pictures do not say of themselves, by camera id.
         max_lag_s: records captured longer ago are passed over and counted; None for never.
+        whole_every_s: of pictures that do not change, a whole one comes this often at least; so far
+            back is looked for the one that a record speaks of.
         stall_after_s: a camera without a good picture for so long is silent; None for never.
         connect_timeout_s: for the first answer of a broker, for a dead letter's delivery, and how
             long all brokers may be away before the source gives up.
@@ -97,6 +101,7 @@ class KafkaConfig:
     max_pixels: int = MAX_PIXELS
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     max_lag_s: float | None = None
+    whole_every_s: float = 60.0
     stall_after_s: float | None = None
     connect_timeout_s: float = 10.0
     session_timeout_s: float = 20.0
@@ -148,7 +153,6 @@ class KafkaSource:
         """
         self._config = config
         self._wanted = wanted
-        self._grid_of = grid_of
         self._clock = clock
         self._observer = observer
         self._tell = tell
@@ -173,8 +177,7 @@ class KafkaSource:
             failed=self._queue.fail,
         )
         self._health = CameraHealth(config.stall_after_s, tell=tell, clock=clock, observer=observer)
-        # Decoded, of each camera that sends `unchanged`: as many as there may be cameras.
-        self._shown: dict[str, tuple[RecordPlace, DecodedImage]] = {}
+        self._pictures = pictures_of(config, grid_of=grid_of)
         self._stopped = Event()
         self._leaving = Event()  # the same for the polling thread, which commits last
         self._reader: TopicReader | None = None
@@ -245,12 +248,16 @@ class KafkaSource:
             config.topic,
             opened,
             beginning=Beginning(opened.driver, back_s=config.back_s, clock=self._clock),
-            judge=Judge(
-                self._door,
-                wanted=self._wanted,
-                clock=self._clock,
-                max_lag_s=config.max_lag_s,
-                max_record_bytes=config.max_record_bytes,
+            judge=LookBack(
+                Judge(
+                    self._door,
+                    wanted=self._wanted,
+                    clock=self._clock,
+                    max_lag_s=config.max_lag_s,
+                    max_record_bytes=config.max_record_bytes,
+                ),
+                opened.driver,
+                back_s=config.whole_every_s,
             ),
             queue=self._queue,
             dead_letters=self._dead_letters,
@@ -283,7 +290,7 @@ class KafkaSource:
             return None
         begun_s = self._clock.monotonic_s()
         try:
-            image = self._image(taken, taken.picture)
+            frame = self._pictures.frame(taken, place_of(record, taken.tenure))
         except FrameError as exc:
             self._door.was_junk(camera_id)
             reader.decoded(taken, is_good=False)
@@ -295,40 +302,7 @@ class KafkaSource:
             self._queue.decoded(camera_id, took_s=took_s)
         self._door.was_read(camera_id)
         reader.decoded(taken, is_good=True)
-        pts_s, place = taken.captured_at.timestamp(), place_of(record, taken.tenure)
-        return Frame(
-            camera_id,
-            image.pixels,
-            image.grid,
-            pts_s,
-            taken.captured_at,
-            Receipt(place),
-            is_damaged=taken.state in ("damaged", "damaged_shown"),
-            # where its state is told, whether it is frozen was judged before its coding for Kafka
-            is_coded_anew=taken.state is None and taken.picture is record,
-            record=place,
-        )
-
-    def _image(self, taken: Taken, picture: Any) -> DecodedImage:
-        """Return the picture that a record shows, decoded once, however often it is shown.
-
-        Raises:
-            FrameError: it is none.
-        """
-        place, known = place_of(picture), self._shown.get(taken.camera_id)
-        if known is not None and known[0] == place:
-            return known[1]
-        is_upright = taken.state is not None  # as whoever tells states has brought it
-        shape = self._config.shapes.get(taken.camera_id, AS_TOLD)
-        image = decode_image(
-            picture.value or b"",
-            grid_of=self._grid_of,
-            max_pixels=self._config.max_pixels,
-            shape=AS_TOLD if is_upright else shape,
-        )
-        if taken.state is not None or picture is not taken.record:
-            self._shown[taken.camera_id] = place, image
-        return image
+        return frame
 
     def _nothing_shown(self, taken: Taken, reader: TopicReader) -> None:
         """Take what a record says of its camera, which has nothing to show, or nothing new."""
@@ -338,6 +312,11 @@ class KafkaSource:
             self._observer.count(KAFKA_PASSED_OVER, topic=self._config.topic, reason="no_picture")
         reader.decoded(taken, is_good=True)
         reader.settle(place_of(taken.record, taken.tenure))
+
+
+def pictures_of(config: KafkaConfig, *, grid_of: Callable[[int, int], PatchGrid]) -> TopicPictures:
+    """Return what makes frames of the topic's records."""
+    return TopicPictures(grid_of=grid_of, max_pixels=config.max_pixels, shapes=config.shapes)
 
 
 def connector_of(config: KafkaConfig) -> Connector:

@@ -1,6 +1,14 @@
 """Which offset of a partition may be committed, with records settled in any order."""
 
 from collections import Counter
+from typing import Any
+
+from pipeline.types import RecordPlace, Tenure
+
+
+def place_of(record: Any, tenure: Tenure | None = None) -> RecordPlace:
+    """Return where a record stands, as the driver gave it."""
+    return RecordPlace(record.topic, record.partition, record.offset, tenure, record.timestamp)
 
 
 class OffsetLedger:

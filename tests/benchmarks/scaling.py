@@ -18,6 +18,7 @@ import av
 from kafka.partitioner.default import murmur2
 from PIL import Image
 
+from pipeline.rebuilding import REACH
 from worker.benchmarks.report import Progress, Row
 from worker.demo.show import SCENE
 
@@ -129,7 +130,7 @@ def site_rows(num_cameras: int, *, rendered_bytes: float = STREET_BYTES) -> list
         Row(f"{name}_kafka_in", street_bytes / 1e6, "MB/s", terms={"still": still_bytes / 1e6}),
         Row(f"{name}_kafka_disk", street_bytes * COPIES * KEPT_S / 1e12, "TB"),
         Row(
-            f"{name}_rebuild_half_window",
+            f"{name}_rebuild_windows",
             rebuild_s(moved, of=in_cell / needed),
             "s",
             terms={"cameras_to_each": moved},
@@ -160,14 +161,14 @@ def skew_rows(name: str, num_cameras: int, num_workers: int) -> list[Row]:
 
 
 def rebuild_s(num_cameras: float, *, of: float) -> float:
-    """Return how long half a window of cameras takes, in the time that a worker has left.
+    """Return how long cameras' windows take, in the time that a worker has left.
 
     Args:
         num_cameras: whose pictures are seen again.
         of: so many cameras that it then has in all.
     """
     spare_share = max(0.03, 1 - BUSY_SHARE * of / CAMERAS_PER_GPU)
-    return num_cameras * WINDOW_S / 2 * max(APPEND_S / spare_share, DECODE_S)
+    return num_cameras * REACH * WINDOW_S * max(APPEND_S / spare_share, DECODE_S)
 
 
 def redis_bytes() -> float:

@@ -29,7 +29,7 @@ def test_the_page_says_what_the_script_works_out(num_cameras: int) -> None:
     assert float(cells[4].split(" ")[0]) == pytest.approx(rows["kafka_in"].value)
     assert float(cells[5].removesuffix(" TB")) == pytest.approx(rows["kafka_disk"].value, rel=0.1)
     assert float(cells[7].removesuffix(" s")) == pytest.approx(
-        rows["rebuild_half_window"].value, rel=0.05
+        rows["rebuild_windows"].value, rel=0.05
     )
 
 

@@ -87,8 +87,8 @@ class ReadingEngine(ScriptedEngine):
     def check(self, question: Question) -> None:
         """Any question can be put."""
 
-    def append(self, frames: Sequence[PrunedFrame]) -> None:
-        super().append(frames)
+    def append(self, frames: Sequence[PrunedFrame], *, may_shed: bool = True) -> None:
+        super().append(frames, may_shed=may_shed)
         self.shown.clear()  # an hour of it would not fit
         for frame in frames:
             seen = self._seen.setdefault(frame.stream_id, frame.pixels.copy())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from model.errors import AdmissionError
+from model.errors import AdmissionError, InputError
 from model.types import Answer, PrunedFrame, Question
 from pipeline.runner import Engine
 from tests.fakes import SMALL, ScriptedEngine, picture
@@ -109,3 +109,21 @@ def test_a_camera_too_many_is_refused_until_another_goes(make: Callable[..., Eng
     engine.admit("roof", SMALL)
     engine.append([shown("roof", 1.0, num_kept=12)])
     assert engine.window("roof") is not None
+
+
+def test_a_camera_goes_on_with_what_another_was_shown(make: Callable[..., Engine]) -> None:
+    engine = make(max_streams=2)
+    engine.append([shown("yard", 0.0, num_kept=12), shown("past", 0.0, num_kept=12)])
+    engine.append([shown("past", 1.0, num_kept=3)], may_shed=False)
+    past = engine.window("past")
+    engine.take_over("yard", "past")
+    assert engine.window("yard") == past
+    assert engine.window("past") is None
+    assert engine.stats.num_streams == 1
+    engine.append([shown("yard", 2.0, num_kept=1), shown("gate", 0.0, num_kept=12)])
+    window = engine.window("yard")
+    assert window is not None
+    assert (window.start_pts_s, window.num_frames, window.num_tokens) == (0.0, 3, 16)
+    with pytest.raises(InputError, match="stream past"):
+        engine.take_over("yard", "past")
+    assert engine.window("yard") == window

@@ -39,6 +39,7 @@ from pipeline.observer import (
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
+from pipeline.sources.base import NO_PAST, Past
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
@@ -68,6 +69,7 @@ class Bench:
         states: Mapping[str, str] = {},
         window_s: float = 180.0,
         clock: FakeClock | None = None,
+        past: Past = NO_PAST,
     ) -> None:
         self.clock = clock or FakeClock()
         self.lanes = Lanes(
@@ -104,6 +106,8 @@ class Bench:
             admission_backlog=self.admission_backlog,
             tenures=Tenures(clock=self.clock),
             forget_after_s=600.0,
+            past=past,
+            window_s=window_s,
         )
 
     def show(self, *frames: Frame) -> None:

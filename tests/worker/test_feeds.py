@@ -6,9 +6,9 @@ from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaSource
 from pipeline.sources.rtsp import RtspSource
 from pipeline.sources.shape import Shape
-from pipeline.types import Overflow, tell_nobody
+from pipeline.types import Overflow, Receipt, RecordPlace, tell_nobody
 from tests.fakes import FakeClock
-from worker.feeds import _CAMERA_FEEDS, feeds_of, kafka_config
+from worker.feeds import _CAMERA_FEEDS, feeds_of, kafka_config, past_of
 from worker.parts import Feed, Retry
 from worker.settings import Settings
 from worker.site_settings import CAMERA_SOURCES
@@ -94,3 +94,21 @@ def test_an_id_has_one_door_so_that_a_lost_broker_marks_its_own_cameras_alone() 
     assert config.only_configured
     assert config.overflow is Overflow.LATEST
     assert config.stall_after_s == 15.0
+
+
+@pytest.mark.parametrize(
+    ("kafka", "has_past"),
+    [
+        ({"bootstrap_servers": "127.0.0.1:1"}, True),
+        ({"bootstrap_servers": "127.0.0.1:1", "rebuild": "none"}, False),
+        ({}, False),
+    ],
+)
+def test_windows_are_rebuilt_from_the_topic_unless_that_is_turned_off(
+    kafka: dict[str, str], *, has_past: bool
+) -> None:
+    settings = Settings.model_validate({"kafka": kafka, "window": "60s"})
+    past = past_of(settings, clock=FakeClock(), masked=lambda frame: frame, together=1)
+    assert (past.group(Receipt(RecordPlace("frames", 0, 7))) is not None) == has_past
+    assert kafka_config(settings).whole_every_s == 30.0, "what vigil ingest may leave out, and more"
+    past.close()

@@ -461,3 +461,42 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     shutil.copy(NANO / "config.json", tmp_path)
     with pytest.raises(CheckpointError, match="tokenizer"):
         load(str(tmp_path))
+
+
+def test_a_context_grown_beside_equals_one_grown_live_and_nothing_is_shed_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`gate` is young while `past` is shown what came before; then it goes on with that."""
+    grown, live, frames = nano_engine(window_s=8.0), nano_engine(window_s=8.0), clip(12)
+    yard = replace(frames[0], stream_id="yard")
+    past = [replace(frame, stream_id="past") for frame in frames]
+    for engine in (grown, live):
+        engine.append([yard])
+    grown.append([replace(frames[6], is_refresh=True)])  # young, and of its own pruner's making
+    grown.append(past[:2], may_shed=False)
+    for frame in past[2:7]:
+        grown.append([frame], may_shed=False)
+    grown.append([frames[7]])
+
+    def short_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.engine.engine.append", short_of_memory)
+        with pytest.raises(DeviceMemoryError, match="expected room for a pass over 3 streams"):
+            grown.append([past[7]], may_shed=False)
+    assert (grown.stats.num_out_of_memory, grown.stats.num_shed) == (1, 0)
+    grown.append([past[7]], may_shed=False)
+    grown.take_over("gate", "past")
+    for frame in frames[:8]:
+        live.append([frame])
+    for frame in frames[8:]:  # a context retires, and a standby one begins
+        for engine in (grown, live):
+            engine.append([frame, replace(yard, pts_s=frame.pts_s)])
+        assert grown.window("gate") == live.window("gate")
+        got, expected = (engine.first_logits("gate", WHAT) for engine in (grown, live))
+        torch.testing.assert_close(got, expected, atol=1e-3, rtol=0)
+    assert grown.ask([("gate", WHAT), ("yard", FIRE)]) == live.ask([("gate", WHAT), ("yard", FIRE)])
+    assert grown.bytes_of("gate") == live.bytes_of("gate")
+    assert grown.stats.vision_cache_bytes == live.stats.vision_cache_bytes
+    assert used_bytes(grown._pool) == used_bytes(live._pool)

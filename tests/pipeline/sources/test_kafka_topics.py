@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -37,7 +39,7 @@ from tests.pipeline.sources.topics import (
     source_of,
     wait_until,
 )
-from tests.servers.kafka import Sent, produce
+from tests.servers.kafka import Sent, create_topic, produce
 
 
 @pytest.fixture(autouse=True)
@@ -271,3 +273,25 @@ def test_a_record_at_which_two_workers_died_is_dead_lettered_by_the_third(
     headers = dict(letter.headers)
     assert (headers["reason"], headers["offset"]) == (b"killed_the_worker", b"3")
     assert committed(kafka_bootstrap, kafka_topic) == 7
+
+
+def test_every_partition_is_read_to_its_end_though_it_was_paused_on_the_way(
+    kafka_bootstrap: str,
+) -> None:
+    """The driver sets aside what it holds of a paused partition, and forgot about it."""
+    topic = f"frames-{uuid.uuid4().hex[:12]}"
+    create_topic(kafka_bootstrap, topic, num_partitions=4)
+    create_topic(kafka_bootstrap, f"{topic}-dead")
+    begun_ms = int(time.time() * 1000) - 100_000
+    records = [
+        Sent(jpeg(), f"c{camera}".encode(), timestamp_ms=begun_ms + 1000 * second, partition=camera)
+        for second in range(90)
+        for camera in range(4)
+    ]
+    produce(kafka_bootstrap, topic, records)
+    source, counts = source_of(config(kafka_bootstrap, topic)), Counter[str]()
+    with reading(source) as frames:
+        for frame in islice(frames, len(records)):
+            counts[frame.camera_id] += 1
+            source.settle(receipt_of(frame))
+    assert counts == {f"c{camera}": 90 for camera in range(4)}

@@ -1,6 +1,8 @@
 """Records of a producer that leaves out what has not changed, and judges its cameras itself."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from tests.pipeline.sources.topics import (
     jpeg,
     place_of,
     read,
+    reading,
+    receipt_of,
     source_of,
 )
 from tests.servers.kafka import Sent, produce
@@ -128,3 +132,41 @@ def test_a_state_is_one_of_a_few_words(word: bytes) -> None:
         camera_state([("camera-state", word)])
     assert camera_state([("camera-state", word), ("camera-state", b"frozen")]) == "frozen"
     assert camera_state([("other", b"x")]) is None
+
+
+def takeover(kafka_bootstrap: str, kafka_topic: str, number: int) -> None:
+    """Let a member of the group settle so many frames, and go."""
+    source = source_of(config(kafka_bootstrap, kafka_topic))
+    with reading(source) as frames:
+        for frame in islice(frames, number):
+            source.settle(receipt_of(frame))
+
+
+def test_who_takes_a_partition_up_finds_the_picture_from_before(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    produce(kafka_bootstrap, kafka_topic, [at(0, 60), at(1), at(2)])
+    takeover(kafka_bootstrap, kafka_topic, 3)
+    assert committed(kafka_bootstrap, kafka_topic) == 3
+    roof = Sent(b"", key=b"roof", headers=(("unchanged", b"1"),))  # whose picture is nowhere
+    produce(kafka_bootstrap, kafka_topic, [roof, at(3), at(4, 90), roof, at(5)])
+    observer = Recorder()
+    source = source_of(config(kafka_bootstrap, kafka_topic), observer=observer)
+    with reading(source) as frames:
+        shown = list(islice(frames, 3))
+        for frame in shown:
+            source.settle(receipt_of(frame))
+    assert [grey_of(frame) for frame in shown] == [60, 90, 90]
+    assert [place_of(frame).offset for frame in shown] == [4, 5, 7], "each record once"
+    assert observer.totals(KAFKA_PASSED_OVER, by="reason")["no_picture"] == 2
+    assert committed(kafka_bootstrap, kafka_topic) == 8
+
+
+def test_it_is_looked_no_further_back_than_a_whole_picture_can_be(
+    kafka_bootstrap: str, kafka_topic: str
+) -> None:
+    produce(kafka_bootstrap, kafka_topic, [replace(at(0, 60), timestamp_ms=1_000_000)])
+    takeover(kafka_bootstrap, kafka_topic, 1)
+    produce(kafka_bootstrap, kafka_topic, [at(1), at(2, 90), at(3)])
+    source = source_of(config(kafka_bootstrap, kafka_topic))
+    assert [grey_of(frame) for frame in read(source, 2)] == [90, 90]
