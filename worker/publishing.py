@@ -1,8 +1,8 @@
 """Keeps a publisher running, and knows and says how publishing stands."""
 
 import random
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from threading import Event, Lock
 from typing import Any
@@ -14,6 +14,7 @@ from pipeline.errors import OutboxError, PublishError
 from pipeline.messages import rfc3339
 from pipeline.observer import PUBLISH_FAILURES, PUBLISHING_UP, Observer
 from pipeline.outbox import Outbox
+from pipeline.questions import StandingQuestion
 from pipeline.retry import backoff_s
 from pipeline.status import StatusBoard
 from worker.parts import Delivery, Waiting
@@ -149,16 +150,45 @@ class KnownCameras:
     Attributes:
         board: their statuses.
         questions: the ids of each camera's questions; None for a camera that is watched no more.
+        standing: all questions.
     """
 
     board: StatusBoard
     questions: Callable[[], Mapping[str, Collection[str] | None]]
+    standing: Sequence[StandingQuestion] = ()
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         return self.board.said()
 
     def say_again(self, differs: Mapping[str, Mapping[str, Any]]) -> None:
         self.board.say_again(differs)
+
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        found = {}
+        for camera_id, said in self.board.said().items():
+            grid = self.board.grid(camera_id)
+            found[camera_id] = {
+                **{name: said[name] for name in ("state", "reason", "since")},
+                "grid": asdict(grid) if grid else None,
+                "questions": {
+                    one.id: _told(one) for one in self.standing if one.is_asked_of(camera_id)
+                },
+            }
+        return found
+
+
+def _told(standing: StandingQuestion) -> dict[str, Any]:
+    """Return what the register tells of a question; the last three are null without events."""
+    asked, rule = standing.question, standing.rule
+    return {
+        "question": asked.text,
+        "kind": asked.kind,
+        "options": list(asked.options),
+        "every_s": standing.every_s,
+        "target": rule.target if rule else None,
+        "enter": rule.enter if rule else None,
+        "exit": rule.exit if rule else None,
+    }
 
 
 def questions_of_cameras(settings: Settings, outbox: Outbox) -> dict[str, frozenset[str] | None]:

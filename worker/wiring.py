@@ -72,7 +72,11 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
             settings,
             clock=clock,
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
-            cameras=KnownCameras(status, partial(questions_of_cameras, settings, outbox)),
+            cameras=KnownCameras(
+                status,
+                partial(questions_of_cameras, settings, outbox),
+                [one for one in standing_questions(settings) if one.id != CAPTION_ID],
+            ),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
         engine = _ready(settings, clock=clock)

@@ -47,6 +47,10 @@ class Cameras(Protocol):
         """Return the ids of each camera's questions; None for a camera that is watched no more."""
         ...
 
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return, by camera, what the register tells of it: state, grid, questions."""
+        ...
+
 
 class _NoCameras:
     """No camera is known: nothing is told again, nothing taken away."""
@@ -57,6 +61,9 @@ class _NoCameras:
     def say_again(self, differs: Mapping[str, Mapping[str, Any]]) -> None: ...
 
     def questions(self) -> Mapping[str, Collection[str] | None]:
+        return {}
+
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
         return {}
 
 

@@ -33,3 +33,8 @@ def carry_key(prefix: str, camera_id: str) -> str:
 def heartbeat_key(prefix: str, worker_id: str) -> str:
     """Return the key that expires when a worker is gone."""
     return f"{prefix}:worker:{worker_id}"
+
+
+def cameras_key(prefix: str) -> str:
+    """Return the key of the hash that names every camera, its worker and its questions."""
+    return f"{prefix}:cameras"

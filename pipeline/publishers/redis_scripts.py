@@ -120,3 +120,31 @@ for index, key in ipairs(KEYS) do
 end
 return number
 """
+
+# A camera's entry in the register belongs to the worker that it names, while that one lives: nobody
+# else changes it or takes it away, but whoever has the camera by a later term. Answers whether the
+# entry is now what it should be; ARGV[3] is empty where it should be none.
+_OWNED = """
+local camera, me, now, term, heartbeats = unpack(ARGV, 1, 5)
+local shown = redis.pcall('HGET', KEYS[1], camera)
+if type(shown) == 'table' and shown.err then return shown end
+local is_read, entry = pcall(cjson.decode, shown or '')
+if is_read and type(entry) == 'table' and entry.owner ~= me
+    and (tonumber(entry.term) or 0) >= tonumber(term) then
+  local lives = redis.pcall('GET', heartbeats .. tostring(entry.owner))
+  if type(lives) == 'table' and lives.err then return lives end
+  if lives then return 0 end
+end
+"""
+ENTER = f"""{_OWNED}
+local reply = redis.pcall('HSET', KEYS[1], camera, now)
+if type(reply) == 'table' and reply.err then return reply end
+reply = redis.pcall('PEXPIRE', KEYS[1], ARGV[6])
+if type(reply) == 'table' and reply.err then return reply end
+return 1
+"""
+LEAVE = f"""{_OWNED}
+local reply = redis.pcall('HDEL', KEYS[1], camera)
+if type(reply) == 'table' and reply.err then return reply end
+return 1
+"""

@@ -28,6 +28,7 @@ from pipeline.messages import (
 )
 from pipeline.publishers.redis import _state_field
 from pipeline.publishers.redis_keys import (
+    cameras_key,
     carry_key,
     channel,
     heartbeat_key,
@@ -71,6 +72,7 @@ KEYS = """
 | `{state}` | a hash with the last message of each field, for a reader that starts later: {held} |
 | `{carry}` | a hash that workers use; not for readers |
 | `{heartbeat}` | JSON about a worker that runs, see below |
+| `{cameras}` | a hash, camera to JSON: which worker has it, its state, its questions; see below |
 
 A message is published once: it stands in its stream once, in the order of `seq`, is the newest of
 its field in the hash, and its channel reaches the subscribers that are connected at that moment.
@@ -85,6 +87,13 @@ week after its worker last ran.
 The heartbeat has `publishing` (`state`, `reason`, `set_aside`), `outbox_depth`, and `run`, which
 tells the worker from another of the same id. The key is gone when the worker stops, and expires
 soon after it was killed.
+
+The register `{cameras}` names every camera, so that no reader needs to scan: `owner` (the worker
+that has it; it lives while its heartbeat is there), `term`, `state`, `reason`, `since`, `grid`
+(`rows`, `cols`, `token_px`; null before the first picture), and `questions` by id: `question`,
+`kind`, `options`, `every_s`, and where answers become events `target` (the answer that the event is
+about), `enter`, `exit`, else null. Its owner writes an entry when it changes and with every
+heartbeat, and takes it away when the camera is gone.
 
 A user of Redis needs the keys and channels `{prefix}:*` and the commands {commands}.
 
@@ -114,6 +123,7 @@ def messages_document() -> str:
             state=state_key(PREFIX, CAMERA),
             carry=carry_key(PREFIX, CAMERA),
             heartbeat=heartbeat_key(PREFIX, WORKER),
+            cameras=cameras_key(PREFIX),
             prefix=PREFIX,
             commands=", ".join(f"`{name}`" for name in COMMANDS),
             held=", ".join(f"`{_state_field(one)}`" for one, *_ in shown.values()),

@@ -53,6 +53,9 @@ class Known:
     def questions(self) -> Mapping[str, Collection[str] | None]:
         return self.asked
 
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        return {}
+
 
 def status(reason: str, *, at_s: float = 0, camera_id: str = "gate") -> Message:
     at = AT + timedelta(seconds=at_s)
