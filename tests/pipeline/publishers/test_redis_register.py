@@ -131,8 +131,15 @@ def test_a_register_that_may_not_be_written_is_told_once_and_messages_go_on(
     shared_redis: RedisServer, redis_url: str, client: redis.Redis
 ) -> None:
     assert redis_url  # it is empty
-    rights = ("~vigil:worker:*", "~vigil:gate:*", "&vigil:*", "+@all")
-    client.execute_command("ACL", "SETUSER", "narrow", "reset", "on", ">secret", *rights)
+    client.acl_setuser(
+        "narrow",
+        enabled=True,
+        passwords=["+secret"],
+        keys=["vigil:worker:*", "vigil:gate:*"],
+        channels=["vigil:*"],
+        categories=["+@all"],
+        reset=True,
+    )
     outbox = Outbox(None, max_bytes=1 << 20)
     clock = SystemClock()
     board = StatusBoard(lambda message: outbox.put([message]), clock=clock)
