@@ -382,5 +382,12 @@ PUBLISH_FAILURES = Metric(
     kind="counter",
     labels=("reason",),
 )
+VISITS = Metric(
+    "vigil_visits",
+    "Live pictures (`what` is `picture`), one-off questions (`ask`), test events and failed "
+    "connections for them. `outcome` is `done`, or the reason why not.",
+    kind="counter",
+    labels=("what", "outcome"),
+)
 
 METRICS = tuple(one for one in tuple(globals().values()) if isinstance(one, Metric))

@@ -8,8 +8,10 @@ from typing import Protocol, TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION
+from model.kinds.base import Doubt
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.admission_backlog import AdmissionBacklog
+from pipeline.asks import OneOff
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.clock import Clock
 from pipeline.counted import engine_stands, frame_shown, reply_made
@@ -27,11 +29,13 @@ from pipeline.observer import (
     TICK_SECONDS,
     Observer,
 )
-from pipeline.questions import Schedule, StandingQuestion
+from pipeline.once import answered_once
+from pipeline.questions import DEFAULT_DOUBT, Schedule, StandingQuestion
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
 from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
+from pipeline.visits import Visits
 
 T = TypeVar("T")
 
@@ -114,6 +118,8 @@ class Runner:
         load: Load,
         admission_backlog: AdmissionBacklog,
         forget_after_s: float,
+        visits: Visits | None = None,
+        doubt: Doubt = DEFAULT_DOUBT,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -132,6 +138,8 @@ class Runner:
                 counted.
             admission_backlog: for cameras the engine has no room for.
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
+            visits: told of every frame that the model has seen, and has questions asked once.
+            doubt: when the answers to those are published as `unknown`.
         """
         self._lanes = lanes
         self._engine = engine
@@ -146,6 +154,8 @@ class Runner:
         self._load = load
         self._admission_backlog = admission_backlog
         self._forget_after_s = forget_after_s
+        self._visits = visits or Visits(clock=clock)
+        self._doubt = doubt
         self._cameras: dict[str, CameraSession] = {}
         self._num_dropped = 0
         self._stats: EngineStats | None = None  # as the observer was told of it last
@@ -179,6 +189,9 @@ class Runner:
         # 6. look back: was that fast enough, and who is gone?
         self._look_back(sent, begun_s=begun_s)
         self._forget_silent()
+        # 7. in what is left of the tick, a question that somebody asks once
+        is_late = self._now_s() - begun_s > self._ticks.tick_s
+        self._visits.answer_one(self._ask_once, is_late=is_late)
         return len(sent)
 
     def _has_room(self, sent: PrunedSample) -> bool:
@@ -225,6 +238,7 @@ class Runner:
         blank = self._blank(camera_id, frame.captured_at)
         told = provenance_of(frame, window, tokens=camera.tokens, blank=blank)
         camera.told = replace(told, damaged=camera.is_damaged)
+        self._visits.shown(sent)
         age = self._clock.now() - frame.captured_at
         frame_shown(self._observer, sent, age_s=age.total_seconds())
 
@@ -305,6 +319,20 @@ class Runner:
         lane = self._lanes.counts().get(camera_id)
         return lane is None or not lane.waiting
 
+    def _ask_once(self, one: OneOff) -> Message:
+        camera_id = one.camera_id
+        is_known = camera_id in self._cameras
+        return answered_once(
+            one,
+            self._engine,
+            last=self._visits.last(camera_id),
+            reason=self._status.unsound(camera_id),
+            provenance=self._provenance(camera_id)
+            if is_known
+            else self._blank(camera_id, self._clock.now()),
+            doubt=self._doubt,
+        )
+
     def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
         """Tell the metrics and the load of a tick; act on what the load makes of it."""
         ended_s, num_dropped = self._now_s(), self._lanes.num_overdue
@@ -335,6 +363,7 @@ class Runner:
         for camera_id, camera in self._cameras.items():
             if camera.seen_s < limit_s:
                 self._engine.remove(camera_id)
+                self._visits.forget(camera_id)
                 self._ticks.remove(camera_id)
                 self._admission_backlog.leave(camera_id)
                 self._lanes.reset(camera_id)

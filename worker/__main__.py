@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "worker.commands.check",
     "ingest": "worker.commands.ingest",
     "watch": "worker.commands.watch",
+    "ask": "worker.commands.ask",
     "demo": "worker.commands.demo",
     "healthcheck": "worker.commands.healthcheck",
     "inspect": "worker.commands.inspect",
@@ -33,7 +34,7 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = ("run", "check", "ingest", "watch", "healthcheck", "inspect")
+WITH_SETTINGS = ("run", "check", "ingest", "watch", "ask", "healthcheck", "inspect")
 """The commands that read settings, and so take `--env FILE`."""
 
 

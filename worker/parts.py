@@ -118,6 +118,7 @@ class Process:
     """Everything the supervisor runs; `about` says what it is, for logs and status.
 
     `new_runner` is called on the thread that infers, `new_intake` for every thread of a feed.
+    `visit` serves those who look and ask until told to stop, on a thread of its own.
     """
 
     clock: Clock
@@ -133,6 +134,7 @@ class Process:
     new_publisher: Callable[[], Delivery[Any]]
     about: Mapping[str, str | bool]
     rng: random.Random
+    visit: Callable[[Event], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from pipeline.sampler import Sampler
 from pipeline.status import StatusBoard
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
+from pipeline.visits import Visits
 from worker.feeds import feeds_of
 from worker.loading import engine_config, named_settings, refuse_device, try_questions
 from worker.metrics import Metrics
@@ -46,6 +47,7 @@ from worker.parts import Feed, Health, Worker
 from worker.publishing import KnownCameras, questions_of_cameras
 from worker.settings import Settings
 from worker.site_settings import QuestionSettings, event_notes
+from worker.visiting import visiting
 
 log = structlog.get_logger("vigil")
 
@@ -100,6 +102,14 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         new_publisher=new_publisher,
         about={**about, "demo_model": engine.is_demo_model},
         rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
+        visit=visiting(
+            settings,
+            stages.visits,
+            status=status,
+            outbox=outbox,
+            engine=engine,
+            clock=clock,
+        ),
     )
 
 
@@ -117,6 +127,7 @@ class _Stages:
     settlements: Settlements
     status: StatusBoard
     metrics: Metrics
+    visits: Visits
 
 
 def _ready(settings: Settings, *, clock: Clock) -> Engine:
@@ -169,6 +180,7 @@ def _stages(
         settlements=Settlements(),
         status=status,
         metrics=metrics,
+        visits=Visits(clock=clock, observer=metrics),
     )
 
 
@@ -233,6 +245,8 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         load=stages.load,
         admission_backlog=stages.admission_backlog,
         forget_after_s=settings.forget_after,
+        visits=stages.visits,
+        doubt=Doubt(min_mass=settings.model.min_mass),
     )
 
 

@@ -41,6 +41,7 @@ from pipeline.runner import Runner
 from pipeline.status import StatusBoard
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt
+from pipeline.visits import Visits
 from tests.fakes import FakeClock, ListReplies, Recorder, ScriptedEngine, frame_at, picture
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=10.0)
@@ -79,6 +80,7 @@ class Bench:
         self.observer = Recorder()
         self.settled: list[Frame] = []
         self.status = StatusBoard(lambda _message: None, clock=self.clock)
+        self.visits = Visits(clock=self.clock)
         numbers = count(1)
         self.runner = Runner(
             self.lanes,
@@ -101,6 +103,7 @@ class Bench:
             load=self.load,
             admission_backlog=self.admission_backlog,
             forget_after_s=600.0,
+            visits=self.visits,
         )
 
     def show(self, *frames: Frame) -> None:

@@ -5,12 +5,10 @@ import os
 import sys
 from threading import Event
 
-from pydantic import TypeAdapter, ValidationError
-
 from pipeline.clock import SystemClock
 from worker import environment
 from worker.benchmarks.report import say
-from worker.values import Duration
+from worker.values import seconds_of
 
 SUMMARY = "print captions, answers, events and statuses as they come into Redis (Ctrl-C stops it)"
 KINDS = ("caption", "answer", "event", "status")
@@ -34,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--since",
-        type=_seconds,
+        type=seconds_of,
         default=0.0,
         metavar="TIME",
         help="begin with what came in the last TIME, such as 10m (default: with what comes now)",
@@ -74,10 +72,3 @@ def run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever read the lines has gone, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _seconds(text: str) -> float:
-    try:
-        return TypeAdapter(Duration).validate_python(text)
-    except ValidationError:
-        raise argparse.ArgumentTypeError(f"expected a time such as 10m, got {text}") from None
