@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "worker.commands.run",
     "check": "worker.commands.check",
     "ingest": "worker.commands.ingest",
+    "try": "worker.commands.try_source",
     "watch": "worker.commands.watch",
     "ask": "worker.commands.ask",
     "demo": "worker.commands.demo",

@@ -1,7 +1,6 @@
 """`vigil ask`: a question put once to the worker that has the camera, its answer for people."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from pipeline.clock import Clock
 from pipeline.errors import PublishError
 from pipeline.publishers.asker import Asker
 from pipeline.publishers.tail import Tail
-from worker.printer import Printer, in_words, say
+from worker.printer import Printer, in_words, say, tell
 from worker.settings import Settings
 
 ANSWERED, NO_ANSWER, REFUSED, UNKNOWN = 0, 1, 2, 3
@@ -86,14 +85,15 @@ class Desk:
                         printer.show(channel, message)
                         phases.discard(message["data"]["phase"])
         if phases:
-            _tell(f"{reply['worker_id']} made it, but no {' or '.join(sorted(phases))} has arrived")
+            missing = " or ".join(sorted(phases))
+            tell(f"vigil: {reply['worker_id']} made it, but no {missing} has arrived")
         return NO_ANSWER if phases else ANSWERED
 
     def _read(self, tail: Tail) -> Sequence[tuple[str, dict[str, Any]]]:
         try:
             return tail.read()
         except PublishError as error:
-            _tell(str(error))
+            tell(f"vigil: {error}")
             return ()
 
     def _put(self, camera_id: str, **fields: str) -> dict[str, Any] | None:
@@ -106,19 +106,19 @@ class Desk:
                     camera_id = next(iter(known))
                 reply = asker.ask(camera_id, wait_s=self._wait_s, **fields)
             except PublishError as error:
-                _tell(str(error))
+                tell(f"vigil: {error}")
                 return None
         if reply is None:
             owner = known[camera_id]["owner"] if camera_id in known else None
             whose = f"camera {camera_id} is {owner}'s" if owner else _those(known)
-            _tell(f"no answer within {self._wait_s:g} s: {whose}; does its worker run?")
+            tell(f"vigil: no answer within {self._wait_s:g} s: {whose}; does its worker run?")
         return reply
 
     def _refused(self, reply: Mapping[str, Any]) -> int:
         if self._as_json:
             say(json.dumps(reply, ensure_ascii=False))
         else:
-            _tell(f"{reply.get('refused')}: {reply.get('detail')}")
+            tell(f"vigil: {reply.get('refused')}: {reply.get('detail')}")
         is_ours = reply.get("refused") in ("malformed", "unknown_camera")
         return REFUSED if is_ours else NO_ANSWER
 
@@ -134,7 +134,3 @@ def _about(said: Mapping[str, Any], *, took_s: float) -> str:
         f"seen {begin:%H:%M:%S} to {end:%H:%M:%S}, {tokens['kept']} of {tokens['total']} tokens "
         f"sent; {said['model']} on {said['worker_id']} answered after {took_s:.1f} s"
     )
-
-
-def _tell(line: str) -> None:
-    print(f"vigil: {line}", file=sys.stderr, flush=True)  # noqa: T201 (why there is no answer)

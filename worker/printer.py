@@ -29,10 +29,14 @@ class Printer:
     Attributes:
         has_mass: an answer is printed with the probability that the model answers at all.
         as_json: each message is printed as it is, on a line of its own.
+        has_all: an answer that the model gave anew is printed also where it is the same.
+        begin: for a file: times are those since then, of capture.
     """
 
     has_mass: bool = False
     as_json: bool = False
+    has_all: bool = False
+    begin: datetime | None = None
     _shown: dict[tuple[str, str], tuple[object, bool]] = field(default_factory=dict)
     _day: date = field(default_factory=lambda: datetime.now().astimezone().date())
 
@@ -50,25 +54,36 @@ class Printer:
         said, kind = message["data"], str(message["type"]).split(".")[1]
         if kind == "answer" and not self._is_news(said, truth):
             return
-        at = datetime.fromisoformat(said["published_at"]).astimezone()
-        if at.date() != self._day:
-            self._day = at.date()
-            say(f"{self._day:%Y-%m-%d}")
         label = _coloured(f"{channel:<{_LABEL_CHARS}}", kind)
-        say(f"{at:%H:%M:%S}  {label}  {_indented(in_words(kind, said, has_mass=self.has_mass))}")
+        words = _indented(in_words(kind, said, has_mass=self.has_mass))
+        say(f"{self._time(said)}  {label}  {words}")
         if truth is not None:
             hue = "status" if truth.is_right else "wrong"
             say(_coloured(f"{'truth':>{_MARGIN_CHARS - 2}}  {_indented(truth.words)}", hue))
         if kind == "caption":
             tokens = said["tokens"]
-            say(
-                f"{'sent':>{_MARGIN_CHARS - 2}}  {tokens['kept']} of {tokens['total']} tokens in "
-                f"the window ({tokens['kept_ratio']:.0%}), "
-                f"frame {said['frame_age_ms']} ms old when answered"
-            )
+            sent = f"{tokens['kept']} of {tokens['total']} tokens in the window"
+            age = f", frame {said['frame_age_ms']} ms old when answered" if not self.begin else ""
+            say(f"{'sent':>{_MARGIN_CHARS - 2}}  {sent} ({tokens['kept_ratio']:.0%}){age}")
+
+    def _time(self, said: Mapping[str, Any]) -> str:
+        """Return when a message was made; the day is printed where it is another."""
+        if self.begin is not None:
+            if "captured_at" not in said:
+                return " " * len("00:00:00")
+            at = datetime.fromisoformat(said["captured_at"])
+            seconds = max(0, round((at - self.begin).total_seconds()))
+            return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        at = datetime.fromisoformat(said["published_at"]).astimezone()
+        if at.date() != self._day:
+            self._day = at.date()
+            say(f"{self._day:%Y-%m-%d}")
+        return f"{at:%H:%M:%S}"
 
     def _is_news(self, said: Mapping[str, Any], truth: Truth | None) -> bool:
         """Say whether an answer, or whether it is right, has changed since it was last printed."""
+        if self.has_all:
+            return not said["reused"]
         key = said["camera_id"], said["question_id"]
         now = said["answer"], truth is None or truth.is_right
         is_news = self._shown.get(key) != now
@@ -81,7 +96,10 @@ def in_words(kind: str, said: Mapping[str, Any], *, has_mass: bool = False) -> s
     if kind == "caption":
         return json.dumps(said["text"], ensure_ascii=False)
     if kind == "status":
-        return f"{said['state']} ({said['reason']})" if said["reason"] else str(said["state"])
+        why = ": ".join(filter(None, (said["reason"], said["detail"])))
+        video = [f"{said['codec']} {said['width']}x{said['height']}"] if said.get("codec") else []
+        video += [f"{said['fps']:g} fps"] if video and said["fps"] else []
+        return ", ".join([f"{said['state']} ({why})" if why else str(said["state"]), *video])
     beside = [said["reason"]] if said.get("reason") else []
     beside += [f"p {said['p']:.2f}"] if said["p"] is not None else []
     if has_mass and said.get("mass") is not None:
@@ -94,6 +112,11 @@ def in_words(kind: str, said: Mapping[str, Any], *, has_mass: bool = False) -> s
 def say(line: str) -> None:
     """Print a line of a command's output."""
     print(line, flush=True)  # noqa: T201 (a command's output)
+
+
+def tell(line: str) -> None:
+    """Print a line that is about the command and none of its output, on standard error."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 (what a person is told)
 
 
 def _indented(text: str) -> str:

@@ -30,7 +30,7 @@ from pipeline.observer import (
 )
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.base import NO_CAMERAS, Cameras
+from pipeline.publishers.base import NO_CAMERAS, Cameras, Publisher
 from pipeline.publishers.redis import Keeping, RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.runner import Runner
@@ -54,8 +54,20 @@ log = structlog.get_logger("vigil")
 TORCH_THREADS = torch.get_num_threads()  # what it chose by itself
 
 
-def build(settings: Settings, *, clock: Clock) -> Worker:
+def build(
+    settings: Settings,
+    *,
+    clock: Clock,
+    publisher: Publisher | None = None,
+    visits: Visits | None = None,
+) -> Worker:
     """Open the outbox, load the model, lay the pipes; nothing is connected yet.
+
+    Args:
+        settings: sound ones.
+        clock: for all parts.
+        publisher: takes what there is to publish in Redis' place; nobody is visited by Redis then.
+        visits: told of every frame that the model has seen, and has questions asked once.
 
     Raises:
         ConfigError: CUDA is asked for and not there, the address of Redis cannot be read, or a
@@ -70,7 +82,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     status = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics)
-        new_publisher = redis_publishers(
+        new_publisher: Callable[[], Publisher] = redis_publishers(
             settings,
             clock=clock,
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
@@ -85,7 +97,10 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     except BaseException:
         outbox.close()
         raise
-    stages = _stages(settings, engine, outbox, status=status, clock=clock, metrics=metrics)
+    visits = visits or Visits(clock=clock, observer=metrics)
+    stages = _stages(
+        settings, engine, outbox, status=status, clock=clock, metrics=metrics, visits=visits
+    )
     about = {"model": engine.model_name, "attention": engine.stats.attention_backend}
     _describe(stages, about)
     return Worker(
@@ -99,17 +114,12 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         health=Health(settings.health.bind, settings.health.port, settings.health.stall),
         new_intake=partial(_new_intake, settings, stages),
         new_runner=partial(_new_runner, settings, stages),
-        new_publisher=new_publisher,
+        new_publisher=new_publisher if publisher is None else lambda: publisher,
         about={**about, "demo_model": engine.is_demo_model},
         rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
-        visit=visiting(
-            settings,
-            stages.visits,
-            status=status,
-            outbox=outbox,
-            engine=engine,
-            clock=clock,
-        ),
+        visit=visiting(settings, visits, status=status, outbox=outbox, engine=engine, clock=clock)
+        if publisher is None
+        else None,
     )
 
 
@@ -157,6 +167,7 @@ def _stages(
     status: StatusBoard,
     clock: Clock,
     metrics: Metrics,
+    visits: Visits,
 ) -> _Stages:
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
@@ -180,7 +191,7 @@ def _stages(
         settlements=Settlements(),
         status=status,
         metrics=metrics,
-        visits=Visits(clock=clock, observer=metrics),
+        visits=visits,
     )
 
 

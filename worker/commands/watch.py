@@ -7,7 +7,6 @@ from threading import Event
 
 from pipeline.clock import SystemClock
 from worker import environment
-from worker.benchmarks.report import say
 from worker.values import seconds_of
 
 SUMMARY = "print captions, answers, events and statuses as they come into Redis (Ctrl-C stops it)"
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: a setting is wrong.
     """
     settings = environment.load()
-    from worker.printer import Printer
+    from worker.printer import Printer, tell
     from worker.supervisor import stop_on_signals
     from worker.watching import watch
 
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             since_s=arguments.since,
             clock=SystemClock(),
             stop=stop,
-            tell=lambda line: say(f"vigil: {line}"),
+            tell=lambda line: tell(f"vigil: {line}"),
         )
     except BrokenPipeError:  # whoever read the lines has gone, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
