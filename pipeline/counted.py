@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from model.types import EngineStats
 from pipeline.errors import OutboxError
-from pipeline.observer import (
+from pipeline.metrics import (
     ANSWER_MASS,
     ANSWERS_UNKNOWN,
     ENGINE_INCIDENTS,
@@ -21,8 +21,8 @@ from pipeline.observer import (
     STREAMS,
     TOKENS,
     VISION_DRIFT,
-    Observer,
 )
+from pipeline.observer import Observer
 from pipeline.stored import Stored
 from pipeline.types import PrunedSample
 

@@ -12,7 +12,8 @@ import structlog
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.freeze_watch import FreezeWatch
 from pipeline.load import Load
-from pipeline.observer import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED, Observer
+from pipeline.metrics import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED
+from pipeline.observer import Observer
 from pipeline.regions import Region, blacked_out
 from pipeline.sampler import Sampler
 from pipeline.sources.base import FrameSource

@@ -20,7 +20,8 @@ from pipeline import outbox_tables as tables
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import OutboxError
 from pipeline.messages import KINDS, Message, MessageKind
-from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE, UNOBSERVED, Observer
+from pipeline.metrics import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.outbox_file import (
     RESERVE_BYTES,
     CorruptFileError,

@@ -8,7 +8,8 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import structlog
 
 from pipeline.clock import Clock
-from pipeline.observer import OUTBOX_DEGRADED, OUTBOX_FAILURES, Observer
+from pipeline.metrics import OUTBOX_DEGRADED, OUTBOX_FAILURES
+from pipeline.observer import Observer
 
 LOOK_EVERY_S = 10.0
 

@@ -51,15 +51,14 @@ class Sample:
 
 
 class Overlay:
-    """Draws frame after frame as the pruner decides on it, and remembers what the strip shows.
+    """Draws frame after frame as a pruner has decided, and remembers what the strip shows.
 
     Attributes:
         num_frames: drawn so far.
     """
 
-    def __init__(self, pruner: Pruner, *, title: str) -> None:
+    def __init__(self, *, title: str) -> None:
         """Start with nothing seen; `title` stands in the strip."""
-        self._pruner = pruner
         self._title = title
         self._samples: deque[Sample] = deque()
         self._num_kept = 0
@@ -71,20 +70,23 @@ class Overlay:
         """Tokens sent per token so far."""
         return self._num_kept / max(1, self._num_tokens)
 
-    def drawn(self, frame: Frame) -> NDArray[np.uint8]:
-        """Decide on a frame and return it with what is sent of it.
+    def drawn(
+        self, pruned: PrunedFrame, *, threshold_levels: float | None = None
+    ) -> NDArray[np.uint8]:
+        """Return a frame with what is sent of it.
+
+        Args:
+            pruned: the frame.
+            threshold_levels: what it was decided by; None where there is no such figure.
 
         Returns:
             (2 * height + 136, 2 * width, 3) uint8 RGB.
         """
-        pruned = self._pruner.prune(frame)
-        threshold = self._pruner.threshold_levels  # what this frame was decided by
-        self._pruner.sent(pruned)
         self.num_frames += 1
         self._num_kept += pruned.num_kept
         self._num_tokens += pruned.grid.num_tokens
         ratio = pruned.num_kept / pruned.grid.num_tokens
-        self._samples.append(Sample(ratio, threshold, pruned.is_refresh))
+        self._samples.append(Sample(ratio, threshold_levels, pruned.is_refresh))
         picture = _outlined(pruned)
         return np.vstack([picture, self._strip(pruned, width_px=picture.shape[1])])
 
@@ -185,6 +187,17 @@ def _rim(area: NDArray[np.bool_], *, width_px: int) -> NDArray[np.bool_]:
     return area & ~inner[width_px:-width_px, width_px:-width_px]
 
 
+def drawn_by(
+    pruner: Pruner, frames: Iterable[Frame], overlay: Overlay
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield frames drawn as a pruner decides on them, one after the other."""
+    for frame in frames:
+        pruned = pruner.prune(frame)
+        threshold_levels = pruner.threshold_levels  # what this frame was decided by
+        pruner.sent(pruned)
+        yield overlay.drawn(pruned, threshold_levels=threshold_levels)
+
+
 def check_files(source: Path, target: Path, *, fps: float) -> None:
     """Refuse a video that is not there, and a place that none can be written to.
 
@@ -193,12 +206,7 @@ def check_files(source: Path, target: Path, *, fps: float) -> None:
     """
     if not source.is_file():
         raise ConfigError(f"inspect: expected a video file at {source}, found none")
-    if target.suffix.lower() not in CONTAINERS:
-        raise ConfigError(
-            f"inspect: --out: expected a file name ending in {', '.join(CONTAINERS)}, got {target}"
-        )
-    if not target.parent.is_dir():
-        raise ConfigError(f"inspect: --out: expected a folder at {target.parent}, found none")
+    check_target(target, command="inspect")
     if target.exists() and target.samefile(source):
         raise ConfigError("inspect: --out: expected another file than the video itself")
     if not 0 < fps <= MAX_FPS:
@@ -207,14 +215,33 @@ def check_files(source: Path, target: Path, *, fps: float) -> None:
         )
 
 
+def check_target(target: Path, *, command: str) -> None:
+    """Refuse a place that no video can be written to, as given to a command.
+
+    Raises:
+        ConfigError: what was expected, and what came.
+    """
+    if target.suffix.lower() not in CONTAINERS:
+        raise ConfigError(
+            f"{command}: --out: expected a file name ending in {', '.join(CONTAINERS)}, got "
+            f"{target}"
+        )
+    if not target.parent.is_dir():
+        raise ConfigError(f"{command}: --out: expected a folder at {target.parent}, found none")
+
+
 def write_overlay(
-    path: Path, frames: Iterable[Frame], overlay: Overlay, *, progress: Callable[[str], None]
+    path: Path,
+    drawn: Iterable[NDArray[np.uint8]],
+    overlay: Overlay,
+    *,
+    progress: Callable[[str], None],
 ) -> None:
-    """Write the frames drawn, as a video of 4 pictures a second.
+    """Write frames that are drawn, as a video of 4 pictures a second.
 
     Args:
         path: the file to write; it is there when it is whole, or not at all.
-        frames: a camera's, in order.
+        drawn: a camera's, in order.
         overlay: draws them.
         progress: told how many are drawn.
 
@@ -224,8 +251,8 @@ def write_overlay(
     """
 
     def pictures() -> Iterator[NDArray[np.uint8]]:
-        for frame in frames:
-            yield overlay.drawn(frame)
+        for picture in drawn:
+            yield picture
             if overlay.num_frames % 10 == 0:
                 progress(said())
 

@@ -10,22 +10,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 
 from model.errors import AdmissionError, DeviceMemoryError
-from model.types import PatchGrid, PrunedFrame, Window
+from model.types import Window
 from pipeline.camera_session import Shown
 from pipeline.clock import Clock
+from pipeline.engine import Contexts
 from pipeline.errors import SourceError
 from pipeline.lane import Lanes
-from pipeline.observer import (
-    WINDOW_REBUILD_FRAMES,
-    WINDOW_REBUILD_SECONDS,
-    WINDOW_REBUILDS,
-    Observer,
-)
+from pipeline.metrics import WINDOW_REBUILD_FRAMES, WINDOW_REBUILD_SECONDS, WINDOW_REBUILDS
+from pipeline.observer import Observer
 from pipeline.pruner import Pruner
 from pipeline.sources.base import Past, PastFrames, Seen
 from pipeline.types import Frame, PrunedSample
@@ -45,35 +42,6 @@ NO_PAST_WORDS = "no older picture is to be had"
 Outcome = Literal["rebuilt", "nothing", "no_room", "failed", "outgrown"]
 
 log = structlog.get_logger("vigil")
-
-
-class Contexts(Protocol):
-    """What growing contexts asks of the model."""
-
-    def admit(self, stream_id: str, grid: PatchGrid) -> None:
-        """Make room for a camera, or raise AdmissionError."""
-        ...
-
-    def append(self, frames: Sequence[PrunedFrame], *, may_shed: bool = True) -> None:
-        """Encode frames of several cameras and grow their contexts.
-
-        A frame in which nothing changed brings the time, by which contexts begin and end. After a
-        DeviceMemoryError every camera is as it was, but that, with `may_shed`, standby contexts may
-        be gone.
-        """
-        ...
-
-    def take_over(self, stream_id: str, other_id: str) -> None:
-        """Let a camera go on with what another stream was shown, which ends."""
-        ...
-
-    def window(self, stream_id: str) -> Window | None:
-        """Return what a camera's context covers, or None before its first frame."""
-        ...
-
-    def remove(self, stream_id: str) -> None:
-        """Forget a camera and free what it holds."""
-        ...
 
 
 @dataclass(slots=True)
@@ -126,7 +94,11 @@ class _Shadow:
 
 
 class Rebuilding:
-    """Rebuilds windows, a few cameras at a time, on the thread that infers."""
+    """Rebuilds windows, a few cameras at a time, on the thread that infers.
+
+    Attributes:
+        rebuilt: told of a camera that goes on with another context, and of which frames.
+    """
 
     def __init__(
         self,
@@ -136,7 +108,6 @@ class Rebuilding:
         *,
         window_s: float,
         together: int,
-        rebuilt: Callable[[str, Shown], None],
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -149,7 +120,6 @@ class Rebuilding:
             window_s: the longest window.
             together: cameras at a time; more than one pays where a pass over several costs hardly
                 more than over one.
-            rebuilt: told of a camera that goes on with another context, and of which frames.
             clock: for the time that past frames take.
             observer: told what becomes of it.
         """
@@ -158,7 +128,7 @@ class Rebuilding:
         self._past = past
         self._window_s = window_s
         self._together = together
-        self._rebuilt = rebuilt
+        self.rebuilt: Callable[[str, Shown], None] = lambda _camera_id, _shown: None
         self._clock = clock
         self._observer = observer
         self._young: dict[str, _Young] = {}
@@ -339,7 +309,7 @@ class Rebuilding:
         camera_id = shadow.camera_id
         self._engine.take_over(camera_id, shadow.stream_id)
         self._lanes.adopt(camera_id, shadow.pruner)
-        self._rebuilt(camera_id, shadow.shown)
+        self.rebuilt(camera_id, shadow.shown)
         window = self._engine.window(camera_id)
         took_s = self._clock.monotonic_s() - shadow.begun_s
         log.info(

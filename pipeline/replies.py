@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from model.kinds import CAPTION, kind_of
-from model.kinds.base import Published, Reason
+from model.kinds.base import Doubt, Published, Reason
 from model.types import Answer, Window
 from pipeline.camera_session import Ask
 from pipeline.carry import ANSWERED, AT, MACHINE, Carried, Position
@@ -12,6 +12,7 @@ from pipeline.event_machines import Ending, EventMachines
 from pipeline.events import Transition
 from pipeline.messages import (
     Asked,
+    AskedBy,
     EndReason,
     Message,
     Provenance,
@@ -45,17 +46,13 @@ class TickReplies:
             self.messages.append(replace(message, carried=self._carried(ask, is_whole=True)))
             return
         kind, asked = kind_of(answer.kind), _asked(standing)
-        published = kind.published(answer, standing.doubt)
-        if answer.span_s is not None and published.reason is None:
-            interval = _interval(answer.span_s, ask.sent.frame)
-            published = replace(published, answer=interval)
-        message = answer_message(
+        message, published = answered(
             provenance,
             asked,
-            published=published,
-            mass=answer.mass,
+            answer,
+            doubt=standing.doubt,
+            frame=ask.sent.frame,
             reused=ask.cached is not None,
-            is_truncated=answer.is_truncated,
         )
         transition: Transition | None = None
         if standing.rule is not None and published.reason in (None, "in_doubt"):
@@ -82,15 +79,8 @@ class TickReplies:
         self, standing: StandingQuestion, reason: Reason, *, provenance: Provenance
     ) -> None:
         """Say that there is no answer about a camera; its event stays as it is."""
-        self.messages.append(
-            answer_message(
-                replace(provenance, record=None),  # it is by the wall, and about no frame
-                _asked(standing),
-                published=Published("unknown", None, reason),
-                mass=None,
-                reused=False,
-            )
-        )
+        by_the_wall = replace(provenance, record=None)  # it is about no frame
+        self.messages.append(unanswered(by_the_wall, _asked(standing), reason))
 
     def add_ending(
         self, ending: Ending, *, provenance: Provenance, newest: Position | None
@@ -148,6 +138,52 @@ class TickReplies:
                 reason=reason,
             )
         )
+
+
+def answered(
+    provenance: Provenance,
+    asked: Asked,
+    answer: Answer,
+    *,
+    doubt: Doubt,
+    frame: Frame,
+    reused: bool = False,
+    asked_by: AskedBy = "standing",
+) -> tuple[Message, Published]:
+    """Return the message of an answer, and what it publishes.
+
+    Args:
+        provenance: what the model had seen.
+        asked: the question.
+        answer: the model's.
+        doubt: when it is published as `unknown`.
+        frame: the camera's newest, by whose capture a stretch of stream time is told.
+        reused: it stands from before.
+        asked_by: who asked.
+    """
+    published = kind_of(answer.kind).published(answer, doubt)
+    if answer.span_s is not None and published.reason is None:
+        published = replace(published, answer=_interval(answer.span_s, frame))
+    message = answer_message(
+        provenance,
+        asked,
+        published=published,
+        mass=answer.mass,
+        reused=reused,
+        is_truncated=answer.is_truncated,
+        asked_by=asked_by,
+    )
+    return message, published
+
+
+def unanswered(
+    provenance: Provenance, asked: Asked, reason: Reason, *, asked_by: AskedBy = "standing"
+) -> Message:
+    """Return the message that there is no answer, and why."""
+    published = Published("unknown", None, reason)
+    return answer_message(
+        provenance, asked, published=published, mass=None, reused=False, asked_by=asked_by
+    )
 
 
 def provenance_of(

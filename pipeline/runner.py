@@ -4,20 +4,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION
-from model.types import Answer, EngineStats, Question
+from model.kinds.base import Doubt
+from model.types import Answer, EngineStats
 from pipeline.admission_backlog import AdmissionBacklog
+from pipeline.asks import OneOff
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.clock import Clock
 from pipeline.counted import engine_stands, frame_shown, reply_made
+from pipeline.engine import Engine
 from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.messages import Provenance
-from pipeline.observer import (
+from pipeline.messages import Message, Provenance
+from pipeline.metrics import (
     ANSWER_AGE,
     ANSWERS_LATE,
     FRAMES_REFUSED,
@@ -25,45 +28,23 @@ from pipeline.observer import (
     TICK_LATENESS,
     TICK_OVERRUNS,
     TICK_SECONDS,
-    Observer,
 )
-from pipeline.questions import Schedule, StandingQuestion
-from pipeline.rebuilding import LOOK_S, Contexts, Rebuilding
+from pipeline.observer import Observer
+from pipeline.once import answered_once
+from pipeline.questions import DEFAULT_DOUBT, Schedule, StandingQuestion
+from pipeline.rebuilding import LOOK_S, Rebuilding
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
 from pipeline.settling import Replies, Settling
-from pipeline.sources.base import NO_PAST, Past
 from pipeline.status import StatusBoard
 from pipeline.takeover import Takeover
 from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
+from pipeline.visits import Visits
 
 T = TypeVar("T")
 
 IDLE_S = 0.5  # how long the loop sleeps without a frame before it looks at `stop` again
-
-
-class Engine(Contexts, Protocol):
-    """What the runner asks of the model. Not guaranteed: that two calls may run at once."""
-
-    @property
-    def model_name(self) -> str:
-        """Its name, as messages give it."""
-        ...
-
-    @property
-    def is_demo_model(self) -> bool:
-        """Whether it is a demonstration, which knows only a rendered world."""
-        ...
-
-    @property
-    def stats(self) -> EngineStats:
-        """What it holds, and what has become of it."""
-        ...
-
-    def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
-        """Answer questions over the cameras' contexts, in the order given."""
-        ...
 
 
 class Runner:
@@ -91,10 +72,10 @@ class Runner:
         load: Load,
         admission_backlog: AdmissionBacklog,
         tenures: Tenures,
+        rebuilding: Rebuilding,
         forget_after_s: float,
-        past: Past = NO_PAST,
-        window_s: float = 0.0,
-        rebuilt_together: int = 1,
+        visits: Visits | None = None,
+        doubt: Doubt = DEFAULT_DOUBT,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -113,10 +94,10 @@ class Runner:
                 counted.
             admission_backlog: for cameras the engine has no room for.
             tenures: which cameras a group has given to this worker.
+            rebuilding: rebuilds windows of cameras that come from elsewhere.
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
-            past: where windows of cameras that come from elsewhere are rebuilt from.
-            window_s: how long these are.
-            rebuilt_together: and how many at a time.
+            visits: told of every frame that the model has seen, and has questions asked once.
+            doubt: when the answers to those are published as `unknown`.
         """
         self._lanes = lanes
         self._engine = engine
@@ -141,17 +122,11 @@ class Runner:
         self._load = load
         self._admission_backlog = admission_backlog
         self._forget_after_s = forget_after_s
+        self._visits = visits or Visits(clock=clock)
+        self._doubt = doubt
         self._cameras: dict[str, CameraSession] = {}
-        self._rebuilding = Rebuilding(
-            engine,
-            lanes,
-            past,
-            window_s=window_s,
-            together=rebuilt_together,
-            rebuilt=lambda camera_id, shown: self._camera(camera_id).rebuilt(shown),
-            clock=clock,
-            observer=observer,
-        )
+        self._rebuilding = rebuilding
+        rebuilding.rebuilt = lambda camera_id, shown: self._camera(camera_id).rebuilt(shown)
         self._num_dropped = 0
         self._stats: EngineStats | None = None  # as the observer was told of it last
 
@@ -192,6 +167,9 @@ class Runner:
         # 6. look back: was that fast enough, and who is gone?
         self._look_back(sent, begun_s=begun_s)
         self._forget_silent()
+        # 7. in what is left of the tick, a question that somebody asks once
+        is_late = self._now_s() - begun_s > self._ticks.tick_s
+        self._visits.answer_one(self._ask_once, is_late=is_late)
         return len(taken)
 
     def _is_new(self, sent: PrunedSample) -> bool:
@@ -211,6 +189,7 @@ class Runner:
 
     def _release(self, camera_id: str) -> None:
         self._rebuilding.forget(camera_id)
+        self._visits.forget(camera_id)
         self._engine.remove(camera_id)
         self._ticks.remove(camera_id)
         self._admission_backlog.leave(camera_id)
@@ -263,6 +242,7 @@ class Runner:
         told = provenance_of(frame, window, tokens=camera.shown.tokens, blank=blank)
         camera.told = replace(told, damaged=camera.shown.is_damaged)
         self._rebuilding.seen(frame, window)
+        self._visits.shown(sent)
         age = self._clock.now() - frame.captured_at
         frame_shown(self._observer, sent, age_s=age.total_seconds())
 
@@ -323,7 +303,8 @@ class Runner:
     def _provenance(self, camera_id: str) -> Provenance:
         """Return what a message says of a camera now: by its last frame, where one has come."""
         now = self._clock.now()
-        told = self._camera(camera_id).told or self._blank(camera_id, now)
+        camera = self._cameras.get(camera_id)
+        told = (camera and camera.told) or self._blank(camera_id, now)
         return replace(
             told,
             inferred_at=now,
@@ -346,6 +327,17 @@ class Runner:
             return False
         lane = self._lanes.counts().get(camera_id)
         return lane is None or not lane.waiting
+
+    def _ask_once(self, one: OneOff) -> Message:
+        camera_id = one.camera_id
+        return answered_once(
+            one,
+            self._engine,
+            last=self._visits.last(camera_id),
+            reason=self._status.unsound(camera_id),
+            provenance=self._provenance(camera_id),
+            doubt=self._doubt,
+        )
 
     def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
         """Tell the metrics and the load of a tick; act on what the load makes of it."""

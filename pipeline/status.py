@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from model.kinds.base import Reason
+from model.types import PatchGrid
 from pipeline.clock import Clock
 from pipeline.messages import Message, rfc3339, said_again, status_message
 from pipeline.types import CameraState, Frame, StatusReason, Video
@@ -28,11 +29,13 @@ class _Seen:
         captured_at: when it was captured.
         lag_ms: how long before it came.
         video: what it was taken from.
+        grid: what it lies on.
     """
 
     captured_at: datetime | None = None
     lag_ms: int | None = None
     video: Video | None = None
+    grid: PatchGrid | None = None
 
     @property
     def about(self) -> tuple[object, ...]:
@@ -73,7 +76,7 @@ class StatusBoard:
         lag = self._clock.now() - frame.captured_at
         lag_ms = max(0, lag // timedelta(milliseconds=1))
         with self._lock:
-            self._seen[frame.camera_id] = _Seen(frame.captured_at, lag_ms, frame.video)
+            self._seen[frame.camera_id] = _Seen(frame.captured_at, lag_ms, frame.video, frame.grid)
 
     def set(
         self,
@@ -127,6 +130,11 @@ class StatusBoard:
         """Return, by camera, the `data` of the last message."""
         with self._lock:
             return {camera_id: said.body["data"] for camera_id, said in self._said.items()}
+
+    def grid(self, camera_id: str) -> PatchGrid | None:
+        """Return what a camera's last frame lies on; None before the first."""
+        with self._lock:
+            return self._seen.get(camera_id, _Seen()).grid
 
     def say_again(self, lost: Mapping[str, Mapping[str, Any]]) -> None:
         """Publish messages of `said` again, but for those that another has followed since."""

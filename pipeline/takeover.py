@@ -7,7 +7,8 @@ import structlog
 from pipeline.camera_session import CameraSession
 from pipeline.carry import ANSWERED, AT, MACHINE, Carry, Position
 from pipeline.event_machines import EventMachines
-from pipeline.observer import TAKEOVERS, Observer
+from pipeline.metrics import TAKEOVERS
+from pipeline.observer import Observer
 from pipeline.settling import Replies
 from pipeline.status import StatusBoard
 from pipeline.tenures import Taken, Tenures

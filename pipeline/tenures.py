@@ -248,6 +248,12 @@ class Tenures:
             is_unknown = camera.stage == "open" and camera.claim is not None
             return camera.refused or (_UNKNOWN if is_unknown else "")
 
+    def term(self, camera_id: str) -> int:
+        """Return under which term what is said of a camera goes; 0 where nobody shares it."""
+        with self._lock:
+            camera = self._cameras.get(camera_id)
+            return camera.term if camera is not None else 0
+
     def stamped(self, message: Message) -> Message:
         """Return a message under its camera's term."""
         with self._lock:

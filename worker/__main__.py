@@ -21,6 +21,9 @@ COMMANDS = {
     "run": "worker.commands.run",
     "check": "worker.commands.check",
     "ingest": "worker.commands.ingest",
+    "try": "worker.commands.try_source",
+    "watch": "worker.commands.watch",
+    "ask": "worker.commands.ask",
     "demo": "worker.commands.demo",
     "healthcheck": "worker.commands.healthcheck",
     "inspect": "worker.commands.inspect",
@@ -32,7 +35,7 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = ("run", "check", "ingest", "healthcheck", "inspect")
+WITH_SETTINGS = ("run", "check", "ingest", "watch", "ask", "healthcheck", "inspect")
 """The commands that read settings, and so take `--env FILE`."""
 
 

@@ -10,11 +10,14 @@ from model import Engine, EngineConfig, Question
 from model.engine import sketch as engine_sketch
 from model.errors import CheckpointError, InputError
 from model.kinds import CAPTION
+from model.progress import Tell, untold
 from pipeline.errors import ConfigError
 from worker.device_memory import device_memory_bytes
 from worker.settings import PREFIX, Settings
 from worker.site_settings import QuestionSettings
 from worker.values import DeviceShare
+
+TORCH_THREADS = torch.get_num_threads()  # what it chose by itself
 
 _SETTING_OF = {
     "model path": "MODEL__PATH",
@@ -157,3 +160,37 @@ def _refused(engine: Engine, question: Question, *, ask: str, options: str) -> I
     except InputError as error:
         name, _, expected = str(error).partition(": ")
         yield f"{options if name == 'options' else ask}: {expected}"
+
+
+def num_inference_threads(asked: int, *, is_on_cpu: bool) -> int:
+    """Return how many threads compute where other threads decode: one core is left to those.
+
+    Beside a GPU it is one: at 160 cameras 15 of them made the oldest hundredth of answers 0.25 s
+    older, and the worker 5 % busier.
+
+    Args:
+        asked: by the settings; 0 for none in particular.
+        is_on_cpu: the model is.
+    """
+    return asked or (max(1, TORCH_THREADS - 1) if is_on_cpu else 1)
+
+
+def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:
+    """Load the model onto its device, to be used on this thread."""
+    torch.set_num_threads(settings.model.threads or TORCH_THREADS)
+    return loaded(settings, tell=tell)
+
+
+def loaded(settings: Settings, *, tell: Tell) -> Engine:
+    """Load the model onto its device."""
+    chosen = settings.model
+    refuse_device(settings)
+    with named_settings():
+        return Engine.load(
+            chosen.path,
+            device=chosen.device,
+            dtype=chosen.dtype,
+            config=engine_config(settings),
+            revision=chosen.revision or None,
+            tell=tell,
+        )

@@ -12,12 +12,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from pipeline.observer import (
-    BUILD_INFO,
-    METRICS,
-    Metric,
-    Observer,
-)
+from pipeline.metrics import BUILD_INFO, METRICS
+from pipeline.observer import Metric, Observer
 
 Collector = TypeVar("Collector", Counter, Gauge, Histogram)
 

@@ -118,7 +118,8 @@ class Process:
     """Everything the supervisor runs; `about` says what it is, for logs and status.
 
     `new_runner` is called on the thread that infers, `new_intake` for every thread of a feed;
-    `adopt`, where there is one, sends until its stop what workers that are gone have left.
+    `adopt`, where there is one, sends until its stop what workers that are gone have left;
+    `visit` serves those who look and ask until told to stop, on a thread of its own.
     """
 
     clock: Clock
@@ -135,6 +136,7 @@ class Process:
     about: Mapping[str, str | bool]
     rng: random.Random
     adopt: Callable[[Event], None] | None = field(default=None, kw_only=True)
+    visit: Callable[[Event], None] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

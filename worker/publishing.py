@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from threading import Event, Lock
 from typing import Any
@@ -13,8 +13,10 @@ from pipeline.carry import Carry
 from pipeline.clock import Clock
 from pipeline.errors import OutboxError, PublishError
 from pipeline.messages import Message, rfc3339
-from pipeline.observer import FENCED, PUBLISH_FAILURES, PUBLISHING_UP, UNOBSERVED, Observer
+from pipeline.metrics import FENCED, PUBLISH_FAILURES, PUBLISHING_UP
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.outbox import Outbox
+from pipeline.questions import StandingQuestion
 from pipeline.retry import backoff_s
 from pipeline.status import StatusBoard
 from pipeline.tenures import Claim, Tenures
@@ -153,12 +155,14 @@ class KnownCameras:
         questions: the ids of each camera's questions; None for a camera that is watched no more.
         tenures: which cameras a group has given to this worker.
         observer: told of what came too late.
+        standing: all questions.
     """
 
     board: StatusBoard
     questions: Callable[[], Mapping[str, Collection[str] | None]]
     tenures: Tenures
     observer: Observer = UNOBSERVED
+    standing: Sequence[StandingQuestion] = ()
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         return self.board.said()
@@ -186,6 +190,20 @@ class KnownCameras:
                 detail="another worker has this camera now: what comes late is dropped",
             )
 
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        found = {}
+        for camera_id, said in self.board.said().items():
+            grid = self.board.grid(camera_id)
+            found[camera_id] = {
+                "term": self.tenures.term(camera_id),
+                **{name: said[name] for name in ("state", "reason", "since")},
+                "grid": asdict(grid) if grid else None,
+                "questions": {
+                    one.id: _told(one) for one in self.standing if one.is_asked_of(camera_id)
+                },
+            }
+        return found
+
 
 def must_wait(tenures: Tenures, outbox: Outbox, camera_id: str) -> bool:
     """Say whether a camera's frames wait: for who had it, or for room where its topic can wait."""
@@ -198,6 +216,20 @@ def put_status(outbox: Outbox, tenures: Tenures, message: Message) -> None:
     tenures.begin_without_record(message.camera_id)
     if not tenures.is_held(message.camera_id):
         outbox.put([tenures.stamped(message)])
+
+
+def _told(standing: StandingQuestion) -> dict[str, Any]:
+    """Return what the register tells of a question; the last three are null without events."""
+    asked, rule = standing.question, standing.rule
+    return {
+        "question": asked.text,
+        "kind": asked.kind,
+        "options": list(asked.options),
+        "every_s": standing.every_s,
+        "target": rule.target if rule else None,
+        "enter": rule.enter if rule else None,
+        "exit": rule.exit if rule else None,
+    }
 
 
 def questions_of_cameras(settings: Settings, outbox: Outbox) -> dict[str, frozenset[str] | None]:

@@ -99,6 +99,9 @@ class Supervisor:
         publishing = self._thread(
             "publish", lambda: self._publishing.run(stop_publishing, fields=self._heartbeat)
         )
+        visits = None
+        if (visit := worker.visit) is not None:
+            visits = self._thread("visits", lambda: visit(stop_publishing))
         inference = self._thread("infer", self._infer)
         for feed in worker.feeds:
             self._start_feed(feed)
@@ -120,6 +123,8 @@ class Supervisor:
                     worker.status.set(camera_id, "offline", reason="worker_stopped")
         stop_publishing.set()
         publishing.join(timeout=DRAIN_S)
+        if visits is not None:
+            visits.join(timeout=DRAIN_S)
         server.close()
         worker.outbox.close()
         log.info("worker_stopped", status=status)

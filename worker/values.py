@@ -5,13 +5,14 @@ Capitals are understood wherever case carries nothing.
 
 import re
 import socket
+from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
 
 from model.kinds import standing_kinds
 from pipeline.camera_id import is_camera_id
@@ -288,3 +289,15 @@ OutboxPath = Annotated[str, AfterValidator(_outbox_path)]
 Device = Annotated[str, BeforeValidator(_lower), AfterValidator(_device)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Id = Annotated[str, BeforeValidator(_lower), AfterValidator(_slug)]
+
+
+def seconds_of(text: str) -> float:
+    """Read a command's option that is a time, such as 10m.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        return TypeAdapter(Duration).validate_python(text)
+    except ValidationError:
+        raise ArgumentTypeError(f"expected a time such as 10m, got {text}") from None

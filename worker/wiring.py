@@ -9,20 +9,18 @@ from math import inf
 import structlog
 import torch
 
-from model import Engine, Question
-from model.kinds import CAPTION, kind_of
+from model import Engine
 from model.kinds.base import Doubt
-from model.progress import Tell, Telling, untold
+from model.progress import Telling
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
 from pipeline.counted import oldest_age_s
 from pipeline.event_machines import EventMachines
-from pipeline.events import EventRule
 from pipeline.freeze_watch import FreezeWatch
 from pipeline.intake import Intake, Settlements, condition_of, masked
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.observer import (
+from pipeline.metrics import (
     LOAD_LEVEL,
     OUTBOX_ASIDE,
     OUTBOX_BYTES,
@@ -31,9 +29,10 @@ from pipeline.observer import (
 )
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.base import NO_CAMERAS, Cameras
+from pipeline.publishers.base import NO_CAMERAS, Cameras, Publisher
 from pipeline.publishers.redis import Keeping, RedisPublisher
-from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.questions import CAPTION_ID
+from pipeline.rebuilding import Rebuilding
 from pipeline.regions import Region
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
@@ -41,25 +40,38 @@ from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
+from pipeline.visits import Visits
 from worker.feeds import feeds_of, past_of
-from worker.loading import engine_config, named_settings, refuse_device, try_questions
+from worker.loading import loaded, num_inference_threads, try_questions
 from worker.metrics import Metrics
 from worker.orphans import Orphans
 from worker.own_outbox import folder_of, open_outbox
 from worker.parts import Feed, Health, Worker
 from worker.publishing import KnownCameras, must_wait, put_status, questions_of_cameras
+from worker.questions import standing_questions
 from worker.settings import Settings
-from worker.site_settings import QuestionSettings, event_notes
+from worker.site_settings import event_notes
+from worker.visiting import visiting
 
 log = structlog.get_logger("vigil")
 
 REBUILT_TOGETHER = 8  # windows, on a GPU: a pass over eight cameras costs hardly more than one
 
-TORCH_THREADS = torch.get_num_threads()  # what it chose by itself
 
-
-def build(settings: Settings, *, clock: Clock) -> Worker:
+def build(
+    settings: Settings,
+    *,
+    clock: Clock,
+    publisher: Publisher | None = None,
+    visits: Visits | None = None,
+) -> Worker:
     """Open the outbox, load the model, lay the pipes; nothing is connected yet.
+
+    Args:
+        settings: sound ones.
+        clock: for all parts.
+        publisher: takes what there is to publish in Redis' place; nobody is visited by Redis then.
+        visits: told of every frame that the model has seen, and has questions asked once.
 
     Raises:
         ConfigError: CUDA is asked for and not there, the address of Redis cannot be read, or a
@@ -75,12 +87,16 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics)
-        new_publisher = redis_publishers(
+        new_publisher: Callable[[], Publisher] = redis_publishers(
             settings,
             clock=clock,
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
             cameras=KnownCameras(
-                status, partial(questions_of_cameras, settings, outbox), tenures, metrics
+                status,
+                partial(questions_of_cameras, settings, outbox),
+                tenures,
+                metrics,
+                [one for one in standing_questions(settings) if one.id != CAPTION_ID],
             ),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
@@ -88,8 +104,16 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
     except BaseException:
         outbox.close()
         raise
+    visits = visits or Visits(clock=clock, observer=metrics)
     stages = _stages(
-        settings, engine, outbox, tenures=tenures, status=status, clock=clock, metrics=metrics
+        settings,
+        engine,
+        outbox,
+        tenures=tenures,
+        status=status,
+        clock=clock,
+        metrics=metrics,
+        visits=visits,
     )
     stats = engine.stats
     about = {
@@ -109,7 +133,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
         health=Health(settings.health.bind, settings.health.port, settings.health.stall),
         new_intake=partial(_new_intake, settings, stages),
         new_runner=partial(_new_runner, settings, stages),
-        new_publisher=new_publisher,
+        new_publisher=new_publisher if publisher is None else lambda: publisher,
         about={**about, "demo_model": engine.is_demo_model},
         rng=random.Random(),  # noqa: S311 (jitter needs no secrecy)
         # under the outbox's own name: who only passes on what another left is no camera's owner
@@ -119,6 +143,17 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
             max_bytes=settings.outbox.max_bytes,
             clock=clock,
         ).run,
+        visit=visiting(
+            settings,
+            visits,
+            status=status,
+            tenures=tenures,
+            outbox=outbox,
+            engine=engine,
+            clock=clock,
+        )
+        if publisher is None
+        else None,
     )
 
 
@@ -137,6 +172,7 @@ class _Stages:
     tenures: Tenures
     status: StatusBoard
     metrics: Metrics
+    visits: Visits
 
 
 def _tenures(settings: Settings, *, clock: Clock) -> Tenures:
@@ -147,7 +183,7 @@ def _tenures(settings: Settings, *, clock: Clock) -> Tenures:
 def _ready(settings: Settings, *, clock: Clock) -> Engine:
     """Load the model and try the questions on it; log what an operator should know of it."""
     telling = Telling(lambda line: log.info("model_loading", detail=line), now_s=clock.monotonic_s)
-    engine = _loaded(settings, tell=telling)
+    engine = loaded(settings, tell=telling)
     try_questions(engine, settings)
     if engine.is_demo_model:
         log.warning(
@@ -172,6 +208,7 @@ def _stages(
     status: StatusBoard,
     clock: Clock,
     metrics: Metrics,
+    visits: Visits,
 ) -> _Stages:
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
@@ -203,6 +240,7 @@ def _stages(
         tenures=tenures,
         status=status,
         metrics=metrics,
+        visits=visits,
     )
 
 
@@ -259,7 +297,6 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # third busy thread took 10 s for what takes 0.5.
     threads = num_inference_threads(settings.model.threads, is_on_cpu=stages.engine.is_on_cpu)
     torch.set_num_threads(threads)
-    together = 1 if stages.engine.is_on_cpu else REBUILT_TOGETHER
     return Runner(
         stages.lanes,
         stages.engine,
@@ -274,15 +311,29 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         load=stages.load,
         admission_backlog=stages.admission_backlog,
         tenures=stages.tenures,
+        rebuilding=_rebuilding(settings, stages),
         forget_after_s=settings.forget_after,
-        past=past_of(
-            settings,
-            clock=stages.clock,
-            masked=partial(masked, private=_private(settings)),
-            together=together,
-        ),
+        visits=stages.visits,
+        doubt=Doubt(min_mass=settings.model.min_mass),
+    )
+
+
+def _rebuilding(settings: Settings, stages: _Stages) -> Rebuilding:
+    together = 1 if stages.engine.is_on_cpu else REBUILT_TOGETHER
+    past = past_of(
+        settings,
+        clock=stages.clock,
+        masked=partial(masked, private=_private(settings)),
+        together=together,
+    )
+    return Rebuilding(
+        stages.engine,
+        stages.lanes,
+        past,
         window_s=settings.window,
-        rebuilt_together=together,
+        together=together,
+        clock=stages.clock,
+        observer=stages.metrics,
     )
 
 
@@ -316,39 +367,6 @@ def redis_publishers(
     )
 
 
-def num_inference_threads(asked: int, *, is_on_cpu: bool) -> int:
-    """Return how many threads compute where other threads decode: one core is left to those.
-
-    Beside a GPU it is one: at 160 cameras 15 of them made the oldest hundredth of answers 0.25 s
-    older, and the worker 5 % busier.
-
-    Args:
-        asked: by the settings; 0 for none in particular.
-        is_on_cpu: the model is.
-    """
-    return asked or (max(1, TORCH_THREADS - 1) if is_on_cpu else 1)
-
-
-def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:
-    """Load the model onto its device, to be used on this thread."""
-    torch.set_num_threads(settings.model.threads or TORCH_THREADS)
-    return _loaded(settings, tell=tell)
-
-
-def _loaded(settings: Settings, *, tell: Tell) -> Engine:
-    chosen = settings.model
-    refuse_device(settings)
-    with named_settings():
-        return Engine.load(
-            chosen.path,
-            device=chosen.device,
-            dtype=chosen.dtype,
-            config=engine_config(settings),
-            revision=chosen.revision or None,
-            tell=tell,
-        )
-
-
 def new_pruner(settings: Settings, camera_id: str = "") -> Pruner:
     """Make a camera's pruner; one that is not in the settings gets the defaults."""
     camera = settings.cameras.get(camera_id)
@@ -364,23 +382,6 @@ def new_pruner(settings: Settings, camera_id: str = "") -> Pruner:
     )
 
 
-def standing_questions(settings: Settings) -> list[StandingQuestion]:
-    """Return the configured questions, the caption first."""
-    caption = StandingQuestion(
-        id=CAPTION_ID,
-        question=Question(CAPTION, settings.caption_prompt),
-        every_s=settings.caption_every,
-    )
-    min_mass = settings.model.min_mass
-    return [
-        caption,
-        *(
-            _standing(key, one, min_mass=min_mass, sample_fps=settings.sample_fps)
-            for key, one in settings.questions.items()
-        ),
-    ]
-
-
 def _machines(settings: Settings, stages: _Stages) -> EventMachines:
     """Make the event machines, as the process before this one left them."""
     is_open = bool(settings.kafka.bootstrap_servers)  # a topic brings cameras that nobody named
@@ -392,34 +393,4 @@ def _machines(settings: Settings, stages: _Stages) -> EventMachines:
         forget_after_s=settings.forget_after,
         clock=stages.clock,
         waits=lambda camera_id: is_open and camera_id not in with_address,
-    )
-
-
-def _standing(
-    question_id: str, one: QuestionSettings, *, min_mass: float, sample_fps: float
-) -> StandingQuestion:
-    return StandingQuestion(
-        id=question_id,
-        question=Question(one.kind, one.ask, one.options),
-        every_s=one.every,
-        cameras=frozenset(one.cameras) or None,
-        doubt=Doubt(one.unknown, min_mass),
-        rule=_rule(one, sample_fps=sample_fps),
-    )
-
-
-def _rule(one: QuestionSettings, *, sample_fps: float) -> EventRule | None:
-    target = kind_of(one.kind).target(one.event_on, one.options) if one.events else None
-    if target is None:
-        return None
-    return EventRule(
-        target=target,
-        enter=one.enter,
-        exit=one.exit,
-        confirm_n=one.confirm[0],
-        confirm_m=one.confirm[1],
-        min_duration_s=one.min_duration,
-        cooldown_s=one.cooldown,
-        # one more than are looked at, since an answer may be late; half as many frames under load
-        evidence_s=(one.confirm[1] + 1) * max(one.every, 2.0 / sample_fps),
     )

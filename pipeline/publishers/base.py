@@ -94,6 +94,10 @@ class Cameras(Protocol):
         """Return the ids of each camera's questions; None for a camera that is watched no more."""
         ...
 
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return, by camera, what the register tells of it: state, grid, questions."""
+        ...
+
 
 class NoCameras:
     """No camera is known: nothing is told again, nothing taken away."""
@@ -113,6 +117,9 @@ class NoCameras:
     def fenced(self, camera_id: str, term: int) -> None: ...
 
     def questions(self) -> Mapping[str, Collection[str] | None]:
+        return {}
+
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
         return {}
 
 

@@ -37,6 +37,7 @@ from pipeline.publishers.redis_keys import (
     stream_key,
 )
 from pipeline.publishers.redis_refusals import failure, own_fault
+from pipeline.publishers.redis_register import Register
 from pipeline.stored import Stored
 
 BATCH = 64  # messages in a round trip: some 100 kB, a few ms of the server's one thread
@@ -109,8 +110,9 @@ class RedisPublisher:
         self._cameras = cameras
         self._owner = Owner(worker_id, run_id, prefix, self._lives_ms)
         self._claims = Claims(self._owner, cameras, clock=clock)
+        self._register = Register(prefix, worker_id, lives_ms=self._lives_ms, cameras=cameras)
         self._beat_due_s = clock.monotonic_s()
-        self._has_warned = False
+        self._warned: set[str] = set()
         self._tries: dict[int, int] = {}
         self._hopeless: set[Lane] = set()
         self._is_tls = url.lower().startswith("rediss")
@@ -212,12 +214,15 @@ class RedisPublisher:
             batch = outbox.pending(BATCH) if outbox.wait(0.0 if stop.is_set() else LOOK_S) else []
             if batch:
                 self._settle(batch, outbox, stop)
+                # the register says no later than a status that a camera has another state
+                is_refresh_due |= any(one.message.kind == "status" for one in batch)
             elif is_refresh_due and not stop.is_set():
                 self._refresh()
                 is_refresh_due = False
             if works():
                 self._beat_due_s = self._clock.monotonic_s()
             if not batch and stop.is_set():
+                self._write_register()
                 self._claim(fields(), lives_s=0.001)
                 return
 
@@ -289,6 +294,7 @@ class RedisPublisher:
         It is not where Redis was restarted empty, went back to an earlier copy, or evicted it.
         """
         self._sweep()
+        self._write_register()
         said = self._cameras.statuses()
         pipe = self._redis.pipeline(transaction=False)
         for camera_id in said:
@@ -316,12 +322,19 @@ class RedisPublisher:
             keys = state_key(self._prefix, camera_id), carry_key(self._prefix, camera_id)
             is_gone = int(kept is None)
             pipe.eval(scripts.SWEEP, 2, *keys, self._run_id, is_gone, *sorted(kept or ()))
-        for reply in self._answered(lambda: pipe.execute(raise_on_error=False)):
-            if isinstance(reply, Exception) and own_fault(reply) is None:
-                if not self._has_warned:
-                    _log.warning("hashes_not_swept", reason=failure(reply).reason)
-                self._has_warned = True
-                return
+        self._warn("hashes_not_swept", self._answered(lambda: pipe.execute(raise_on_error=False)))
+
+    def _write_register(self) -> None:
+        self._warn(
+            "register_not_written", self._answered(lambda: self._register.write(self._redis))
+        )
+
+    def _warn(self, what: str, replies: Sequence[object]) -> None:
+        """Say once what was refused though nothing that is published depends on it."""
+        refused = [one for one in replies if isinstance(one, Exception) and not own_fault(one)]
+        if refused and what not in self._warned:
+            self._warned.add(what)
+            _log.warning(what, reason=failure(refused[0]).reason)
 
     def _keys_of(self, camera_id: str) -> list[str]:
         streams = [stream_key(self._prefix, camera_id, kind) for kind in KINDS]

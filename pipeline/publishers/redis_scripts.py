@@ -9,6 +9,8 @@ COMMANDS = (
     *("xadd", "xdel", "xtrim"),
 )
 """The rights that a user of Redis needs, beside its keys and channels, PREFIX:*."""
+VISITING_COMMANDS = ("mget", "rpush", "xread")
+"""And for live pictures and one-off questions; without them all else works."""
 
 PUBLISHED, PASSED_OVER, HELD, FENCED = 1, 0, -1, -2
 GRANTED, TAKEN, OTHER_VERSION = b"granted", b"taken", b"version"
@@ -206,4 +208,56 @@ for index, key in ipairs(KEYS) do
   end
 end
 return number
+"""
+
+# A camera's entry in the register belongs to the worker that it names, while that one lives: nobody
+# else changes it or takes it away, but whoever has the camera by a later term. Answers whether the
+# entry is now what it should be; ARGV[3] is empty where it should be none.
+_OWNED = """
+local camera, me, now, term, heartbeats = unpack(ARGV, 1, 5)
+local shown = redis.pcall('HGET', KEYS[1], camera)
+if type(shown) == 'table' and shown.err then return shown end
+local is_read, entry = pcall(cjson.decode, shown or '')
+if is_read and type(entry) == 'table' and entry.owner ~= me
+    and (tonumber(entry.term) or 0) >= tonumber(term) then
+  local lives = redis.pcall('GET', heartbeats .. tostring(entry.owner))
+  if type(lives) == 'table' and lives.err then return lives end
+  if lives then return 0 end
+end
+"""
+ENTER = f"""{_OWNED}
+local reply = redis.pcall('HSET', KEYS[1], camera, now)
+if type(reply) == 'table' and reply.err then return reply end
+reply = redis.pcall('PEXPIRE', KEYS[1], ARGV[6])
+if type(reply) == 'table' and reply.err then return reply end
+return 1
+"""
+LEAVE = f"""{_OWNED}
+local reply = redis.pcall('HDEL', KEYS[1], camera)
+if type(reply) == 'table' and reply.err then return reply end
+return 1
+"""
+
+# A picture that would not expire is none: it is taken back where that right is missing.
+PICTURE = """
+local reply = redis.pcall('HSET', KEYS[1], unpack(ARGV, 2))
+if type(reply) == 'table' and reply.err then return reply end
+reply = redis.pcall('PEXPIRE', KEYS[1], ARGV[1])
+if type(reply) == 'table' and reply.err then
+  redis.pcall('HDEL', KEYS[1], 'jpeg', 'captured_at', 'grid', 'sent')
+  return reply
+end
+return 1
+"""
+
+# Of all workers that would reply to an ask, the first one does. Answers 0 to the others.
+REPLY = """
+local reply = redis.pcall('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[3])
+if not reply then return 0 end
+if type(reply) == 'table' and reply.err then return reply end
+for _, command in ipairs({{'RPUSH', KEYS[1], ARGV[2]}, {'PEXPIRE', KEYS[1], ARGV[3]}}) do
+  reply = redis.pcall(unpack(command))
+  if type(reply) == 'table' and reply.err then return reply end
+end
+return 1
 """

@@ -11,13 +11,13 @@ from typing import Any
 
 from pipeline.clock import Clock
 from pipeline.errors import OutboxError
-from pipeline.observer import (
+from pipeline.metrics import (
     INGEST_BYTES,
     INGEST_DROPPED,
     INGEST_WAITING,
     INGEST_WAITING_BYTES,
-    Observer,
 )
+from pipeline.observer import Observer
 from pipeline.outbox_file import reason_of
 from pipeline.outbox_trouble import Trouble
 from pipeline.sinks.outlet import OutRecord

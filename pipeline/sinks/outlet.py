@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.clock import Clock
-from pipeline.observer import INGEST_RECORDS, Observer
+from pipeline.metrics import INGEST_RECORDS
+from pipeline.observer import Observer
 from pipeline.sources.record import STATED, CameraStated
 from pipeline.status import StatusBoard
 from pipeline.types import Frame, StatusReason

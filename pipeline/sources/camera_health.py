@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.clock import Clock
-from pipeline.observer import CAMERA_LAG, Observer
+from pipeline.metrics import CAMERA_LAG
+from pipeline.observer import Observer
 from pipeline.sources.record import STATED, CameraStated
 from pipeline.types import Frame, StatusReason, Tell
 

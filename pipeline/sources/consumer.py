@@ -15,13 +15,13 @@ from kafka import OffsetAndMetadata, TopicPartition
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
-from pipeline.observer import (
+from pipeline.metrics import (
     KAFKA_COMMITS,
     KAFKA_LAG,
     KAFKA_PASSED_OVER,
     KAFKA_RECORDS,
-    Observer,
 )
+from pipeline.observer import Observer
 from pipeline.sources.attempts import MAX_DEATHS, Attempts
 from pipeline.sources.beginning import Beginning
 from pipeline.sources.broker import DRIVER_ERRORS, Opened, Rebalance, ms, poll

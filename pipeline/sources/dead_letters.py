@@ -17,7 +17,8 @@ from kafka import errors as driver
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
-from pipeline.observer import DEAD_LETTERS, Observer
+from pipeline.metrics import DEAD_LETTERS
+from pipeline.observer import Observer
 from pipeline.redact import redact
 from pipeline.sources.broker import DRIVER_ERRORS, Connector, ms
 

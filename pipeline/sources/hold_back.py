@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from pipeline.clock import Clock, SystemClock
-from pipeline.observer import PICTURES_HELD_BACK, UNOBSERVED, Observer
+from pipeline.metrics import PICTURES_HELD_BACK
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.types import StatusReason
 
 Cause = Literal["lost", "concealed"]

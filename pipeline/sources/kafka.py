@@ -17,7 +17,8 @@ from model.types import PatchGrid
 from pipeline.camera_id import CAMERA_ID, is_camera_id
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, FrameError, SourceError
-from pipeline.observer import DEAD_LETTERS, KAFKA_PASSED_OVER, UNOBSERVED, Observer
+from pipeline.metrics import DEAD_LETTERS, KAFKA_PASSED_OVER
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.beginning import Beginning
 from pipeline.sources.broker import DRIVER_ERRORS, Connector, Opened, ms
 from pipeline.sources.camera_health import LOOK_S, CameraHealth

@@ -13,7 +13,8 @@ import structlog
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
-from pipeline.observer import STAMPS_MENDED, UNOBSERVED, Observer
+from pipeline.metrics import STAMPS_MENDED
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.camera_health import LOOK_S, Bounds, CameraHealth
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import IN_TIME_S, LATE_S, GridOf, PictureReader

@@ -21,7 +21,8 @@ from model.types import PatchGrid
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.errors import SourceError
-from pipeline.observer import PICTURES_HELD_BACK, Observer
+from pipeline.metrics import PICTURES_HELD_BACK
+from pipeline.observer import Observer
 from pipeline.sources.base import FrameSource
 from pipeline.sources.container import Arrival
 from pipeline.sources.decoder import PictureReader

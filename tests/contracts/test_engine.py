@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import AdmissionError, InputError
 from model.types import Answer, PrunedFrame, Question
-from pipeline.runner import Engine
+from pipeline.engine import Engine
 from tests.fakes import SMALL, ScriptedEngine, picture
 from tests.model.nano_model import nano_engine
 

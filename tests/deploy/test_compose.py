@@ -95,7 +95,9 @@ def test_the_demo_needs_no_settings_and_shares_nothing_with_a_deployment() -> No
     assert camera.url is not None
     assert camera.url.get_secret_value() == "rtsp://camera:8554/yard"
     assert settings.redis.url.get_secret_value() == BUNDLED
-    assert {"worker", "camera", "redis"} == set(demo["services"])
+    assert {"worker", "camera", "redis", "watch"} == set(demo["services"])
+    shown = load(environment(demo["services"]["watch"], DEMO.parent))
+    assert shown.redis.url == settings.redis.url
     assert DEMO.parent != MAIN.parent, "its folder names its project, and so its volumes"
 
 

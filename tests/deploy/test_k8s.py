@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from jsonschema import Draft202012Validator, ValidationError
 from kubernetes_validate import validate
 
-from pipeline.observer import METRICS
+from pipeline.metrics import METRICS
 from tests.deploy.compose import ROOT
 from worker.environment import load
 

@@ -27,14 +27,20 @@ from pipeline.messages import (
 )
 from pipeline.publishers.redis import _state_field
 from pipeline.publishers.redis_keys import (
+    asks_key,
+    cameras_key,
     carry_key,
     channel,
     heartbeat_key,
+    picture_key,
     state_key,
     stream_key,
+    watched_key,
 )
-from pipeline.publishers.redis_scripts import COMMANDS
+from pipeline.publishers.redis_scripts import COMMANDS, VISITING_COMMANDS
+from pipeline.rehearsal import QUESTION_ID
 from pipeline.stored import Stored
+from pipeline.visits import MAX_WAITING, PER_S
 
 PREFIX, CAMERA, WORKER = "vigil", "gate", "worker-1"
 CAPTURED_AT = datetime(2026, 1, 2, 3, 4, 5, 468_000, tzinfo=UTC)
@@ -71,6 +77,9 @@ KEYS = """
 | `{state}` | a hash with the last message of each field, for a reader that starts later: {held} |
 | `{carry}` | a hash that workers use; not for readers |
 | `{heartbeat}` | JSON about a worker that runs, see below |
+| `{cameras}` | a hash, camera to JSON: which worker has it, its state, its questions; see below |
+| `{watched}`, `{picture}` | somebody looks at the camera; its last picture, while they do |
+| `{asks}`, `{reply}` | a stream of one-off questions; a list with the reply to one |
 
 A message is published once: it stands in its stream once, in the order of `seq`, is the newest of
 its field in the hash, and its channel reaches the subscribers that are connected at that moment.
@@ -86,7 +95,41 @@ The heartbeat has `publishing` (`state`, `reason`, `set_aside`), `outbox_depth`,
 tells the worker from another of the same id. The key is gone when the worker stops, and expires
 soon after it was killed.
 
-A user of Redis needs the keys and channels `{prefix}:*` and the commands {commands}.
+The register `{cameras}` names every camera, so that no reader needs to scan: `owner` (the worker
+that has it; it lives while its heartbeat is there), `term`, `state`, `reason`, `since`, `grid`
+(`rows`, `cols`, `token_px`; null before the first picture), and `questions` by id: `question`,
+`kind`, `options`, `every_s`, and where answers become events `target` (the answer that the event is
+about), `enter`, `exit`, else null. Its owner writes an entry when it changes and with every
+heartbeat, and takes it away when the camera is gone.
+
+**Live pictures.** While the key `{watched}` is there (a reader sets it to anything, expiring in
+10 s, again and again while somebody looks), the hash `{picture}` has the last picture that the
+model was shown, at most one a second: `jpeg` (areas of `PRIVATE` are black), `captured_at`, `grid`
+(as in the register) and `sent`, a 0 or 1 for each token, row by row: whether it was sent to the
+model. The hash expires in 10 s.
+
+**One-off questions.** `XADD {asks} MAXLEN ~ 1000 * id ID camera {camera} question "Is it open?"`
+asks the worker that has the camera. `id` is up to 64 letters, digits, `-` and `_`, new each time.
+Further fields: `kind` (default `yes_no`; `choice`, `count`, `when`, `text`), `options` (for
+`choice`: a JSON array of words), `deadline` (a time; default in 10 s, at most in a minute) and
+`asked_by`. `BLPOP {reply} 10` waits for the reply: an answer message with `asked_by` `ask`,
+`question_id` `ask` and `seq` 1, which is published nowhere else; or `id`, `worker_id`, `refused`
+and `detail`, which says what was expected and came. Nobody replies after the deadline, or where no
+worker that runs has the camera. The list expires in a minute.
+
+| `refused` | meaning |
+|---|---|
+| `malformed` | a field is missing, unknown or wrong, or the model cannot be asked that |
+| `unknown_camera` | no worker has such a camera |
+| `too_many` | a worker takes {per_s:g} asks a second in the long run, and lets {waiting} wait |
+| `too_busy` | until its deadline the worker was late with its standing questions, which go first |
+
+`kind` `test_event` instead of a question makes a test event: the reply has its `event_id`, and its
+`start` and `end` are published as any event's, with `test` true. Its question is `{rehearsal}`, so
+that in `{state}` it takes no other's place; it is gone there within a heartbeat.
+
+A user of Redis needs the keys and channels `{prefix}:*` and the commands {commands};
+for live pictures and one-off questions also {visiting}, without which all else works.
 
 ## Every message
 
@@ -114,7 +157,17 @@ def messages_document() -> str:
             state=state_key(PREFIX, CAMERA),
             carry=carry_key(PREFIX, CAMERA),
             heartbeat=heartbeat_key(PREFIX, WORKER),
+            cameras=cameras_key(PREFIX),
             prefix=PREFIX,
+            watched=watched_key(PREFIX, CAMERA),
+            picture=picture_key(PREFIX, CAMERA),
+            asks=asks_key(PREFIX),
+            reply=asks_key(PREFIX, "ID"),
+            camera=CAMERA,
+            per_s=PER_S,
+            waiting=MAX_WAITING,
+            rehearsal=QUESTION_ID,
+            visiting=", ".join(f"`{name}`" for name in VISITING_COMMANDS),
             commands=", ".join(f"`{name}`" for name in COMMANDS),
             held=", ".join(f"`{_state_field(one)}`" for one, *_ in shown.values()),
         )

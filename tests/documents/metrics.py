@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.observer import METRICS
+from pipeline.metrics import METRICS
 
 HEAD = """\
 # Metrics

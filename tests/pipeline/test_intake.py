@@ -11,7 +11,7 @@ from pipeline.intake import Intake, Settlements, condition_of
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message
-from pipeline.observer import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED
+from pipeline.metrics import CAMERA_FAILURES, CAMERA_UP, FRAMES_DROPPED
 from pipeline.pruner import Pruner
 from pipeline.regions import Region
 from pipeline.sampler import Sampler

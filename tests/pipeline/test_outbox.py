@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pipeline.counted import oldest_age_s
 from pipeline.errors import OutboxError
 from pipeline.messages import KINDS, Message, MessageKind, status_message
-from pipeline.observer import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
+from pipeline.metrics import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
 from pipeline.outbox import Outbox
 from pipeline.stored import Stored
 from tests.fakes import FakeClock, Recorder

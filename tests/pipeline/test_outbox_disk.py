@@ -16,7 +16,7 @@ from hypothesis.stateful import rule
 from pipeline import outbox as under_test
 from pipeline import outbox_file
 from pipeline.messages import MessageKind
-from pipeline.observer import OUTBOX_DEGRADED, OUTBOX_FAILURES
+from pipeline.metrics import OUTBOX_DEGRADED, OUTBOX_FAILURES
 from pipeline.outbox import Outbox
 from pipeline.outbox_trouble import LOOK_EVERY_S
 from tests.fakes import FakeClock, Recorder

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.types import PatchGrid
-from pipeline.overlay import DIM, KEPT, REFRESH, Overlay
+from pipeline.overlay import DIM, KEPT, REFRESH, Overlay, drawn_by
 from pipeline.pruner import Pruner
 from pipeline.recorded import sampled
 from pipeline.sources.encoder import encode_clip
@@ -38,10 +38,8 @@ def video(tmp_path: Path) -> Path:
 
 
 def test_a_refresh_is_framed_and_what_changes_after_it_is_outlined() -> None:
-    overlay = Overlay(Pruner(mode="last_seen"), title="gate")
-    whole = overlay.drawn(frame(scene(None), 0.0))
-    still = overlay.drawn(frame(scene(None), 1.0))
-    moved = overlay.drawn(frame(scene(20), 2.0))
+    frames = [frame(scene(None), 0.0), frame(scene(None), 1.0), frame(scene(20), 2.0)]
+    whole, still, moved = drawn_by(Pruner(mode="last_seen"), frames, Overlay(title="gate"))
     assert whole.shape[1] == 2 * GRID.width_px
     assert whole.shape == still.shape == moved.shape
     assert tuple(whole[0, 0]) == REFRESH
@@ -55,16 +53,16 @@ def test_a_refresh_is_framed_and_what_changes_after_it_is_outlined() -> None:
 
 
 def test_the_ratio_sent_so_far_is_counted() -> None:
-    overlay = Overlay(Pruner(mode="last_seen"), title="gate")
-    for pts_s in range(4):
-        overlay.drawn(frame(scene(None), float(pts_s)))
+    overlay = Overlay(title="gate")
+    frames = (frame(scene(None), float(pts_s)) for pts_s in range(4))
+    assert len(list(drawn_by(Pruner(mode="last_seen"), frames, overlay))) == 4
     assert overlay.num_frames == 4
     assert overlay.kept_ratio == pytest.approx(0.25)
 
 
 def test_the_strip_forgets_what_no_longer_fits() -> None:
-    overlay = Overlay(Pruner(mode="paper"), title="gate")
-    pictures = [overlay.drawn(frame(scene(None), float(pts_s))) for pts_s in range(100)]
+    frames = (frame(scene(None), float(pts_s)) for pts_s in range(100))
+    pictures = list(drawn_by(Pruner(mode="paper"), frames, Overlay(title="gate")))
     assert {picture.shape for picture in pictures} == {pictures[0].shape}
 
 

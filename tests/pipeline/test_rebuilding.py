@@ -14,7 +14,7 @@ from model.types import Answer, Question, Window
 from pipeline.camera_session import Shown
 from pipeline.errors import SourceError
 from pipeline.lane import Lanes
-from pipeline.observer import WINDOW_REBUILD_FRAMES, WINDOW_REBUILDS
+from pipeline.metrics import WINDOW_REBUILD_FRAMES, WINDOW_REBUILDS
 from pipeline.pruner import Pruner
 from pipeline.rebuilding import MAX_TAIL, MAX_TRIES, RETRY_S, Rebuilding
 from pipeline.sources.base import Seen
@@ -110,10 +110,10 @@ class Bench:
             self.topic,
             window_s=WINDOW_S,
             together=together,
-            rebuilt=lambda camera_id, shown: self.rebuilt.append((camera_id, shown)),
             clock=self.clock,
             observer=self.observer,
         )
+        self.rebuilding.rebuilt = lambda camera_id, shown: self.rebuilt.append((camera_id, shown))
 
     def live(self, pts_s: float, camera_id: str = "yard") -> int:
         """Show a live frame; return how many of its tokens the model sees."""
@@ -260,10 +260,10 @@ def test_a_rebuilt_window_answers_as_one_that_was_never_lost(
         bench.topic,
         window_s=40.0,
         together=1,
-        rebuilt=lambda camera_id, shown: bench.rebuilt.append((camera_id, shown)),
         clock=bench.clock,
         observer=bench.observer,
     )
+    rebuilding.rebuilt = lambda camera_id, shown: bench.rebuilt.append((camera_id, shown))
     yes = Question("yes_no", "Is there a light?")
     for second in range(72, 115):  # a context begins at 72 s, the next one at 92 s
         one = pruner.prune(noisy(float(second)))

@@ -19,7 +19,7 @@ from pipeline.event_states import state_name
 from pipeline.events import EventRule
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.observer import (
+from pipeline.metrics import (
     ANSWER_AGE,
     ANSWER_MASS,
     ANSWERS_LATE,
@@ -38,12 +38,14 @@ from pipeline.observer import (
 )
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.rebuilding import Rebuilding
 from pipeline.runner import Runner
 from pipeline.sources.base import NO_PAST, Past
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt
+from pipeline.visits import Visits
 from tests.fakes import FakeClock, ListReplies, Recorder, ScriptedEngine, frame_at, picture
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=10.0)
@@ -83,6 +85,7 @@ class Bench:
         self.observer = Recorder()
         self.settled: list[Frame] = []
         self.status = StatusBoard(lambda _message: None, clock=self.clock)
+        self.visits = Visits(clock=self.clock)
         numbers = count(1)
         self.runner = Runner(
             self.lanes,
@@ -106,8 +109,16 @@ class Bench:
             admission_backlog=self.admission_backlog,
             tenures=Tenures(clock=self.clock),
             forget_after_s=600.0,
-            past=past,
-            window_s=window_s,
+            rebuilding=Rebuilding(
+                self.engine,
+                self.lanes,
+                past,
+                window_s=window_s,
+                together=1,
+                clock=self.clock,
+                observer=self.observer,
+            ),
+            visits=self.visits,
         )
 
     def show(self, *frames: Frame) -> None:

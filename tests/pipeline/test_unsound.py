@@ -7,7 +7,7 @@ import pytest
 
 from model.types import Answer, Question
 from pipeline.events import EventRule
-from pipeline.observer import ANSWERS_UNKNOWN, EVENTS, REPLIES
+from pipeline.metrics import ANSWERS_UNKNOWN, EVENTS, REPLIES
 from pipeline.questions import StandingQuestion
 from pipeline.types import CameraState, Frame, StatusReason
 from tests.fakes import FakeClock, frame_at

@@ -22,10 +22,11 @@ from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.base import PendingMessages, Publisher, nothing_new
 from pipeline.questions import StandingQuestion
+from pipeline.rebuilding import Rebuilding
 from pipeline.regions import Region
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
-from pipeline.sources.base import FrameSource
+from pipeline.sources.base import NO_PAST, FrameSource
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
@@ -171,6 +172,15 @@ def make(
             load=ladder,
             admission_backlog=backlog,
             tenures=tenures,
+            rebuilding=Rebuilding(
+                engine,
+                lanes,
+                NO_PAST,
+                window_s=180.0,
+                together=1,
+                clock=clock,
+                observer=UNOBSERVED,
+            ),
             forget_after_s=600.0,
         ),
         new_publisher=lambda: publisher or redis(outbox, status, tenures),  # type: ignore[misc]  # one of the two is given

@@ -4,15 +4,15 @@ import pytest
 
 from model.types import EngineStats
 from pipeline.counted import engine_stands
-from pipeline.observer import (
+from pipeline.metrics import (
     FRAMES,
     FRAMES_REFUSED,
     METRICS,
     OUTBOX_DEPTH,
     TICK_OVERRUNS,
     TICK_SECONDS,
-    Metric,
 )
+from pipeline.observer import Metric
 from worker.metrics import Metrics
 
 STATS = EngineStats(

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from pipeline.clock import SystemClock
 from pipeline.errors import OutboxError, PublishError
 from pipeline.messages import status_message
-from pipeline.observer import PUBLISH_FAILURES, PUBLISHING_UP
+from pipeline.metrics import PUBLISH_FAILURES, PUBLISHING_UP
 from pipeline.outbox import Outbox
 from pipeline.publishers.base import PendingMessages, Publisher, nothing_new
 from pipeline.publishers.redis import RedisPublisher

@@ -20,12 +20,15 @@ from pipeline.events import EventRule
 from pipeline.intake import Settlements
 from pipeline.lane import Lanes
 from pipeline.load import Load
-from pipeline.observer import FENCED, OUTBOX_DROPPED, Observer
+from pipeline.metrics import FENCED, OUTBOX_DROPPED
+from pipeline.observer import Observer
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.rebuilding import Rebuilding
 from pipeline.runner import Runner
+from pipeline.sources.base import NO_PAST
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
@@ -95,6 +98,15 @@ class Member:
             load=Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0),
             admission_backlog=AdmissionBacklog(),
             tenures=self.tenures,
+            rebuilding=Rebuilding(
+                self.engine,
+                self.lanes,
+                NO_PAST,
+                window_s=180.0,
+                together=1,
+                clock=clock,
+                observer=Observer(),
+            ),
             forget_after_s=600.0,
         )
         self.settlements = Settlements(self.tenures)

@@ -7,9 +7,10 @@ import torch
 from model import EngineConfig
 from model.engine.config import MAX_TOKENS_PER_FRAME
 from tests.fakes import FakeClock
-from worker.loading import engine_config
+from worker.loading import engine_config, num_inference_threads
+from worker.questions import standing_questions
 from worker.settings import Settings
-from worker.wiring import build, num_inference_threads, standing_questions
+from worker.wiring import build
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def test_beside_a_gpu_one_thread_computes() -> None:
 def test_the_model_computes_on_the_thread_that_infers_alone(
     monkeypatch: pytest.MonkeyPatch, wanted: int, expected: int
 ) -> None:
-    monkeypatch.setattr("worker.wiring.TORCH_THREADS", 5)  # on few cores both would be one
+    monkeypatch.setattr("worker.loading.TORCH_THREADS", 5)  # on few cores both would be one
     settings = Settings.model_validate(
         {
             "model": {"path": "nano", "device": "cpu", "threads": wanted},

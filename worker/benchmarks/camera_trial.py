@@ -18,25 +18,26 @@ from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message
-from pipeline.observer import (
+from pipeline.metrics import (
     ANSWERS_LATE,
     FRAMES_REFUSED,
     STAGE_SECONDS,
     TICK_SECONDS,
     TOKENS,
-    Metric,
-    Observer,
 )
+from pipeline.observer import Metric, Observer
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.rebuilding import Rebuilding
 from pipeline.runner import Runner
+from pipeline.sources.base import NO_PAST
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from worker.benchmarks.rendered_cameras import Clips, Played, play
 from worker.benchmarks.report import Progress, Row
-from worker.wiring import num_inference_threads
+from worker.loading import num_inference_threads
 
 MAX_AGE_S = 2.0
 WINDOW_S = 180.0
@@ -154,6 +155,15 @@ def trial(
         load=load,
         admission_backlog=AdmissionBacklog(),
         tenures=Tenures(clock=clock),
+        rebuilding=Rebuilding(
+            engine,
+            lanes,
+            NO_PAST,
+            window_s=180.0,
+            together=1,
+            clock=clock,
+            observer=seen,
+        ),
         forget_after_s=600.0,
     )
     stop = Event()

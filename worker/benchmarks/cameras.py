@@ -38,7 +38,7 @@ from worker.benchmarks.camera_trial import (
 from worker.benchmarks.random_weights import untrained
 from worker.benchmarks.rendered_cameras import Clips, Played, render
 from worker.benchmarks.report import Progress, Row
-from worker.wiring import num_inference_threads
+from worker.loading import num_inference_threads
 
 MOST = 1024
 GRID = PatchGrid(rows=9, cols=16)  # 448x252

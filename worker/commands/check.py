@@ -91,8 +91,7 @@ def _judge(settings: Settings, arguments: argparse.Namespace) -> int:
 def _load(settings: Settings, told: Callable[[str], None]) -> "Engine":
     """Load the model as a worker would, try the questions on it, and say what it is."""
     from model.progress import Telling
-    from worker.loading import try_questions
-    from worker.wiring import load_engine
+    from worker.loading import load_engine, try_questions
 
     engine = load_engine(settings, tell=Telling(say, now_s=SystemClock().monotonic_s))
     try_questions(engine, settings)

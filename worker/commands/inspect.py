@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     source, target = arguments.video, arguments.out
     from model.videollama3.grid import pin_grid
-    from pipeline.overlay import Overlay, check_files, write_overlay
+    from pipeline.overlay import Overlay, check_files, drawn_by, write_overlay
     from pipeline.recorded import sampled
     from worker.wiring import new_pruner
 
@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     pruner = new_pruner(settings.model_copy(update={"pruner": chosen}))
     grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
     frames = sampled(source, grid_of=grid_of, period_s=1 / arguments.fps)
-    overlay = Overlay(pruner, title=f"{source.name}   {mode}")
+    overlay = Overlay(title=f"{source.name}   {mode}")
     try:
-        write_overlay(target, frames, overlay, progress=say)
+        write_overlay(target, drawn_by(pruner, frames, overlay), overlay, progress=say)
     except SourceError as error:
         raise ConfigError(f"inspect: {source}: {error}") from error
     return 0

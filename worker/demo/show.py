@@ -1,18 +1,14 @@
 """`vigil demo`: a worker, a camera and a Redis on this machine, and what a subscriber receives."""
 
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -27,6 +23,7 @@ from worker.demo.child import start
 from worker.demo.embedded_redis import embedded_redis, free_port
 from worker.demo.timeline import Timeline
 from worker.demo.verdict import Judge, Verdict
+from worker.printer import Printer, Truth, say
 from worker.settings import PREFIX
 
 FOLDER = Path(__file__).resolve().parent
@@ -35,9 +32,6 @@ SCENE = FOLDER / "yard.mp4"
 PACKAGES = Path(worker.__file__).resolve().parents[1]
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 45.0  # as compose gives it
-_COLOURS = {"caption": "36", "answer": "32", "event": "35", "status": "90", "wrong": "31"}
-_LABEL_CHARS = len("vigil:yard:captions")
-_MARGIN_CHARS = len("00:00:00  ") + _LABEL_CHARS + len("  ")
 
 
 @dataclass(slots=True)
@@ -47,14 +41,14 @@ class _Seen:
     Attributes:
         messages: how many of each kind.
         kept_ratio: the newest.
-        shown: each question's answer as last printed, and whether it was right.
+        printer: prints them.
         judge: knows what is true; None where the clip has no timeline.
     """
 
     judge: Judge | None
     messages: Counter[str] = field(default_factory=Counter)
     kept_ratio: float | None = None
-    shown: dict[str, tuple[object, bool]] = field(default_factory=dict)
+    printer: Printer = field(default_factory=Printer)
 
 
 def demo(*, seconds: float | None, video: str | None) -> int:
@@ -175,29 +169,8 @@ def _show(channel: str, message: dict[str, Any], *, seen: _Seen) -> None:
     if "tokens" in said and said["tokens"]["total"]:
         seen.kept_ratio = said["tokens"]["kept_ratio"]
     verdict = seen.judge.verdict(kind, said) if seen.judge else None
-    if kind == "answer" and not _is_news(said, verdict, seen=seen):
-        return
-    at = datetime.fromisoformat(said["published_at"]).astimezone()
-    label = _coloured(f"{channel:<{_LABEL_CHARS}}", kind)
-    _say(f"{at:%H:%M:%S}  {label}  {_indented(_in_words(kind, said))}")
-    if verdict is not None:
-        hue = "status" if verdict.is_right else "wrong"
-        _say(_coloured(f"{'truth':>{_MARGIN_CHARS - 2}}  {_indented(_truth(verdict))}", hue))
-    if kind == "caption":
-        tokens = said["tokens"]
-        _say(
-            f"{'sent':>{_MARGIN_CHARS - 2}}  {tokens['kept']} of {tokens['total']} tokens in the "
-            f"window ({tokens['kept_ratio']:.0%}), "
-            f"frame {said['frame_age_ms']} ms old when answered"
-        )
-
-
-def _is_news(said: dict[str, Any], verdict: Verdict | None, *, seen: _Seen) -> bool:
-    """Say whether an answer, or whether it is right, has changed since it was last printed."""
-    now = said["answer"], verdict is None or verdict.is_right
-    is_news = seen.shown.get(said["question_id"]) != now
-    seen.shown[said["question_id"]] = now
-    return is_news
+    truth = None if verdict is None else Truth(_truth(verdict), verdict.is_right)
+    seen.printer.show(channel, message, truth=truth)
 
 
 def _truth(verdict: Verdict) -> str:
@@ -206,31 +179,13 @@ def _truth(verdict: Verdict) -> str:
     return f"{verdict.right} of {verdict.said} right, {verdict.true} true  {verdict.truth}"
 
 
-def _indented(text: str) -> str:
-    """Wrap to the terminal, under the text of the first line."""
-    width = max(40, shutil.get_terminal_size((160, 24)).columns - _MARGIN_CHARS)
-    return f"\n{'':{_MARGIN_CHARS}}".join(textwrap.wrap(text, width) or [""])
-
-
-def _in_words(kind: str, said: dict[str, Any]) -> str:
-    if kind == "caption":
-        return json.dumps(said["text"], ensure_ascii=False)
-    if kind == "status":
-        return f"{said['state']} ({said['reason']})" if said["reason"] else str(said["state"])
-    why = [said["reason"]] if kind == "answer" and said["reason"] else []
-    p = [f"p {said['p']:.2f}"] if said["p"] is not None else []
-    beside = f" ({', '.join(why + p)})" if why or p else ""
-    phase = f"{said['phase']}: " if kind == "event" else ""
-    return f"{phase}{said['question']} -> {said['answer']}{beside}"
-
-
 def _introduce(clip: Path, *, redis_url: str, port: int) -> None:
-    _say(f"camera    {clip.name}, played over and over as if live")
-    _say(f"redis     {redis_url}  (try: redis-cli -u {redis_url} psubscribe 'vigil:*')")
-    _say(f"status    http://127.0.0.1:{port}/status, /metrics")
-    _say(f"model     {_about_model()}")
-    _say("answers   shown when they change; every one counts")
-    _say("loading the model ...\n")
+    say(f"camera    {clip.name}, played over and over as if live")
+    say(f"redis     {redis_url}  (try: redis-cli -u {redis_url} psubscribe 'vigil:*')")
+    say(f"status    http://127.0.0.1:{port}/status, /metrics")
+    say(f"model     {_about_model()}")
+    say("answers   shown when they change; every one counts")
+    say("loading the model ...\n")
 
 
 def _about_model() -> str:
@@ -243,16 +198,8 @@ def _about_model() -> str:
 def _conclude(seen: _Seen) -> int:
     ratio = "none" if seen.kept_ratio is None else f"{seen.kept_ratio:.1%}"
     counts = ", ".join(f"{number} {kind}" for kind, number in sorted(seen.messages.items()))
-    _say(f"\nreceived  {counts or 'nothing'}; kept ratio {ratio}")
+    say(f"\nreceived  {counts or 'nothing'}; kept ratio {ratio}")
     if seen.judge is not None:
-        _say(f"truth     {seen.judge.in_words()}")
+        say(f"truth     {seen.judge.in_words()}")
     complete = seen.messages["caption"] and seen.messages["answer"] and seen.kept_ratio is not None
     return 0 if complete else 1
-
-
-def _coloured(text: str, kind: str) -> str:
-    return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if sys.stdout.isatty() else text
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 (this command's output)

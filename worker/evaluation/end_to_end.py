@@ -32,9 +32,10 @@ from worker import environment
 from worker.benchmarks.report import Progress, Row, at_least, at_most
 from worker.demo.embedded_redis import embedded_redis
 from worker.evaluation.events import Matched, Start, joined, match, total
+from worker.loading import load_engine
 from worker.settings import Settings
 from worker.supervisor import Supervisor
-from worker.wiring import build, load_engine
+from worker.wiring import build
 
 ASKED: Mapping[str, str] = {
     "person in view": "Is a person in view?",

@@ -6,7 +6,7 @@ from pipeline.errors import ConfigError
 from worker import environment, log
 from worker.benchmarks.report import Progress, Row
 from worker.evaluation import clips, end_to_end
-from worker.wiring import load_engine
+from worker.loading import load_engine
 
 Through = Literal["model", "worker", "all"]
 WINDOW_S = 120  # longer than twice a clip: its first frame is never forgotten, no standby context

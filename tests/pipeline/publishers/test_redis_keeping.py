@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from pipeline.carry import Carried
 from pipeline.errors import PublishError
 from pipeline.messages import Message, status_message
-from pipeline.observer import OUTBOX_SET_ASIDE
+from pipeline.metrics import OUTBOX_SET_ASIDE
 from pipeline.outbox import Outbox
 from pipeline.publishers.base import NoCameras
 from pipeline.publishers.redis import Keeping
@@ -55,6 +55,9 @@ class Known(NoCameras):
 
     def questions(self) -> Mapping[str, Collection[str] | None]:
         return self.asked
+
+    def entries(self) -> Mapping[str, Mapping[str, Any]]:
+        return {}
 
 
 def status(reason: str, *, at_s: float = 0, camera_id: str = "gate") -> Message:

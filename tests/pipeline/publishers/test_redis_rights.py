@@ -169,6 +169,9 @@ def test_what_is_gone_stays_where_its_sweeping_is_not_permitted_and_the_log_says
         def questions(self) -> dict[str, frozenset[str] | None]:
             return {"gate": None}
 
+        def entries(self) -> dict[str, dict[str, object]]:
+            return {}
+
     lane = lane_of(server, outbox, cameras=Known())
     lane.put(message("caption"))
     lane.drain()

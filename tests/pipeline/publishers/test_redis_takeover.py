@@ -13,7 +13,7 @@ import redis
 
 from pipeline.carry import AT, CARRY_VERSION, MACHINE, Carried, Position
 from pipeline.messages import Message
-from pipeline.observer import FENCED
+from pipeline.metrics import FENCED
 from pipeline.outbox import Outbox
 from pipeline.publishers.redis import RedisPublisher
 from pipeline.status import StatusBoard

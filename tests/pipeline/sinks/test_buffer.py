@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import OutboxError
-from pipeline.observer import INGEST_BYTES, INGEST_DROPPED, INGEST_WAITING, OUTBOX_DEGRADED
+from pipeline.metrics import (
+    INGEST_BYTES,
+    INGEST_DROPPED,
+    INGEST_WAITING,
+    OUTBOX_DEGRADED,
+)
 from pipeline.outbox_trouble import LOOK_EVERY_S
 from pipeline.sinks.buffer import ROW_BYTES, FrameBuffer
 from pipeline.sinks.outlet import OutRecord

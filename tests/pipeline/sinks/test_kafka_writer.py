@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.errors import PublishError
-from pipeline.observer import INGEST_DROPPED
+from pipeline.metrics import INGEST_DROPPED
 from pipeline.sinks.buffer import FrameBuffer
 from pipeline.sinks.kafka import KafkaWriter
 from pipeline.sinks.outlet import OutRecord

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.videollama3.grid import pin_grid
-from pipeline.observer import INGEST_RECORDS
+from pipeline.metrics import INGEST_RECORDS
 from pipeline.sinks.outlet import Outlet, OutRecord, encoder
 from pipeline.sources.image import decode_image
 from pipeline.status import StatusBoard

@@ -1,4 +1,4 @@
-from pipeline.observer import CAMERA_LAG
+from pipeline.metrics import CAMERA_LAG
 from pipeline.sources.camera_health import Bounds, CameraHealth
 from tests.fakes import FakeClock, Recorder
 

@@ -14,7 +14,8 @@ import structlog.testing
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.errors import SourceError
-from pipeline.observer import CAMERA_LAG, STAMPS_MENDED, UNOBSERVED, Observer
+from pipeline.metrics import CAMERA_LAG, STAMPS_MENDED
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.rtsp import RtspSource
 from pipeline.types import Tell, tell_nobody
 from tests.fakes import Recorder

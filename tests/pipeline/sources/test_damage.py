@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.freeze_watch import FreezeWatch
-from pipeline.observer import PICTURES_HELD_BACK
+from pipeline.metrics import PICTURES_HELD_BACK
 from pipeline.regions import Region
 from pipeline.sources.decoder import PictureReader
 from pipeline.sources.encoder import as_coded

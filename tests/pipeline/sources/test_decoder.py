@@ -12,7 +12,8 @@ from model.types import PatchGrid
 from pipeline.cadence import Cadence
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import SourceError
-from pipeline.observer import PICTURES_HELD_BACK, UNOBSERVED, Observer
+from pipeline.metrics import PICTURES_HELD_BACK
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources import decoder
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import Picture, PictureReader

@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient
 from structlog.testing import capture_logs
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.observer import (
+from pipeline.metrics import (
     DEAD_LETTERS,
     KAFKA_COMMITS,
     KAFKA_LAG,

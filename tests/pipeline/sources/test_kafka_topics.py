@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.observer import (
+from pipeline.metrics import (
     CAMERA_LAG,
     DEAD_LETTERS,
     KAFKA_PASSED_OVER,

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from pipeline.observer import DEAD_LETTERS, KAFKA_PASSED_OVER
+from pipeline.metrics import DEAD_LETTERS, KAFKA_PASSED_OVER
 from pipeline.sources.record import RecordError, camera_state
 from pipeline.types import Frame
 from tests.fakes import Recorder

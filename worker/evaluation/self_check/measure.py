@@ -33,13 +33,10 @@ from worker.evaluation.self_check.two_ways import (
     compared_rows,
     moments,
 )
-from worker.loading import engine_config
+from worker.loading import engine_config, num_inference_threads
+from worker.questions import standing_questions
 from worker.settings import Settings
-from worker.wiring import (
-    new_pruner,
-    num_inference_threads,
-    standing_questions,
-)
+from worker.wiring import new_pruner
 
 BUILT_IN = {
     "moving": Question("yes_no", "Is anything moving?"),
