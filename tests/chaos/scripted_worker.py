@@ -151,5 +151,5 @@ def main(truth: Path, gone: Path, variables: Mapping[str, str], stderr: Connecti
         del os.environ[name]
     os.environ.update(variables)
     feeds._CAMERA_FEEDS["rtsp"] = feed_of(Truth.load(truth), gone)  # type: ignore[index]
-    wiring.loaded = lambda *_, **__: ReadingEngine()  # type: ignore[attr-defined]
+    wiring.loaded = lambda *_, **__: ReadingEngine()  # type: ignore[attr-defined, assignment]
     sys.exit(run(argparse.Namespace()))
