@@ -13,6 +13,7 @@ from tests.pipeline.sources.clips import yard
 
 pytest_plugins = [
     "tests.selection",
+    "tests.side_by_side",
     "tests.wire",
     "tests.chaos.options",
     "tests.servers.certificates",
