@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.side_by_side",
     "tests.wire",
     "tests.chaos.options",
+    "tests.workers.options",
     "tests.servers.certificates",
     "tests.servers.redis",
     "tests.servers.sentinel",

@@ -15,6 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 ALONE = (
     "tests/benchmarks/test_lag.py",
     "tests/chaos/test_chaos.py",
+    "tests/workers/test_workers.py",
 )
 """What measures the machine as a whole: how late messages are, what is true of them in time."""
 COMPUTING = "tests/model/"  # where little is waited for
