@@ -13,8 +13,10 @@ from tests.pipeline.sources.clips import yard
 
 pytest_plugins = [
     "tests.selection",
+    "tests.side_by_side",
     "tests.wire",
     "tests.chaos.options",
+    "tests.workers.options",
     "tests.servers.certificates",
     "tests.servers.redis",
     "tests.servers.sentinel",

@@ -61,10 +61,10 @@ class TopicReader:
         clock: Clock,
         observer: Observer,
     ) -> None:
-        """Subscribe.
+        """Subscribe to `topic`.
 
         Args:
-            topic: what is read.
+            topic: it.
             opened: the KafkaConsumer.
             beginning: where a partition is read from.
             judge: which records are taken.

@@ -233,7 +233,7 @@ class PictureReader:
         if hold_back.cause is not None:
             context.flags |= Flags.output_corrupt  # else nothing comes but what is whole
         frames, is_sound = self._decode(context, arrival.packet)
-        if not is_sound:
+        if not is_sound and hold_back.cause is None:  # after a loss it is the loss that shows
             hold_back.broke("concealed")
         if hold_back.cause is not None and not hold_back.shows:
             self._hold(arrival)

@@ -8,7 +8,7 @@ nothing may be announced that was not so, twice, or without an end.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -54,7 +54,7 @@ class Piece:
 
 def judge_events(record: Record) -> Verdict:
     found = Verdict()
-    announced = _announced(record, found)
+    announced = announced_in(record.of("event"), found)
     num_missed = num_merged = 0
     slow_ms = 0.0
     for watched, true in record.truth.spans.items():
@@ -93,7 +93,12 @@ def pieces_of(true: Sequence[Span], *, unseen: Sequence[Span]) -> list[Piece]:
 
 
 def judge_one(
-    watched: Watched, pieces: Sequence[Piece], announced: Sequence[Announced], found: Verdict
+    watched: Watched,
+    pieces: Sequence[Piece],
+    announced: Sequence[Announced],
+    found: Verdict,
+    *,
+    latest_ms: float = CONFIRMED_MS,
 ) -> tuple[int, int]:
     """Judge one question of one camera; return how many events were missed, and how many merged."""
     times = [0] * len(pieces)
@@ -109,7 +114,7 @@ def judge_one(
             ("end", one.span.end_ms, pieces[last]),
         ):
             late_ms = at_ms - piece.seen_ms
-            found.wants(late_ms <= CONFIRMED_MS, f"{said}: {name} {late_ms} ms late")
+            found.wants(late_ms <= latest_ms, f"{said}: {name} {late_ms} ms late")
         for place in range(first, last):
             times[place] += pieces[place].is_on
     for piece, number in zip(pieces, times, strict=True):
@@ -123,10 +128,10 @@ def _place(pieces: Sequence[Piece], at_ms: float) -> int:
     return next(n for n, one in enumerate(pieces) if one.span.begin_ms <= at_ms < one.span.end_ms)
 
 
-def _announced(record: Record, found: Verdict) -> dict[Watched, list[Announced]]:
-    """Put the messages of each event together."""
+def announced_in(events: Iterable[Entry], found: Verdict) -> dict[Watched, list[Announced]]:
+    """Put the messages of each event together, which come by their numbers."""
     by_id: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in record.of("event"):
+    for entry in events:
         by_id[entry.said["event_id"]].append(entry)
     announced: defaultdict[Watched, list[Announced]] = defaultdict(list)
     for event_id, told in by_id.items():

@@ -1,6 +1,7 @@
 """Ids once, numbers without gaps, the order kept, streams and channels agreeing."""
 
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 
 from pipeline.publishers.redis import BATCH
 from tests.chaos.reader import Entry, Lane, ms_of
@@ -47,25 +48,41 @@ def _judge_copies(record: Record, found: Verdict) -> None:
 
 
 def _judge_numbers(record: Record, found: Verdict, *, late: set[str]) -> None:
-    numbers: defaultdict[Lane, list[int]] = defaultdict(list)
-    order: defaultdict[Lane, list[int]] = defaultdict(list)
-    for entry in record.once:
-        numbers[entry.lane].append(entry.seq)
-        if entry.id not in late:
-            order[entry.lane].append(entry.seq)
+    gaps = gaps_in(record.once, found, late=late)
     missing: Counter[str] = Counter()
-    for lane, mine in numbers.items():
-        twice = [seq for seq, times in Counter(mine).items() if times > 1]
-        found.wants(not twice, f"{lane}: numbers of two messages: {twice}")
-        gaps = sorted(set(range(1, max(mine) + 1)) - set(mine))
-        missing[lane[1]] += len(gaps)
-        found.wants(not gaps or lane[1] != "event", f"{lane}: numbers missing: {gaps}")
-        found.wants(order[lane] == sorted(order[lane]), f"{lane}: out of order")
+    for lane, numbers in gaps.items():
+        missing[lane[1]] += len(numbers)
+        found.wants(not numbers or lane[1] != "event", f"{lane}: numbers missing: {numbers}")
     found.wants(
         missing == Counter(_dropped(record)),
         f"missing {dict(missing)}, told as dropped {_dropped(record)}",
     )
     found.figures["dropped"] = sum(_dropped(record).values())
+
+
+def gaps_in(
+    entries: Iterable[Entry], found: Verdict, *, late: Collection[str] = ()
+) -> dict[Lane, list[int]]:
+    """Return the numbers that no message has, of each stream; no two have one, and they grow.
+
+    Args:
+        entries: each message once, in the order of its stream.
+        found: told what is broken.
+        late: ids of messages that may come after newer ones.
+    """
+    numbers: defaultdict[Lane, list[int]] = defaultdict(list)
+    order: defaultdict[Lane, list[int]] = defaultdict(list)
+    for entry in entries:
+        numbers[entry.lane].append(entry.seq)
+        if entry.id not in late:
+            order[entry.lane].append(entry.seq)
+    for lane, mine in numbers.items():
+        twice = [seq for seq, times in Counter(mine).items() if times > 1]
+        found.wants(not twice, f"{lane}: numbers of two messages: {twice}")
+        found.wants(order[lane] == sorted(order[lane]), f"{lane}: out of order")
+    return {
+        lane: sorted(set(range(1, max(mine) + 1)) - set(mine)) for lane, mine in numbers.items()
+    }
 
 
 def _dropped(record: Record) -> dict[str, int]:

@@ -1,13 +1,15 @@
 """For how long the chaos test runs, and with which seed; what it found, at the end of the run."""
 
 import secrets
+from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 
 DEFAULT_MINUTES = 2.0
 REST_S = 120.0  # to start, to settle, to judge; a busy machine takes its time
 
-_found = pytest.StashKey[list[str]]()
+FOUND = "found"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,11 +32,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(limit_s))
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    for line in config.stash.get(_found, []):
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in chain(*terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and report.when == "teardown":
+            for name, line in report.user_properties:
+                if name == FOUND:
+                    terminalreporter.write_line(str(line))
 
 
 @pytest.fixture
@@ -49,6 +52,8 @@ def chaos_seed(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture
-def chaos_found(pytestconfig: pytest.Config) -> list[str]:
+def chaos_found(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Lines that are printed when the run is over, whether or not it has passed."""
-    return pytestconfig.stash.setdefault(_found, [])
+    found: list[str] = []
+    yield found
+    request.node.user_properties += [(FOUND, line) for line in found]

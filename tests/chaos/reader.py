@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ VALIDATE_EVERY = 10  # answers and captions; a schema takes milliseconds, and th
 Lane = tuple[str, MessageKind]
 _KEPT = (
     *("question_id", "answer", "reason", "phase", "event_id", "started_at", "ended_at", "state"),
-    "captured_at",
+    *("captured_at", "frame_age_ms", "window", "worker_id", "term"),
 )
 
 
@@ -60,12 +60,14 @@ class StreamReader:
     Its record is what Redis has had, also where Redis itself has forgotten it.
     """
 
-    def __init__(self, connect: Callable[[], redis.Redis]) -> None:
+    def __init__(
+        self, connect: Callable[[], redis.Redis], *, camera_ids: Iterable[str] = CAMERAS
+    ) -> None:
         self._connect = connect
         self._lock = threading.Lock()
         self._keys = {
             stream_key(PREFIX, camera_id, kind): (camera_id, kind)
-            for camera_id in CAMERAS
+            for camera_id in camera_ids
             for kind in KINDS
         }
         self._last = dict.fromkeys(self._keys, "0-0")

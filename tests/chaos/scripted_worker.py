@@ -13,8 +13,9 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model.types import Answer, PrunedFrame, Question
+from model.types import Answer, PatchGrid, PrunedFrame, Question
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
 from pipeline.sources.base import FrameSource
@@ -33,6 +34,16 @@ LOOK_EVERY_S = 0.05
 def asking(question_id: str) -> str:
     """The words of a question, by which the model knows where to look."""
     return f"Is {question_id} in view?"
+
+
+def painted(
+    states: Sequence[bool], rng: np.random.Generator, *, grid: PatchGrid = SMALL
+) -> NDArray[np.uint8]:
+    """Return a picture in which each question has a token, bright for "on", with noise."""
+    pixels = picture(100, grid)
+    for place, is_on in enumerate(states):
+        pixels[_token(place)] = BRIGHT if is_on else DARK
+    return pixels + rng.integers(0, NOISE, pixels.shape, dtype=np.uint8)
 
 
 class PaintedCamera:
@@ -67,12 +78,9 @@ class PaintedCamera:
     def _frame(self, pts_s: float) -> Frame:
         at = self._clock.now()
         at = at.replace(microsecond=at.microsecond // 1000 * 1000)  # as messages say it
-        pixels = picture(100)
-        for place, question_id in enumerate(QUESTIONS):
-            is_on = self._truth.is_on((self._camera_id, question_id), round(1000 * at.timestamp()))
-            pixels[_token(place)] = BRIGHT if is_on else DARK
-        noise = self._rng.integers(0, NOISE, pixels.shape, dtype=np.uint8)
-        return Frame(self._camera_id, pixels + noise, SMALL, pts_s, at)
+        at_ms = round(1000 * at.timestamp())
+        states = [self._truth.is_on((self._camera_id, one), at_ms) for one in QUESTIONS]
+        return Frame(self._camera_id, painted(states, self._rng), SMALL, pts_s, at)
 
 
 class ReadingEngine(ScriptedEngine):
@@ -136,6 +144,15 @@ def feed_of(truth: Truth, gone: Path) -> Callable[..., Feed]:
     return painted
 
 
+def be_a_process(variables: Mapping[str, str], stderr: Connection) -> None:
+    """Have these settings and no others, and log there."""
+    os.dup2(stderr.fileno(), sys.stderr.fileno())
+    stderr.close()
+    for name in [name for name in os.environ if name.startswith("VIGIL_")]:
+        del os.environ[name]
+    os.environ.update(variables)
+
+
 def main(truth: Path, gone: Path, variables: Mapping[str, str], stderr: Connection) -> None:
     """Be the worker, in a process of its own.
 
@@ -145,11 +162,7 @@ def main(truth: Path, gone: Path, variables: Mapping[str, str], stderr: Connecti
         variables: its settings.
         stderr: where its log goes.
     """
-    os.dup2(stderr.fileno(), sys.stderr.fileno())
-    stderr.close()
-    for name in [name for name in os.environ if name.startswith("VIGIL_")]:
-        del os.environ[name]
-    os.environ.update(variables)
+    be_a_process(variables, stderr)
     feeds._CAMERA_FEEDS["rtsp"] = feed_of(Truth.load(truth), gone)  # type: ignore[index]
     wiring.loaded = lambda *_, **__: ReadingEngine()  # type: ignore[attr-defined, assignment]
     sys.exit(run(argparse.Namespace()))

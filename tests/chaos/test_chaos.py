@@ -15,6 +15,7 @@ from pathlib import Path
 import redis
 
 from pipeline.publishers.redis_keys import state_key
+from tests.chaos import scripted_worker
 from tests.chaos.faults import PASSWORD, RIGHTS, USER, RedisFaults, Timeline
 from tests.chaos.judge_events import judge_events
 from tests.chaos.judge_messages import judge_messages
@@ -77,16 +78,13 @@ def test_every_true_event_starts_once_and_ends_once_whatever_fails(
     truth.save(tmp_path / "truth.json")
     gone = tmp_path / "gone"
     gone.mkdir()
-    worker = WorkerProcess(
-        tmp_path / "truth.json",
-        gone=gone,
-        variables={
-            **SETTINGS,
-            "VIGIL_REDIS__URL": f"redis://{USER}:{PASSWORD}@127.0.0.1:{server.port}/0",
-            "VIGIL_OUTBOX__PATH": str(tmp_path / "outbox.sqlite"),
-            "VIGIL_HEALTH__PORT": str(health_port),
-        },
-    )
+    variables = {
+        **SETTINGS,
+        "VIGIL_REDIS__URL": f"redis://{USER}:{PASSWORD}@127.0.0.1:{server.port}/0",
+        "VIGIL_OUTBOX__PATH": str(tmp_path / "outbox.sqlite"),
+        "VIGIL_HEALTH__PORT": str(health_port),
+    }
+    worker = WorkerProcess(scripted_worker.main, tmp_path / "truth.json", gone, variables)
     reader, listener = StreamReader(server.client), Listener(server.client)
     monitor, timeline = Monitor(worker, health_port), Timeline()
     faults = RedisFaults(server, spare=spare, reader=reader, timeline=timeline)

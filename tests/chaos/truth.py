@@ -3,7 +3,7 @@
 import json
 import random
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,11 @@ _FIRST_MS = 1500
 
 Watched = tuple[str, str]
 """A camera and a question."""
+WATCHED: Sequence[Watched] = [(camera, name) for camera in CAMERAS for name in QUESTIONS]
+
+
+def _length_ms(rng: random.Random) -> int:
+    return rng.randint(SHORTEST_MS, 9000) if rng.random() < 0.9 else rng.randint(9000, 25_000)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,15 +78,29 @@ class Truth:
         }
 
     @classmethod
-    def scripted(cls, rng: random.Random, *, within: Span) -> "Truth":
-        """Draw events with pauses between them, some of them long; all are over at the end."""
+    def scripted(
+        cls,
+        rng: random.Random,
+        *,
+        within: Span,
+        watched: Iterable[Watched] = WATCHED,
+        length_ms: Callable[[random.Random], int] = _length_ms,
+    ) -> "Truth":
+        """Draw events with pauses between them; all are over at the end.
+
+        Args:
+            rng: the luck.
+            within: when.
+            watched: cameras, and questions about them.
+            length_ms: draws how long an event or a pause is.
+        """
         spans = {}
-        for watched in ((camera, question) for camera in CAMERAS for question in QUESTIONS):
+        for one in watched:
             mine, at_ms = [], within.begin_ms + rng.randint(_FIRST_MS, 6000)
-            while (end_ms := at_ms + _length_ms(rng)) < within.end_ms:
+            while (end_ms := at_ms + length_ms(rng)) < within.end_ms:
                 mine.append(Span(at_ms, end_ms))
-                at_ms = end_ms + _length_ms(rng)
-            spans[watched] = mine
+                at_ms = end_ms + length_ms(rng)
+            spans[one] = mine
         return cls(spans)
 
     @property
@@ -109,7 +128,3 @@ class Truth:
             camera, _, question = name.partition("/")
             spans[camera, question] = [Span(begin_ms, end_ms) for begin_ms, end_ms in mine]
         return cls(spans)
-
-
-def _length_ms(rng: random.Random) -> int:
-    return rng.randint(SHORTEST_MS, 9000) if rng.random() < 0.9 else rng.randint(9000, 25_000)

@@ -7,11 +7,10 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from tests.chaos import scripted_worker
@@ -45,8 +44,10 @@ class Life:
 class WorkerProcess:
     """Started, stopped, killed, made to hold its breath; one life after the other."""
 
-    def __init__(self, truth: Path, *, gone: Path, variables: Mapping[str, str]) -> None:
-        self._arguments = truth, gone, dict(variables)
+    def __init__(self, main: Callable[..., None], *arguments: object) -> None:
+        """Make one that calls `main` with these, and last with the connection for its log."""
+        self._main = main
+        self._arguments = arguments
         self._process: BaseProcess | None = None
         self._reader: threading.Thread | None = None
         self._started = threading.Event()
@@ -63,7 +64,7 @@ class WorkerProcess:
         self.lives.append(Life(now_ms()))
         # no file: how large the worker's files may be is limited now and then
         log, stderr = _FORKS.Pipe(duplex=False)
-        self._process = _FORKS.Process(target=scripted_worker.main, args=(*self._arguments, stderr))
+        self._process = _FORKS.Process(target=self._main, args=(*self._arguments, stderr))
         self._process.start()
         stderr.close()
         self._reader = threading.Thread(target=self._read, args=(log, self.life), daemon=True)
@@ -83,10 +84,13 @@ class WorkerProcess:
     def pause(self, seconds: float) -> None:
         """Hold its breath, all of its threads at once."""
         begun_ms = now_ms()
-        os.kill(self._pid, signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         time.sleep(seconds)
         self.paused.append(Span(begun_ms, now_ms()))
-        os.kill(self._pid, signal.SIGCONT)
+        self.send(signal.SIGCONT)
+
+    def send(self, what: signal.Signals) -> None:
+        os.kill(self._pid, what)
 
     def limit_files(self, num_bytes: int = resource.RLIM_INFINITY) -> None:
         """Let no file of its grow, or be written, beyond so many bytes."""
@@ -108,7 +112,7 @@ class WorkerProcess:
         assert self._process is not None
         assert self._process.is_alive(), f"it ended by itself: {self._process.exitcode}"
         self.life.ended_ms = now_ms()
-        os.kill(self._pid, how)
+        self.send(how)
         self._process.join(STOPPED_WITHIN_S)
         self.life.status = self._process.exitcode
         assert self._reader is not None

@@ -1,11 +1,9 @@
-import json
 import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from math import isnan
 from pathlib import Path
@@ -23,10 +21,8 @@ from pipeline.metrics import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
 from pipeline.outbox import Outbox
 from pipeline.stored import Stored
 from tests.fakes import FakeClock, Recorder
-from tests.wire import validate
 
 ROOM = 1 << 20
-BEFORE = Path(__file__).parent / "outbox-0.2.0.sql"
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -341,42 +337,6 @@ def test_a_file_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> 
     with pytest.raises(OutboxError, match="expected version 1, got 7"):
         Outbox(path, max_bytes=ROOM)
     assert path.exists()
-
-
-def test_an_outbox_of_the_version_before_is_taken_up_and_its_messages_brought_up_to_date(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "outbox.db"
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript(BEFORE.read_text(encoding="utf-8"))
-    outbox = Outbox(path, max_bytes=ROOM)
-    assert (outbox.origin, outbox.generation) == ("0123456789abcdef", 2)
-    assert outbox.load_states() == {"gate/fire": "{}"}
-    outbox.put([status_message("gate", at=AT, state="offline")])
-    *before, new = outbox.pending(10)
-    assert (new.seq, new.generation) == (2, 2)
-    assert [(one.message.kind, one.seq, one.generation) for one in before] == [
-        ("caption", 1, 1),
-        ("answer", 1, 1),
-        ("answer", 2, 1),
-        ("event", 1, 1),
-        ("event", 2, 1),
-        ("status", 1, 1),
-    ]
-    sent = [
-        json.loads(one.envelope(prefix="vigil", worker_id="w", published_at=AT))
-        for one in (*before, new)
-    ]
-    for one in sent:
-        validate(one)
-    assert "changed" not in sent[0]["data"]
-    assert [(one["data"]["answer"], one["data"]["reason"]) for one in sent[1:5]] == [
-        ("unknown", "in_doubt"),
-        ("no", None),
-        ("yes", None),
-        ("no", "answer"),
-    ]
-    outbox.close()
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An outbox of the version before, with an event open: its own code left the file."""
+"""An outbox of the version before, with an event open: its own code left it."""
 
 import json
 import sqlite3
@@ -15,8 +15,9 @@ from pipeline.stored import Stored
 from tests.fakes import FakeClock
 from tests.pipeline.test_outbox import as_killed, message
 from tests.pipeline.test_outbox_disk import empty_disk, fill_disk
+from tests.wire import validate
 
-BEFORE = Path(__file__).parent / "outbox-0.2.0-open-event.sql"
+BEFORE = Path(__file__).parent / "outbox-0.2.0.sql"
 ORIGIN = "2a7ffdd23d30df95"
 OPEN = "f" * 32
 ROOM = 1 << 20
@@ -35,7 +36,15 @@ def numbered(stored: list[Stored]) -> list[tuple[str, str, int, int]]:
     return [(one.message.camera_id, one.message.kind, one.seq, one.generation) for one in stored]
 
 
-LEFT = [("yard", "event", 1, 1), ("yard", "answer", 3, 1), ("yard", "answer", 4, 1)]
+LEFT = [
+    ("gate", "status", 1, 1),
+    ("gate", "caption", 1, 1),
+    ("gate", "answer", 17, 1),
+    ("yard", "event", 1, 1),
+    ("yard", "answer", 3, 1),
+    ("yard", "answer", 4, 1),
+    ("yard", "event", 2, 1),
+]
 
 
 def test_its_messages_go_first_and_its_numbers_go_on(path: Path) -> None:
@@ -44,11 +53,31 @@ def test_its_messages_go_first_and_its_numbers_go_on(path: Path) -> None:
     outbox.put([message("event", "a"), message("event", "b", camera_id="yard")])
     assert numbered(outbox.pending(10)) == [
         *LEFT,
-        ("yard", "event", 2, 1),
         ("gate", "event", 3, 2),
         ("yard", "event", 3, 2),
     ]
     outbox.close()
+
+
+def test_its_messages_are_brought_up_to_date(path: Path) -> None:
+    outbox = Outbox(path, max_bytes=ROOM)
+    sent = [
+        json.loads(one.envelope(prefix="vigil", worker_id="w", published_at=AT))
+        for one in outbox.pending(len(LEFT))
+    ]
+    outbox.close()
+    for one in sent:
+        validate(one)
+    (caption,) = (one["data"] for one in sent if one["type"] == "vigil.caption.v1")
+    assert "changed" not in caption
+    told = [(one["data"]["answer"], one["data"]["reason"]) for one in sent[2:]]
+    assert told == [
+        ("unknown", "in_doubt"),
+        ("yes", None),
+        ("no", None),
+        ("no", None),
+        ("no", "answer"),
+    ]
 
 
 def test_its_open_event_goes_on_and_ends_and_its_cooldown_holds(path: Path) -> None:
@@ -83,14 +112,14 @@ def test_a_full_disk_during_the_upgrade_loses_none_of_it(path: Path, tmp_path: P
     fill_disk(outbox)
     outbox.put([message("event", "a", size=50_000)])
     assert "kept in memory" in outbox.trouble
-    assert numbered(outbox.pending(3)) == LEFT
+    assert numbered(outbox.pending(len(LEFT))) == LEFT
     empty_disk(outbox)
     clock.seconds += LOOK_EVERY_S
     outbox.put([])
     assert outbox.trouble == ""
     after = Outbox(as_killed(path, tmp_path / "killed"), max_bytes=ROOM)
     assert after.origin == ORIGIN
-    assert numbered(after.pending(3)) == LEFT
+    assert numbered(after.pending(len(LEFT))) == LEFT
     assert OPEN in after.load_states()["gate/fire"]
     assert numbered(after.pending(10))[-1] == ("gate", "event", 3, 2)
     after.close()

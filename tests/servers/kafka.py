@@ -4,6 +4,8 @@
 jars are to be used; without either the jars are fetched once, to ~/.cache/vigil-tests.
 """
 
+import gc
+import logging
 import os
 import shutil
 import socket
@@ -263,6 +265,14 @@ def kafka_topic(kafka_bootstrap: str) -> str:
     create_topic(kafka_bootstrap, name)
     create_topic(kafka_bootstrap, f"{name}-dead")
     return name
+
+
+@pytest.fixture
+def every_socket_is_closed(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Find the sockets that a test left to the garbage collector: the warning is an error."""
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # a log record would hold on to one
+    yield
+    gc.collect()
 
 
 def _jars() -> str:

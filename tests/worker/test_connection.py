@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -9,8 +10,8 @@ from pipeline.types import Overflow
 from tests.fakes import FakeClock
 from tests.pipeline.sources.clips import clip, grid_of
 from tests.pipeline.test_intake import Bench
+from tests.worker.supervised import feed
 from worker.connection import Connection
-from worker.parts import Feed, Retry
 
 STUCK_AFTER_S = 50.0
 
@@ -52,9 +53,8 @@ def test_a_live_file_waits_out_a_hole_of_minutes(tmp_path: Path) -> None:
     whole = clip(tmp_path / "whole.mp4", seconds=4, gop_s=1)
     path = with_a_hole(whole, after_s=2, hole_s=186)
     clock, bench = Watching(), Bench()
-    feed = Feed(
-        name="yard",
-        camera_ids=("yard",),
+    live = replace(
+        feed(is_endless=False, stuck_after_s=STUCK_AFTER_S),
         overflow=Overflow.LATEST,
         build=lambda wanted, tell: FileSource(
             "yard",
@@ -66,11 +66,8 @@ def test_a_live_file_waits_out_a_hole_of_minutes(tmp_path: Path) -> None:
             loop=False,
             tell=tell,
         ),
-        is_endless=False,
-        retry=Retry(base_s=1.0, cap_s=2.0),
-        stuck_after_s=STUCK_AFTER_S,
     )
-    clock.connection = Connection(feed, bench.intake, clock=clock, rng=random.Random(1))  # noqa: S311 (jitter)
+    clock.connection = Connection(live, bench.intake, clock=clock, rng=random.Random(1))  # noqa: S311 (jitter)
     clock.connection.run()
     assert clock.connection.is_done
     assert not clock.was_stuck

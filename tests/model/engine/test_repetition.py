@@ -26,7 +26,7 @@ from tests.model.nano_model import nano_tokenizer
 from tests.model.tiny import oracle, save_oracle
 from tests.model.videollama3.test_checkpoint import save_remote
 
-PENALTIES = (1.0, 1.05, 1.1, 1.3)
+PENALTIES = (1.0, 1.05, 1.3)
 TEXTS = (Question("caption", ""), Question("text", "What is in the video?"))
 OTHERS = (
     Question("yes_no", "Is there fire?"),
@@ -167,9 +167,8 @@ def test_the_remote_codes_checkpoints_are_penalised_for_what_they_said_alone(
 def test_the_penalty_and_the_prompt_both_matter(reference: Any) -> None:
     inputs = reference_inputs(clip(5), wording(TEXTS[0], NANO_1.forms))
     texts = [generated(reference, inputs, penalty=penalty, limit=60) for penalty in PENALTIES]
-    texts.append(generated(reference, embedded(reference, inputs), penalty=1.1, limit=60))
-    assert len({tuple(text) for text in texts}) >= 4
-    assert texts[2] != texts[-1]
+    texts.append(generated(reference, embedded(reference, inputs), penalty=1.3, limit=60))
+    assert len({tuple(text) for text in texts}) == 4
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)

@@ -3,8 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Collection, Mapping
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -104,25 +104,39 @@ def test_a_stream_that_can_number_no_more_is_the_messages_own_fault(
     assert not client.exists("vigil:gate:state"), "undone"
 
 
+@contextmanager
+def life(lane: Lane, path: Path) -> Iterator[Outbox]:
+    """Let the lane's outbox be that of a process which begins now, on this file."""
+    with closing(Outbox(path, max_bytes=1 << 20)) as lane.outbox:
+        yield lane.outbox
+
+
+def set_aside(lane: Lane, client: redis.Redis, *messages: Message) -> list[str]:
+    """Let Redis refuse status messages for their own sake: their key is somebody else's."""
+    client.set("vigil:gate:status:stream", "somebody else's")
+    refused = lane.put(*messages)
+    lane.drain()
+    client.delete("vigil:gate:status:stream")
+    return refused
+
+
+def shown(client: redis.Redis) -> dict[str, Any]:
+    """The status that a late joiner finds."""
+    found: dict[str, Any] = json.loads(str(client.hget("vigil:gate:state", "status")))
+    return found
+
+
 def test_what_was_set_aside_is_tried_again_at_the_start_and_once(
-    redis_url: str, tmp_path: Path, client: redis.Redis
+    lane: Lane, tmp_path: Path, client: redis.Redis
 ) -> None:
     path = tmp_path / "again.db"
-    client.set("vigil:gate:status:stream", "somebody else's")
-    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
-        lane = Lane(redis_url, outbox)
-        late = lane.put(status("timeout"), status("stalled", at_s=1))
-        lane.drain()
-        client.delete("vigil:gate:status:stream")
+    with life(lane, path):
+        late = set_aside(lane, client, status("timeout"), status("stalled", at_s=1))
         sent = lane.put(status("unreachable", at_s=2))
         lane.drain()
         sent += lane.put(status("auth_failed", at_s=3))  # still waits when the worker is killed
         lane.deliver(is_confirmed=False)
-    with (
-        closing(Outbox(path, max_bytes=1 << 20)) as outbox,
-        subscribed(client, "vigil:gate:status") as heard,
-    ):
-        lane.outbox = outbox
+    with life(lane, path) as outbox, subscribed(client, "vigil:gate:status") as heard:
         assert (outbox.num_waiting, outbox.num_set_aside) == (3, 0)
         sent += late + lane.put(status("corrupt", at_s=4))
         lane.drain()
@@ -130,76 +144,53 @@ def test_what_was_set_aside_is_tried_again_at_the_start_and_once(
         assert ids(events(client, "vigil:gate:status:stream")) == sent
     found = events(client, "vigil:gate:status:stream")
     assert sorted(one["data"]["seq"] for one in found) == [1, 2, 3, 4, 5], "seq without gaps"
-    newest = json.loads(str(client.hget("vigil:gate:state", "status")))
-    assert newest["data"]["reason"] == "corrupt"
-    lane.publisher.close()
+    assert shown(client)["data"]["reason"] == "corrupt"
 
 
 def test_what_comes_late_does_not_take_the_place_of_something_newer(
-    redis_url: str, tmp_path: Path, client: redis.Redis
+    lane: Lane, tmp_path: Path, client: redis.Redis
 ) -> None:
     path = tmp_path / "late.db"
-    client.set("vigil:gate:status:stream", "somebody else's")
-    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
-        lane = Lane(redis_url, outbox)
-        lane.put(status("timeout"), status("stalled", at_s=1))
-        lane.drain()
-        client.delete("vigil:gate:status:stream")
+    with life(lane, path):
+        set_aside(lane, client, status("timeout"), status("stalled", at_s=1))
         lane.put(status("unreachable", at_s=2))
         lane.drain()
-    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
-        lane.outbox = outbox
+    with life(lane, path):
         lane.drain()
     assert len(entries(client, "vigil:gate:status:stream")) == 3
-    shown = json.loads(str(client.hget("vigil:gate:state", "status")))
-    assert shown["data"]["reason"] == "unreachable"
-    lane.publisher.close()
+    assert shown(client)["data"]["reason"] == "unreachable"
 
 
 def test_what_comes_late_is_not_shown_as_the_newest_by_a_redis_that_was_emptied(
-    redis_url: str, tmp_path: Path, client: redis.Redis
+    lane: Lane, tmp_path: Path, client: redis.Redis
 ) -> None:
     path = tmp_path / "late.db"
-    client.set("vigil:gate:status:stream", "somebody else's")
-    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
-        lane = Lane(redis_url, outbox)
-        late = lane.put(status("timeout"))
-        lane.drain()
-        client.delete("vigil:gate:status:stream")
+    with life(lane, path):
+        late = set_aside(lane, client, status("timeout"))
         lane.put(status("unreachable", at_s=1))
         lane.drain()
     client.flushall()
     for _ in range(2):  # the second start finds what the first could not deliver
-        with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
+        with life(lane, path) as outbox:
             assert [one.is_late for one in outbox.pending(9)] == [True]
-    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
-        lane.outbox = outbox
+    with life(lane, path):
         lane.drain()
         assert ids(events(client, "vigil:gate:status:stream")) == late
         assert client.hget("vigil:gate:state", "status") is None
         newest = lane.put(status("stalled", at_s=2))
         lane.drain()
-    shown = json.loads(str(client.hget("vigil:gate:state", "status")))
-    assert shown["id"] == newest[0]
-    lane.publisher.close()
+    assert shown(client)["id"] == newest[0]
 
 
 def test_what_was_set_aside_and_is_the_newest_is_shown_at_the_next_start(
-    redis_url: str, tmp_path: Path, client: redis.Redis
+    lane: Lane, tmp_path: Path, client: redis.Redis
 ) -> None:
     path = tmp_path / "newest.db"
-    client.set("vigil:gate:status:stream", "somebody else's")
-    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
-        lane = Lane(redis_url, outbox)
-        sent = lane.put(status("timeout"), status("unreachable", at_s=1))
+    with life(lane, path):
+        sent = set_aside(lane, client, status("timeout"), status("unreachable", at_s=1))
+    with life(lane, path):
         lane.drain()
-    client.delete("vigil:gate:status:stream")
-    with closing(Outbox(path, max_bytes=1 << 20)) as outbox:
-        lane.outbox = outbox
-        lane.drain()
-    shown = json.loads(str(client.hget("vigil:gate:state", "status")))
-    assert shown["id"] == sent[-1]
-    lane.publisher.close()
+    assert shown(client)["id"] == sent[-1]
 
 
 def test_a_cursor_of_the_version_before_is_honoured_and_taken_away(
@@ -284,8 +275,8 @@ def test_a_status_that_redis_lost_is_said_again_and_another_workers_is_left(
     lane.drain()
     lane.publisher._refresh()
     assert known.again == []
-    shown = str(client.hget("vigil:roof:state", "status"))
-    client.hset("vigil:roof:state", "status", shown.replace("worker-a", "worker-b"))
+    roof = str(client.hget("vigil:roof:state", "status"))
+    client.hset("vigil:roof:state", "status", roof.replace("worker-a", "worker-b"))
     known.said["roof"] = {**known.said["roof"], "reason": "stalled"}
     known.said["yard"] = {**known.said["yard"], "reason": "stalled"}  # Redis went back in time
     client.delete("vigil:gate:state")

@@ -65,13 +65,14 @@ def stream(name: str, *, gop_s: float = 1.0) -> tuple[Unit, ...]:
 @pytest.mark.parametrize("name", STREAMS)
 def test_of_a_sound_stream_no_picture_is_held_back(name: str) -> None:
     codec, options = STREAMS[name]
-    # Pictures that are sent ahead of their time are put in order by it, to some milliseconds.
-    speed = FAST / 4 if "bf" in options else FAST
+    # Pictures that are sent ahead of their time are put in order by when they come: 20 ms apart, on
+    # a machine that is busy, one may be taken for older than the one before it.
+    is_reordered = "bf" in options
+    speed = 2.0 if is_reordered else FAST
     seen = outcome(stream(name), network=lossless, speed=speed, period_s=0.001, codec=codec)
     assert (seen.num_smeared, seen.num_held) == (0, 0)
-    # Pictures sent ahead of their time are dated to some milliseconds, and five times faster than
-    # real that is enough to take one for older than the one before it.
-    assert len(set(seen.shown)) >= (60 if "bf" in options else 80)
+    # The first of a reordered stream show how far they are sent ahead.
+    assert set(range(80)) - set(seen.shown) <= (set(range(1, 10)) if is_reordered else set())
 
 
 @pytest.mark.parametrize("loss", [0.02, 0.1])
@@ -210,7 +211,7 @@ def test_a_damaged_camera_is_shown_where_that_is_wanted_and_marked() -> None:
     unmarked = [frame for frame in watched.frames if not frame.is_damaged]
     assert all(frame.pixels.tobytes() in sound for frame in unmarked)
     shown = watched.said.index("damaged")
-    assert watched.said[shown - 1].startswith("damaged_shown: ")
+    assert watched.said[shown - 1].startswith("damaged_shown: packets of its video are lost")
     assert 60 <= watched.said.count("damaged") <= 120  # all but the first ten seconds of twenty
     assert "damaged" not in watched.said[watched.said.index("over: damaged_shown") :]
 

@@ -1,10 +1,8 @@
-import gc
-import logging
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -54,13 +52,7 @@ from tests.servers.kafka import (
     produce,
 )
 
-
-@pytest.fixture(autouse=True)
-def every_socket_is_closed(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Find the sockets that a test left to the garbage collector: the warning is an error."""
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # a log record would hold on to one
-    yield
-    gc.collect()
+pytestmark = pytest.mark.usefixtures("every_socket_is_closed")
 
 
 # ---------------------------------------------------------------- frames

@@ -1,7 +1,5 @@
 """Topics as they are at their worst: late, full of junk, compressed, silent, deadly."""
 
-import gc
-import logging
 import signal
 import subprocess
 import sys
@@ -41,13 +39,7 @@ from tests.pipeline.sources.topics import (
 )
 from tests.servers.kafka import Sent, create_topic, produce
 
-
-@pytest.fixture(autouse=True)
-def every_socket_is_closed(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Find the sockets that a test left to the garbage collector: the warning is an error."""
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # a log record would hold on to one
-    yield
-    gc.collect()
+pytestmark = pytest.mark.usefixtures("every_socket_is_closed")
 
 
 def ago(seconds: float, *, key: bytes = b"gate", value: bytes | None = None) -> Sent:
