@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import Protocol
 
 import structlog
 import torch
@@ -33,6 +34,7 @@ from pipeline.pruner import Pruner
 from pipeline.publishers.base import NO_CAMERAS, Cameras
 from pipeline.publishers.redis import Keeping, RedisPublisher
 from pipeline.questions import CAPTION_ID, StandingQuestion
+from pipeline.runner import Engine as Answering
 from pipeline.runner import Runner
 from pipeline.sampler import Sampler
 from pipeline.status import StatusBoard
@@ -52,8 +54,22 @@ log = structlog.get_logger("vigil")
 TORCH_THREADS = torch.get_num_threads()  # what it chose by itself
 
 
-def build(settings: Settings, *, clock: Clock) -> Worker:
+class Served(Answering, Protocol):
+    """What a worker asks of a model."""
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether it runs on the CPU."""
+        ...
+
+
+def build(settings: Settings, *, clock: Clock, engine: Served | None = None) -> Worker:
     """Open the outbox, load the model, lay the pipes; nothing is connected yet.
+
+    Args:
+        settings: of everything.
+        clock: for everything.
+        engine: a model that is loaded already; None to load the settings' own.
 
     Raises:
         ConfigError: CUDA is asked for and not there, the address of Redis cannot be read, or a
@@ -75,7 +91,7 @@ def build(settings: Settings, *, clock: Clock) -> Worker:
             cameras=KnownCameras(status, partial(questions_of_cameras, settings, outbox)),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
-        engine = _ready(settings, clock=clock)
+        engine = engine or _ready(settings, clock=clock)
     except BaseException:
         outbox.close()
         raise
@@ -104,7 +120,7 @@ class _Stages:
     """What a worker has one of, shared by its threads."""
 
     clock: Clock
-    engine: Engine
+    engine: Served
     lanes: Lanes
     ticks: Ticks
     load: Load
@@ -136,7 +152,7 @@ def _ready(settings: Settings, *, clock: Clock) -> Engine:
 
 def _stages(
     settings: Settings,
-    engine: Engine,
+    engine: Served,
     outbox: Outbox,
     *,
     status: StatusBoard,
