@@ -20,8 +20,10 @@ from worker.settings import PREFIX
 
 NUM_FOLDS = 4
 MIN_BLOCKS = 2 * NUM_FOLDS
-MIN_GAIN = 0.01  # in F1: for less, the present settings stay
+MIN_GAIN = 0.02  # in F1, on the blocks that the choice is made on
+MIN_BETTER = 2  # events, on the other blocks: for fewer, the present settings stay
 CONFIRMS = ((1, 1), (1, 2), (2, 2), (2, 3), (3, 4), (3, 5))
+NUM_STEPS = 3  # of thresholds, that count as near
 DURATION_PERIODS = (0, 4, 12)  # of a question, as MIN_DURATION
 _LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 _TAILS = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -53,12 +55,14 @@ class Suggestion:
         why: what they would have given, or why they stay.
         present: events by the present settings, on the blocks that suggestions were judged on.
         suggested: events by what was chosen without those blocks; None where nothing was chosen.
+        chosen: the settings that the lines say; None where the present ones stay.
     """
 
     lines: tuple[str, ...]
     why: str
     present: Matched
     suggested: Matched | None
+    chosen: Candidate | None = None
 
 
 def suggest(judged: Judged, *, prefix: str | None = None) -> Suggestion:
@@ -79,11 +83,10 @@ def suggest(judged: Judged, *, prefix: str | None = None) -> Suggestion:
         words = f"{table.num_blocks} blocks of time are too few to choose and to judge by"
         return Suggestion((), words, present, None)
     chosen, stays = table.judged_elsewhere()
-    gain = (chosen.f1 or 0.0) - (stays.f1 or 0.0)
-    if gain < MIN_GAIN:
+    if not _is_better(chosen, stays):
         words = (
-            f"the present settings stay: on other blocks of time than they were chosen on, others "
-            f"gave F1 {chosen.f1 or 0.0:.2f}, these {stays.f1 or 0.0:.2f}"
+            "the present settings stay: on other blocks of time than they were chosen on, others "
+            f"gave {_told(chosen)}; these {_told(stays)}"
         )
         return Suggestion((), words, stays, stays)
     best = table.candidates[table.best(np.arange(table.num_blocks))]
@@ -91,7 +94,7 @@ def suggest(judged: Judged, *, prefix: str | None = None) -> Suggestion:
     words = f"events on other blocks of time than they were chosen on: {_told(chosen)}; " + (
         f"the present settings there: {_told(stays)}"
     )
-    return Suggestion(tuple(_lines(best, asked, name)), words, stays, chosen)
+    return Suggestion(tuple(_lines(best, asked, name)), words, stays, chosen, best)
 
 
 class _Table:
@@ -117,18 +120,22 @@ class _Table:
                 for one in found:
                     blocks[places[clip, int(one.at_s // block_s)]].append(one)
             self._outcomes.append(blocks)
-        self._found, self._either = self._counts()
+        self._found, self._either, self._delays_s = self._counts()
         self._near = self._neighbours()
+        present = self.candidates[0]
+        self._changes = np.asarray([_num_changes(one, present) for one in self.candidates])
 
-    def _counts(self) -> tuple[Counts, Counts]:
+    def _counts(self) -> tuple[Counts, Counts, Counts]:
         shape = (len(self.candidates), self.num_blocks)
-        found, either = np.zeros(shape), np.zeros(shape)
+        found, either, delays_s = np.zeros(shape), np.zeros(shape), np.zeros(shape)
         for row, blocks in enumerate(self._outcomes):
             for column, block in enumerate(blocks):
-                matched = counted(block)
-                found[row, column] = matched.num_found
-                either[row, column] = matched.num_starts + matched.num_spans
-        return found, either
+                if block:
+                    matched = counted(block)
+                    found[row, column] = matched.num_found
+                    either[row, column] = matched.num_starts + matched.num_spans
+                    delays_s[row, column] = sum(matched.delays_s)
+        return found, either, delays_s
 
     def _neighbours(self) -> list[list[int]]:
         """Return for each candidate those whose thresholds are a step away, itself among them."""
@@ -153,14 +160,19 @@ class _Table:
     def best(self, blocks: NDArray[np.intp]) -> int:
         """Return the place of the candidate that is best on some blocks; 0 is the present one.
 
-        Of equals, one whose neighbours are as good is taken: it stands in the middle of what works.
+        Of equals, one is taken whose neighbours are as good, since it stands in the middle of what
+        works; then the one that announces soonest; then the one that changes least.
         """
-        either = self._either[:, blocks].sum(axis=1)
-        f1 = 2 * self._found[:, blocks].sum(axis=1) / np.maximum(either, 1)
-        near = np.asarray([f1[mine].mean() for mine in self._near])
-        order = np.lexsort((np.round(near, 3), np.round(f1, 3)))
+        found = self._found[:, blocks].sum(axis=1)
+        f1 = 2 * found / np.maximum(self._either[:, blocks].sum(axis=1), 1)
+        near = f1
+        for _ in range(NUM_STEPS):
+            near = np.asarray([near[mine].mean() for mine in self._near])
+        delay_s = self._delays_s[:, blocks].sum(axis=1) / np.maximum(found, 1)
+        periods = np.round(delay_s / self._judged.asked.every_s)
+        order = np.lexsort((-self._changes, -periods, np.round(near, 2), np.round(f1, 3)))
         chosen = int(order[-1])
-        return chosen if f1[chosen] >= f1[0] + 2 * MIN_GAIN else 0
+        return chosen if f1[chosen] >= f1[0] + MIN_GAIN else 0
 
     def judged_elsewhere(self) -> tuple[Matched, Matched]:
         """Choose on all blocks but a fold's and judge on the fold's: chosen, and present."""
@@ -261,6 +273,27 @@ def _lines(best: Candidate, asked: Asked, name: str) -> Iterator[str]:
         yield f"{name}MIN_DURATION={rule.min_duration_s:g}s"
     if best.band is not None and best.band != asked.doubt.band:
         yield f"{name}UNKNOWN={best.band[0]:g}-{best.band[1]:g}"
+
+
+def _num_changes(one: Candidate, present: Candidate) -> int:
+    rule, now = one.rule, present.rule
+    return sum(
+        (
+            rule.enter != now.enter,
+            rule.exit != now.exit,
+            (rule.confirm_n, rule.confirm_m) != (now.confirm_n, now.confirm_m),
+            rule.min_duration_s != now.min_duration_s,
+            one.band != present.band,
+        )
+    )
+
+
+def _is_better(chosen: Matched, present: Matched) -> bool:
+    """Say whether a choice is better by more than one event that may be chance."""
+    num_more = chosen.num_found - present.num_found
+    num_less = (present.num_starts - present.num_found) - (chosen.num_starts - chosen.num_found)
+    gain = (chosen.f1 or 0.0) - (present.f1 or 0.0)
+    return gain >= MIN_GAIN and max(num_more, num_less, num_more + num_less) >= MIN_BETTER
 
 
 def _told(matched: Matched) -> str:
