@@ -153,10 +153,12 @@ def _lanes(place: Placed, events: Sequence[Told], row: Row) -> Iterator[str]:
             yield _bar(row, start_s, end_s, top=truth_y, height=LANE, kind="open")
     for start_s, end_s in place.spans:
         if row.shows(start_s, end_s):
-            is_missed = any(start_s <= at_s < end_s for at_s in missed)
-            counts = any(start_s <= at_s < end_s for at_s in counted)
+            begun_s = next(
+                (x.start_s for x in place.due if x.start_s <= start_s < x.end_s), start_s
+            )
+            is_missed, counts = begun_s in missed, begun_s in counted
             words = f"labels: {clock(start_s)} to {clock(end_s)}" + (", missed" * is_missed)
-            words += "" if counts else ", too short for an event, or one with that before it"
+            words += "" if counts else ", too short for an event"
             kind = "missed" if is_missed else "so" if counts else "so short"
             yield _bar(row, start_s, end_s, top=truth_y, height=LANE, kind=kind, words=words)
     for one in events:

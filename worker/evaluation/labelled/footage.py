@@ -1,7 +1,7 @@
 """One's own clips: which files, of which camera, when they began; a worker's settings for each."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from pipeline.camera_id import is_camera_id
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, SourceError
+from pipeline.recorded import sampled
+from pipeline.sources.decoder import GridOf
 from worker.connection_settings import KafkaSettings, OutboxSettings, RedisSettings
 from worker.settings import HealthSettings, Settings
 from worker.site_settings import CameraSettings, QuestionSettings
@@ -18,7 +20,6 @@ SUFFIXES = frozenset(
     f".{one}" for one in ("mp4", "m4v", "mkv", "mov", "avi", "webm", "ts", "mpg", "flv", "wmv")
 )
 CAPTION_EVERY_S = 7 * 24 * 3600.0  # as rarely as a worker can be told to: nobody judges captions
-STREAM_MAX_LEN = 10_000_000
 _TIMED = re.compile(r"(.+?)[-_.](\d{8}t\d{6})z", re.IGNORECASE)
 
 
@@ -76,6 +77,23 @@ def find_clips(
     return clips
 
 
+def refuse_unreadable(clips: Iterable[Clip], *, grid_of: GridOf) -> None:
+    """Refuse clips of which not even the first picture can be had, before a model is loaded.
+
+    Raises:
+        ConfigError: a line for each.
+    """
+    refused = []
+    for clip in clips:
+        try:
+            if next(sampled(clip.path, grid_of=grid_of), None) is None:
+                refused.append(f"eval: {clip.path}: expected a video, got no picture")
+        except SourceError as error:
+            refused.append(f"eval: {clip.path}: expected a video, got {error}")
+    if refused:
+        raise ConfigError("\n".join(refused))
+
+
 def _clip(path: Path, *, camera: str, began: datetime | None) -> Clip:
     name = _slug(path.stem)
     timed = _TIMED.fullmatch(path.stem)
@@ -104,8 +122,6 @@ def settings_for(
     clip: Clip,
     *,
     questions: Mapping[str, QuestionSettings],
-    redis_url: str,
-    prefix: str,
 ) -> Settings:
     """Return the settings of a worker that plays a clip as fast as it can.
 
@@ -113,7 +129,6 @@ def settings_for(
     """
     camera = settings.cameras.get(clip.camera, CameraSettings())
     playing = {"url": SecretStr(str(clip.path.absolute())), "live": False, "loop": False}
-    redis = {"url": redis_url, "prefix": prefix, "stream_max_len": STREAM_MAX_LEN}
     return settings.model_copy(
         update={
             "cameras": {clip.camera: camera.model_copy(update=playing)},
@@ -122,7 +137,7 @@ def settings_for(
             },
             "caption_every": CAPTION_EVERY_S,
             "worker_id": "eval",
-            "redis": RedisSettings.model_validate(redis),
+            "redis": RedisSettings(),
             "kafka": KafkaSettings(),
             "outbox": OutboxSettings.model_validate({"path": "memory"}),
             "health": HealthSettings(port=0),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -91,6 +92,7 @@ class Placed:
         clip: the clip's name.
         until_s: how long it lasts.
         spans: in which what the event is about holds.
+        due: the same, those joined that are too close together to be two events.
         open: in which nobody can tell.
         found: what became of events and stretches.
     """
@@ -98,6 +100,7 @@ class Placed:
     clip: str
     until_s: float
     spans: tuple[tuple[float, float], ...]
+    due: tuple[Span, ...]
     open: tuple[tuple[float, float], ...]
     found: tuple[Outcome, ...]
 
@@ -146,13 +149,21 @@ class Judged:
     def _placed(self, played: Played, question_id: str) -> Placed:
         truth, target = self.truths[played.clip.name], self.asked.target
         if target is None:
-            return Placed(played.clip.name, played.until_s, (), (), ())
+            return Placed(played.clip.name, played.until_s, (), (), (), ())
         events = [one for one in played.events if one.question_id == question_id]
         starts = [Start(one.start_s, one.announced_s) for one in events]
         spans = truth.spans(target, until_s=played.until_s)
         found = became(starts, truth, spans=spans, rule=self.asked.rule, every_s=self.asked.every_s)
         is_open = truth.open(until_s=played.until_s)
-        return Placed(played.clip.name, played.until_s, tuple(spans), tuple(is_open), tuple(found))
+        due = joined(spans, gap_s=self.asked.rule.confirm_m * self.asked.every_s)
+        return Placed(
+            played.clip.name,
+            played.until_s,
+            tuple(spans),
+            tuple(due),
+            tuple(is_open),
+            tuple(found),
+        )
 
     @property
     def total_s(self) -> float:
@@ -279,12 +290,23 @@ class Judged:
             )
         elif values == {True}:
             words.append(f"the labels are always {target!s}: false alarms cannot be told")
-        elif found.num_spans < FEW_SPANS:
+        if num_cooling := sum(_num_within(place.due, self.asked.rule) for place in self.places):
+            words.append(
+                f"{num_cooling} of {found.num_spans} true event(s) begin within COOLDOWN, "
+                f"{self.asked.rule.cooldown_s:g} s, of the one before, when none can start"
+            )
+        if values == {False, True} and found.num_spans < FEW_SPANS:
             words.append(
                 f"{found.num_spans} true event(s) of {self.asked.rule.confirm_n} answers or "
                 f"longer: too few for a share of them to mean much; {FEW_SPANS} are few"
             )
         return words
+
+
+def _num_within(due: Sequence[Span], rule: EventRule) -> int:
+    """Count stretches that begin before an event can start again."""
+    pauses_s = [after.start_s - before.end_s for before, after in pairwise(due)]
+    return sum(pause_s < rule.cooldown_s for pause_s in pauses_s)
 
 
 def became(

@@ -3,17 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from model import Engine
-from model.training.labels import SUFFIXES, Label, Problem, read_labels
+from model.training.labels import SUFFIXES, UNKNOWN, Label, Problem, read_labels
+from model.videollama3.grid import pin_grid
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import ConfigError
 from pipeline.events import EventRule
 from worker import environment, log
 from worker.benchmarks.report import Progress
-from worker.demo.embedded_redis import embedded_redis
-from worker.evaluation.labelled.footage import Clip, find_clips, questions_of, settings_for
+from worker.evaluation.labelled.footage import (
+    Clip,
+    find_clips,
+    questions_of,
+    refuse_unreadable,
+    settings_for,
+)
 from worker.evaluation.labelled.judging import Asked, Judged
 from worker.evaluation.labelled.playing import Played, WayName, engine_for, play
 from worker.evaluation.labelled.report import Report
@@ -80,21 +87,22 @@ def measure(wanted: Wanted, *, progress: Progress) -> Found:
     if not truths.of:
         told = "".join(f"\n{one}" for one in problems)
         raise ConfigError(f"eval: --labels: expected labels of the clips, found none{told}")
+    grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
+    refuse_unreadable(clips, grid_of=grid_of)
     others = variants(settings.questions, wanted.asks, labelled=truths.question_ids)
     log.configure(level="error", style="console", secrets=environment.secrets_of(settings))
     engine = load_engine(settings)
     asked = {**settings.questions, **{key: one for key, (_, one) in others.items()}}
     settings = settings.model_copy(update={"questions": asked})
     try_questions(engine, settings)
-    with embedded_redis() as redis_url:
-        plays = _Plays(engine, clips, redis_url=redis_url, clock=SystemClock(), progress=progress)
-        played = plays.of(settings, "")
-        run = Run("", played, _judged(settings, played, truths, known=others))
-        compared = []
-        for way in ways:
-            chosen = settings_of(settings, way)
-            again = played if chosen == settings and way != "last4" else plays.of(chosen, way)
-            compared.append(Run(way, again, _judged(chosen, again, truths, known=others)))
+    plays = _Plays(engine, clips, clock=SystemClock(), progress=progress)
+    played = plays.of(settings, "")
+    run = Run("", played, _judged(settings, played, truths, known=others))
+    compared = []
+    for way in ways:
+        chosen = settings_of(settings, way)
+        again = played if chosen == settings and way != "last4" else plays.of(chosen, way)
+        compared.append(Run(way, again, _judged(chosen, again, truths, known=others)))
     problems += [one for each in played for one in beyond(truths, each.clip, until_s=each.until_s)]
     problems += [Problem(one.clip.path.name, one.trouble) for one in played if one.trouble]
     progress("choosing settings")
@@ -113,34 +121,19 @@ class _Plays:
     """Plays all clips by some settings, on weights that are loaded once."""
 
     def __init__(
-        self,
-        engine: Engine,
-        clips: Sequence[Clip],
-        *,
-        redis_url: str,
-        clock: Clock,
-        progress: Progress,
+        self, engine: Engine, clips: Sequence[Clip], *, clock: Clock, progress: Progress
     ) -> None:
         self._engine = engine
         self._clips = clips
-        self._redis_url = redis_url
         self._clock = clock
         self._progress = progress
-        self._num_played = 0
 
     def of(self, settings: Settings, way: WayName | str) -> list[Played]:
         played = []
         for number, clip in enumerate(self._clips, start=1):
             words = f" by {way}" if way else ""
             self._progress(f"clip {number} of {len(self._clips)}{words}: {clip.path.name}")
-            self._num_played += 1
-            mine = settings_for(
-                settings,
-                clip,
-                questions=questions_of(settings, clip),
-                redis_url=self._redis_url,
-                prefix=f"eval-{self._num_played}",
-            )
+            mine = settings_for(settings, clip, questions=questions_of(settings, clip))
             kind: WayName = "last4" if way == "last4" else settings.fidelity
             engine = engine_for(self._engine, mine, kind)
             played.append(play(mine, clip, engine, clock=self._clock, progress=self._progress))
@@ -251,6 +244,9 @@ def _notes(settings: Settings, engine: Engine, run: Run, truths: Truths) -> list
     notes = []
     if engine.is_demo_model:
         notes.append("a demo model: what it is worth on a real camera is nothing")
+    if strange := sorted({one.clip.camera for one in run.played} - set(settings.cameras)):
+        names = ", ".join(strange)
+        notes.append(f"no camera {names} is configured: no PRIVATE, IGNORE or ROTATE is applied")
     for one in run.played:
         name, expected = one.clip.path.name, one.until_s * settings.sample_fps
         if one.num_frames < FEWEST_FRAMES * expected:
@@ -259,18 +255,13 @@ def _notes(settings: Settings, engine: Engine, run: Run, truths: Truths) -> list
                 f"{name}: a picture every {period_s:.1f} s, where {settings.sample_fps:g} a second "
                 "are sampled: answers are rarer, and events later, than on the camera"
             )
-        if one.clip.camera not in settings.cameras:
-            notes.append(
-                f"{name}: no camera {one.clip.camera} is configured, so there are no masks"
-            )
         asked = {said.question_id for said in one.answers}
         labelled = {question_id for clip, question_id in truths.of if clip == one.clip.name}
         if missing := sorted(set(truths.question_ids) - labelled):
             notes.append(f"{name}: no labels of {', '.join(missing)}: not judged there")
         if unasked := sorted(labelled - asked):
             notes.append(f"{name}: {', '.join(unasked)}: labelled, but not asked of this camera")
-    for (name, question_id), truth in truths.of.items():
-        if not truth.stretches or truth.rest == "unknown":
-            continue
-        notes.append(f"{name}: {question_id}: what no row speaks of is {truth.rest}")
+    for question_id in truths.question_ids:
+        rests = {truth.rest for truth in _truths(truths, question_id).values()} - {UNKNOWN}
+        notes += [f"{question_id}: what no row speaks of counts as {one}" for one in sorted(rests)]
     return notes

@@ -77,7 +77,7 @@ def pictures(
 def _of_clip(
     settings: Settings, clip: Clip, times_s: Sequence[float], *, clock: Clock
 ) -> dict[At, str]:
-    playing = settings_for(settings, clip, questions={}, redis_url="redis://localhost", prefix="x")
+    playing = settings_for(settings, clip, questions={})
     private = playing.cameras[clip.camera].private
     (feed,) = camera_feeds(playing, clock=clock)
     left = list(times_s)

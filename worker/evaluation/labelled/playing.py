@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Thread
 from typing import Any, Literal
@@ -12,14 +12,15 @@ from model.engine.last_frames import LastFrames
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
-from pipeline.publishers.stream import replies
 from worker.benchmarks.report import Progress
 from worker.evaluation.labelled.footage import Clip
+from worker.evaluation.labelled.listening import Listener
 from worker.fidelity import Fidelity
 from worker.loading import engine_config
+from worker.parts import Worker
 from worker.settings import Settings
 from worker.supervisor import Supervisor
-from worker.wiring import Served, build
+from worker.wiring import build
 
 WayName = Fidelity | Literal["last4"]
 REPORT_EVERY_S = 10.0
@@ -185,12 +186,13 @@ def play(
     Raises:
         ConfigError: nothing of the clip can be read, or the worker failed.
     """
-    noted = Noted(engine, clock=clock)
-    trouble = _run(settings, clip, noted, clock=clock, progress=progress)
+    noted, listener = Noted(engine, clock=clock), Listener()
+    worker = replace(build(settings, clock=clock, engine=noted), new_publisher=lambda: listener)
+    trouble = _run(worker, clip, clock=clock, progress=progress)
     if not noted.times_s:
         raise ConfigError(f"eval: {clip.path}: expected a video, got {trouble or 'no picture'}")
     period_s = 1.0 / settings.sample_fps
-    reader = _Reader(settings, clip.camera, noted)
+    reader = _Reader(settings, listener, noted)
     return Played(
         clip,
         reader.answers(),
@@ -204,9 +206,8 @@ def play(
     )
 
 
-def _run(settings: Settings, clip: Clip, noted: Served, *, clock: Clock, progress: Progress) -> str:
+def _run(worker: Worker, clip: Clip, *, clock: Clock, progress: Progress) -> str:
     """Run a worker until its clip is over; return why it could not be played to its end."""
-    worker = build(settings, clock=clock, engine=noted)
     supervisor = Supervisor(worker)
     status: list[int] = []
     running = Thread(target=lambda: status.append(supervisor.run(health_port=0)), daemon=True)
@@ -231,10 +232,10 @@ def _run(settings: Settings, clip: Clip, noted: Served, *, clock: Clock, progres
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads a clip's messages back from Redis, their times in seconds of the clip."""
+    """Reads a clip's messages, their times in seconds of the clip."""
 
     settings: Settings
-    camera: str
+    listener: Listener
     noted: Noted
     _first: datetime | None = field(init=False, default=None)
 
@@ -264,9 +265,7 @@ class _Reader:
         return tuple(found.values())
 
     def _messages(self, kind: Literal["answer", "event"]) -> list[Mapping[str, Any]]:
-        redis = self.settings.redis
-        url = redis.url.get_secret_value()
-        found = [one["data"] for one in replies(url, self.camera, kind, prefix=redis.prefix)]
+        found = self.listener.heard(kind)
         if kind == "answer" and found:
             self._first = min(datetime.fromisoformat(data["captured_at"]) for data in found)
         return found

@@ -17,6 +17,7 @@ from worker.evaluation.labelled.footage import Clip
 from worker.site_settings import QuestionSettings
 
 EDGE_S = 1.0  # labels made by hand are a second off: answers so near to a change do not count
+_BEFORE_S = 1e-6
 JUDGED_KINDS = ("yes_no", "choice", "count")
 _RESTS = {"yes_no": "no", "count": "0"}
 
@@ -52,10 +53,10 @@ class Truth:
 
     def judged_at(self, t_s: float) -> str:
         """Return the value at a moment; `unknown` within `EDGE_S` of a change."""
-        values = {self.value_at(t_s)}
-        for one in self.stretches:
-            if abs(one.start_s - t_s) < EDGE_S or abs(one.end_s - t_s) < EDGE_S:
-                values |= {self.value_at(t_s - EDGE_S), self.value_at(t_s + EDGE_S)}
+        edges = {one.start_s for one in self.stretches} | {one.end_s for one in self.stretches}
+        near = [edge_s for edge_s in edges if abs(edge_s - t_s) < EDGE_S]
+        values = {self.value_at(at_s) for at_s in (t_s, *near)}
+        values |= {self.value_at(edge_s - _BEFORE_S) for edge_s in near}
         return values.pop() if len(values) == 1 else UNKNOWN
 
     def spans(self, target: Target, *, until_s: float) -> list[tuple[float, float]]:

@@ -43,9 +43,9 @@ class Wording:
         events = self.suggestion.suggested or self.judged.events
         none = "ratio: there were none"
         return [
-            figure_row(f"{self.name}_average_precision", self.judged.average_precision),
+            figure_row(f"{self.name}_wording_average_precision", self.judged.average_precision),
             Row(
-                f"{self.name}_events_f1_with_its_thresholds",
+                f"{self.name}_wording_events_f1",
                 events.f1,
                 none if events.f1 is None else "ratio",
             ),

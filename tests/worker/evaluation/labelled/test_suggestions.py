@@ -11,6 +11,7 @@ from worker.evaluation.events import counted
 from worker.evaluation.labelled.judging import Judged
 from worker.evaluation.labelled.playing import Told
 from worker.evaluation.labelled.suggestions import Candidate, simulated, suggest
+from worker.evaluation.labelled.truth import Stretch
 
 NUM = 240  # answers: twenty minutes
 SPAN_S = [(60.0 * at + 12, 60.0 * at + 42) for at in range(0, 20, 2)]
@@ -108,9 +109,7 @@ def test_an_event_about_no_has_its_thresholds_the_other_way_round() -> None:
     assert low >= 1 - float(lines["ENTER"])
 
 
-def _no_spans() -> list[object]:
-    from worker.evaluation.labelled.truth import Stretch
-
+def _no_spans() -> list[Stretch]:
     return [Stretch(*span, "no", "gate.csv:2") for span in SPAN_S]
 
 

@@ -133,3 +133,7 @@ def test_answers_close_to_a_change_do_not_count() -> None:
         *("no", UNKNOWN, UNKNOWN, "yes", UNKNOWN)
     ]
     assert one.known_from(15.0) == 20.0
+    rows = [row(float(t_s), t_s + 1.0, "yes" if t_s < 3 else "no", line=t_s) for t_s in range(6)]
+    apart = read(*rows).of["gate", "person"]
+    told = [apart.judged_at(float(t_s)) for t_s in range(6)]
+    assert told == ["yes", "yes", "yes", UNKNOWN, "no", "no"]
