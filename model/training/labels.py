@@ -5,6 +5,8 @@ training read it, and what collects labels writes it.
 
 - Times are seconds of a file, or RFC 3339 with a zone.
 - A row without start and end is the *rest*: it says what holds where no other row says anything.
+  Without one, `no` may be taken for it where every row says yes: whoever looked at some moments
+  alone writes a rest that is `unknown`.
 - The value `unknown` says that nobody can tell.
 """
 

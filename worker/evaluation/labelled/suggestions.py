@@ -4,7 +4,7 @@ The very event machines of the worker are run over the answers' probabilities, w
 combination of ENTER, EXIT, CONFIRM and MIN_DURATION in question.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -114,12 +114,16 @@ class _Table:
         self.num_blocks = len(keys)
         self._outcomes: list[list[list[Outcome]]] = []
         places = {key: place for place, key in enumerate(keys)}
+        known: dict[Hashable, list[list[Outcome]]] = {}
         for candidate in self.candidates:
-            blocks: list[list[Outcome]] = [[] for _ in keys]
-            for clip, found in simulated(judged, candidate):
-                for one in found:
-                    blocks[places[clip, int(one.at_s // block_s)]].append(one)
-            self._outcomes.append(blocks)
+            pattern = _pattern(judged, candidate)
+            if pattern not in known:
+                blocks: list[list[Outcome]] = [[] for _ in keys]
+                known[pattern] = blocks
+                for clip, found in simulated(judged, candidate):
+                    for one in found:
+                        blocks[places[clip, int(one.at_s // block_s)]].append(one)
+            self._outcomes.append(known[pattern])
         self._found, self._either, self._delays_s = self._counts()
         self._near = self._neighbours()
         present = self.candidates[0]
@@ -196,6 +200,16 @@ def simulated(judged: Judged, candidate: Candidate) -> Iterator[tuple[str, list[
         truth = judged.truths[place.clip]
         found = became(starts, truth, spans=place.spans, rule=candidate.rule, every_s=asked.every_s)
         yield place.clip, found
+
+
+def _pattern(judged: Judged, candidate: Candidate) -> Hashable:
+    """Return all that a machine sees of the answers: candidates that see the same do the same."""
+    rule, (low, high) = candidate.rule, candidate.band or (0.0, 0.0)
+    p = np.asarray([one.p for one in judged.moments], dtype=np.float64)  # NaN where there is none
+    p_yes = 1.0 - p if judged.asked.target == "no" else p
+    seen = (p >= rule.enter, p <= rule.exit, (low <= p_yes) & (p_yes < high))
+    flags = b"".join(np.packbits(one).tobytes() for one in seen)
+    return flags, rule.confirm_n, rule.confirm_m, rule.min_duration_s
 
 
 def _starts(moments: Sequence[Moment], candidate: Candidate, *, is_no: bool) -> list[Start]:

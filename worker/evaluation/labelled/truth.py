@@ -54,7 +54,7 @@ class Truth:
     def judged_at(self, t_s: float) -> str:
         """Return the value at a moment; `unknown` within `EDGE_S` of a change."""
         edges = {one.start_s for one in self.stretches} | {one.end_s for one in self.stretches}
-        near = [edge_s for edge_s in edges if abs(edge_s - t_s) < EDGE_S]
+        near = [edge_s for edge_s in edges if edge_s > 0 and abs(edge_s - t_s) < EDGE_S]
         values = {self.value_at(at_s) for at_s in (t_s, *near)}
         values |= {self.value_at(edge_s - _BEFORE_S) for edge_s in near}
         return values.pop() if len(values) == 1 else UNKNOWN

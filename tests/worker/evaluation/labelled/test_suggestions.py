@@ -62,7 +62,7 @@ def test_where_they_are_right_they_stay() -> None:
     assert found.suggested == found.present
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_is_suggested_is_never_worse_on_blocks_that_had_no_say(seed: int) -> None:
     rng = np.random.default_rng(seed)
     high, low = rng.uniform(0.4, 0.9), rng.uniform(0.05, 0.4)
