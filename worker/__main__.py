@@ -35,7 +35,7 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = ("run", "check", "ingest", "watch", "ask", "healthcheck", "inspect")
+WITH_SETTINGS = ("run", "check", "ingest", "watch", "ask", "healthcheck", "inspect", "eval")
 """The commands that read settings, and so take `--env FILE`."""
 
 

@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any, Protocol, TypeVar
 
 from pipeline.clock import Clock
+from pipeline.engine import Engine
 from pipeline.intake import Intake
 from pipeline.lane import LaneCounts, Lanes
 from pipeline.load import Load
@@ -111,6 +112,15 @@ class Middle(Protocol):
     """What lies between: inference, on a thread whose beat says that the process is alive."""
 
     def run(self, stop: Event, *, beat: Callable[[], None]) -> None: ...
+
+
+class Served(Engine, Protocol):
+    """What a worker asks of a model."""
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether it runs on the CPU."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ from worker.loading import loaded, num_inference_threads, try_questions
 from worker.metrics import Metrics
 from worker.orphans import Orphans
 from worker.own_outbox import folder_of, open_outbox
-from worker.parts import Feed, Health, Worker
+from worker.parts import Feed, Health, Served, Worker
 from worker.publishing import KnownCameras, must_wait, put_status, questions_of_cameras
 from worker.questions import standing_questions
 from worker.settings import Settings
@@ -62,6 +62,7 @@ def build(
     settings: Settings,
     *,
     clock: Clock,
+    engine: Served | None = None,
     publisher: Publisher | None = None,
     visits: Visits | None = None,
 ) -> Worker:
@@ -70,6 +71,7 @@ def build(
     Args:
         settings: sound ones.
         clock: for all parts.
+        engine: a model that is loaded already; None to load the settings' own.
         publisher: takes what there is to publish in Redis' place; nobody is visited by Redis then.
         visits: told of every frame that the model has seen, and has questions asked once.
 
@@ -100,7 +102,7 @@ def build(
             ),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
-        engine = _ready(settings, clock=clock)
+        engine = engine or _ready(settings, clock=clock)
     except BaseException:
         outbox.close()
         raise
@@ -162,7 +164,7 @@ class _Stages:
     """What a worker has one of, shared by its threads."""
 
     clock: Clock
-    engine: Engine
+    engine: Served
     lanes: Lanes
     ticks: Ticks
     load: Load
@@ -201,7 +203,7 @@ def _ready(settings: Settings, *, clock: Clock) -> Engine:
 
 def _stages(
     settings: Settings,
-    engine: Engine,
+    engine: Served,
     outbox: Outbox,
     *,
     tenures: Tenures,

@@ -102,9 +102,18 @@ def ask_clip(
             facts: frozenset[tuple[str, str, str]] = frozenset()
             if quiz.task == "caption":
                 facts = true_facts(scene, frame.pts_s, start_s=frames[0].pts_s)
-            judged.append(Judged(quiz.task, quiz.topic, quiz.answer, str(answer.value), facts))
+            said = _said(answer, start_s=frames[0].pts_s)
+            judged.append(Judged(quiz.task, quiz.topic, quiz.answer, said, facts))
     viewer.remove(stream_id)
     return judged
+
+
+def _said(answer: Answer, *, start_s: float) -> str:
+    """Return an answer in words, a stretch in seconds of the clip, whatever the context's are."""
+    if answer.span_s is None:
+        return str(answer.value)
+    begun_s, ended_s = (at_s - start_s for at_s in answer.span_s)
+    return f"{begun_s:.1f}-{ended_s:.1f} s"
 
 
 def served(quiz: Quiz) -> Question:

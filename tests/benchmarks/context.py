@@ -1,5 +1,7 @@
 """`python -m tests.benchmarks context`: what growing a context is worth over prefilling it anew.
 
+And over keeping none: the last four frames, whole, at every ask.
+
 A tick is what a second of one camera costs: the frame, and five yes/no questions about the window.
 All times are processor time of all threads. Ours and the hopping window are medians of ticks that
 take turns; transformers answers one request, once, since that takes most of a minute, and its tick
@@ -18,6 +20,7 @@ import torch
 
 import model
 from model import Engine, EngineConfig
+from model.engine.last_frames import LastFrames
 from model.types import PatchGrid, PrunedFrame, Question
 from model.videollama3.checkpoint import load_model
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
@@ -34,7 +37,7 @@ CHANGED_SHARE = 0.10
 NUM_THREADS = 2
 WINDOW_FRAMES = 60
 SHORT_FRAMES, LONG_FRAMES = 20, 180
-ROUNDS = 7
+ROUNDS, LAST_ROUNDS = 7, 3
 MAX_OVER_TRANSFORMERS = 1 / 100
 MAX_OVER_HOPPING = 1 / 4
 MAX_GROWTH = 1.5
@@ -177,7 +180,36 @@ def _measure(progress: Progress) -> list[Row]:
         Row("hopping_append", median(tick.append_s for tick in hops), "CPU s"),
         Row("hopping_five_questions", median(tick.ask_s for tick in hops), "CPU s"),
     ]
+    rows += _last_frames(camera, network, tokenizer, ours_s=ours_s, progress=progress)
     return [*rows, _growth(network, tokenizer, progress)]
+
+
+def _last_frames(
+    camera: Camera,
+    network: VideoLlama3,
+    tokenizer: Tokenizer,
+    *,
+    ours_s: float,
+    progress: Progress,
+) -> list[Row]:
+    """Measure a tick that sees the last four frames, whole, and remembers nothing."""
+    progress("ticks over the last four frames")
+    viewer = LastFrames(
+        Engine(
+            family_of(network, tokenizer, prompt=NANO_1),
+            model_name="random",
+            config=LastFrames.config_for(EngineConfig()),
+        )
+    )
+    viewer.append(camera.shown[-3:])
+    asks = [("gate", question) for question in QUESTIONS]
+    ticks = []
+    for _ in range(LAST_ROUNDS):
+        viewer.append([camera.next()])
+        ticks.append(cpu_s(lambda: viewer.ask(asks)))
+    last_s = median(ticks)
+    terms = {"ours_cpu_s": ours_s, "last_four_cpu_s": last_s}
+    return [Row("tick_over_last_four_frames", ours_s / last_s, "ratio", terms=terms)]
 
 
 def _growth(network: VideoLlama3, tokenizer: Tokenizer, progress: Progress) -> Row:

@@ -3,7 +3,7 @@
 Every clip is rendered, pruned as in service, shown and asked about in memory; nothing is kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,14 +122,70 @@ class Comparison:
         return rows
 
 
+class WithoutWindow:
+    """The same questions about the same clips, over the last four frames instead of a window."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        """Ask a viewer that sees the last frames of a clip, whole, and no other."""
+        self._viewer = viewer
+        self._last: list[Judged] = []
+        self._window: list[Judged] = []
+
+    def add(self, clip: Clip, by_window: Sequence[Judged]) -> None:
+        """Answer a clip's questions, which were answered over the window before."""
+        whole = paper_frames(clip.frames, clip.pictures)
+        self._last += ask_clip(self._viewer, clip.scene, whole, clip.moments)
+        self._window += by_window
+
+    def rows(self) -> list[Row]:
+        """Give what each kind of question comes to, and beside it what it does over the window."""
+        rows = []
+        for name, asks, score in _BY_KIND:
+            last, window = (
+                [one for one in all_ if asks(one)] for all_ in (self._last, self._window)
+            )
+            value = score(last) if last else None
+            terms = {"questions": len(last), "over_window": score(window)} if last else {}
+            rows.append(_scored(f"last4_{name}", value, terms=terms))
+        return rows
+
+
+def _is_history(judged: Judged) -> bool:
+    """Whether it is about what has happened, rather than about what is."""
+    return " has " in judged.topic or judged.topic == "parcel put down"
+
+
+_BY_KIND: Sequence[tuple[str, Callable[[Judged], bool], Callable[[Sequence[Judged]], float]]] = (
+    (
+        "yes_no_now",
+        lambda one: one.task == "yes_no" and not _is_history(one),
+        balanced_accuracy,
+    ),
+    ("yes_no_history", lambda one: one.task == "yes_no" and _is_history(one), balanced_accuracy),
+    ("choice", lambda one: one.task == "choice", accuracy),
+    ("count", lambda one: one.task == "count", accuracy),
+    ("text", lambda one: one.task == "text", accuracy),
+    ("caption_f1", lambda one: one.task == "caption", lambda all_: fact_score(all_).f1),
+    ("grounding_mean_iou", lambda one: one.task == "grounding", mean_iou),
+)
+"""Kinds of questions: a name, which they are, and what answers to them are worth."""
+
+
 def measure(
-    folder: str, viewer: Viewer, *, first_seed: int, num_clips: int, progress: Progress
+    folder: str,
+    viewer: Viewer,
+    *,
+    last_frames: Viewer,
+    first_seed: int,
+    num_clips: int,
+    progress: Progress,
 ) -> list[Row]:
-    """Show clips to an engine, score its answers, and compare ways of pruning on some of them.
+    """Show clips to an engine, score its answers, and compare ways of seeing on some of them.
 
     Args:
         folder: the engine's checkpoint.
         viewer: the engine; its window is longer than a clip.
+        last_frames: the same model over the last four frames.
         first_seed: of the first scene.
         num_clips: one a scene.
         progress: told how far it is.
@@ -137,13 +193,15 @@ def measure(
     Raises:
         CheckpointError: the folder is not a whole checkpoint.
     """
-    comparison = Comparison(folder)
+    comparison, without = Comparison(folder), WithoutWindow(last_frames)
     judged: list[Judged] = []
     for index, clip in enumerate(_told(clips(first_seed, num_clips), num_clips, progress)):
-        judged += ask_clip(viewer, clip.scene, clip.frames, clip.moments)
+        mine = ask_clip(viewer, clip.scene, clip.frames, clip.moments)
+        judged += mine
         if index < NUM_COMPARED:
             comparison.add(clip)
-    return [*rows_of(judged), *comparison.rows()]
+            without.add(clip, mine)
+    return [*rows_of(judged), *comparison.rows(), *without.rows()]
 
 
 def rows_of(judged: Sequence[Judged]) -> list[Row]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,24 @@ class Span:
     again_s: tuple[float, ...] = ()
 
 
+What = Literal["found", "missed", "false"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one stretch, or of one event that belongs to none.
+
+    Attributes:
+        what: the stretch was found or missed, the event is false.
+        at_s: when it began, in seconds of stream time.
+        delay_s: of a found one, from its beginning to the announcement.
+    """
+
+    what: What
+    at_s: float
+    delay_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Matched:
     """How a camera's events fit the truth.
@@ -60,6 +79,12 @@ class Matched:
         return self.num_found / self.num_spans if self.num_spans else None
 
     @property
+    def f1(self) -> float | None:
+        """The harmonic mean of both; None where there is neither an event nor a stretch."""
+        either = self.num_starts + self.num_spans
+        return 2 * self.num_found / either if either else None
+
+    @property
     def median_delay_s(self) -> float | None:
         """The median of the delays; None where nothing was found."""
         return median(self.delays_s) if self.delays_s else None
@@ -78,10 +103,10 @@ def joined(spans: Iterable[tuple[float, float]], *, gap_s: float) -> list[Span]:
     return found
 
 
-def match(
+def outcomes(
     starts: Sequence[Start], spans: Sequence[Span], *, shortest_s: float, early_s: float = 1.0
-) -> Matched:
-    """Give each event the stretch it began in, one event to a stretch.
+) -> list[Outcome]:
+    """Say of each event and each stretch what became of it: one event to a stretch.
 
     Args:
         starts: one camera's, in order of time.
@@ -93,7 +118,7 @@ def match(
             begins, no earlier than this before the gap's end.
     """
     delays_s: dict[Span, float] = {}
-    num_starts = 0
+    found: list[Outcome] = []
     for start in starts:
         inside = [one for one in spans if one.start_s - early_s <= start.start_s <= one.end_s]
         free = [one for one in inside if one not in delays_s]
@@ -103,11 +128,32 @@ def match(
             continue
         if free and free[0].end_s - free[0].start_s < shortest_s:
             continue
-        num_starts += 1
         if free:
             delays_s[free[0]] = start.announced_s - free[0].start_s
-    long_enough = [one for one in spans if one.end_s - one.start_s >= shortest_s]
-    return Matched(len(long_enough), len(delays_s), num_starts, tuple(delays_s.values()))
+        else:
+            found.append(Outcome("false", start.start_s))
+    for one in spans:
+        if one.end_s - one.start_s >= shortest_s:
+            what: What = "found" if one in delays_s else "missed"
+            found.append(Outcome(what, one.start_s, delays_s.get(one)))
+    return found
+
+
+def match(
+    starts: Sequence[Start], spans: Sequence[Span], *, shortest_s: float, early_s: float = 1.0
+) -> Matched:
+    """Count what became of one camera's events and stretches, as `outcomes` says it."""
+    return counted(outcomes(starts, spans, shortest_s=shortest_s, early_s=early_s))
+
+
+def counted(found: Iterable[Outcome]) -> Matched:
+    """Count outcomes."""
+    every = list(found)
+    delays_s = tuple(one.delay_s for one in every if one.delay_s is not None)
+    num_missed = sum(one.what == "missed" for one in every)
+    num_false = sum(one.what == "false" for one in every)
+    num_found = len(every) - num_missed - num_false
+    return Matched(num_found + num_missed, num_found, num_found + num_false, delays_s)
 
 
 def total(matched: Iterable[Matched]) -> Matched:

@@ -2,11 +2,13 @@
 
 from typing import Literal
 
+from model import Engine
+from model.engine.last_frames import LastFrames
 from pipeline.errors import ConfigError
 from worker import environment, log
 from worker.benchmarks.report import Progress, Row
 from worker.evaluation import clips, end_to_end
-from worker.loading import load_engine
+from worker.loading import engine_config, load_engine
 
 Through = Literal["model", "worker", "all"]
 WINDOW_S = 120  # longer than twice a clip: its first frame is never forgotten, no standby context
@@ -44,11 +46,17 @@ def measure(
     log.configure(level="error", style="console")
     rows: list[Row] = []
     if through != "worker":
-        engine = load_engine(
-            environment.load({"VIGIL_MODEL__PATH": folder, "VIGIL_WINDOW": f"{WINDOW_S}s"})
-        )
+        settings = environment.load({"VIGIL_MODEL__PATH": folder, "VIGIL_WINDOW": f"{WINDOW_S}s"})
+        engine = load_engine(settings)
+        config = LastFrames.config_for(engine_config(settings))
+        last = Engine(engine.family, model_name=engine.model_name, config=config)
         rows += clips.measure(
-            folder, engine, first_seed=first_seed, num_clips=num_clips, progress=progress
+            folder,
+            engine,
+            last_frames=LastFrames(last),
+            first_seed=first_seed,
+            num_clips=num_clips,
+            progress=progress,
         )
     if through != "model":
         rows += end_to_end.measure(

@@ -46,6 +46,11 @@ def test_two_clips_make_a_whole_document(capsys: pytest.CaptureFixture[str]) -> 
         **rows["full_adaptive_tokens"],
         "name": "delta_adaptive_tokens",
     }
+    now, history = (rows[f"last4_yes_no_{kind}"]["terms"] for kind in ("now", "history"))
+    in_one = rows["delta_adaptive_yes_no"]["terms"]["questions"]
+    assert now["questions"] + history.get("questions", 0) == in_one
+    # four frames are all that there is of a clip of four: nothing is lost but pruning
+    assert rows["last4_count"]["value"] == rows["last4_count"]["terms"]["over_window"]
     assert status == int(any(row["holds"] is False for row in document["rows"]))
     assert "2 of 2 clips" in captured.err
 
