@@ -65,6 +65,7 @@ def write_folder(
     dtype: torch.dtype = torch.bfloat16,
     image_merge_size: int = 1,
     prompt: Prompt = VIDEOLLAMA3,
+    is_demo: bool = False,
 ) -> None:
     """Write a model, its tokenizer and all that `transformers` needs to load both unchanged.
 
@@ -80,6 +81,7 @@ def write_folder(
         dtype: what the weights are rounded to.
         image_merge_size: patches per token side of single images: 1, or 2 after stage 4.
         prompt: what the model was trained on; its version is written to vigil.json.
+        is_demo: the model knows only a rendered world; written there too.
 
     Raises:
         CheckpointError: the tokenizer is missing or lacks a control token.
@@ -93,7 +95,8 @@ def write_folder(
     tokenizer = Tokenizer.load(out)
     _write_configs(out, model.config, tokenizer=tokenizer, dtype=dtype)
     _write_processors(out, image_merge_size=image_merge_size)
-    (out / VERSION_FILE).write_text(f'{{"prompt": "{prompt.version}"}}\n', encoding="utf-8")
+    said = {"prompt": prompt.version} | ({"demo": True} if is_demo else {})
+    (out / VERSION_FILE).write_text(json.dumps(said) + "\n", encoding="utf-8")
     tensors = {
         native_key(name): weight.detach().to("cpu", dtype).contiguous()
         for name, weight in model.named_parameters()
