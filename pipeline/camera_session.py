@@ -7,6 +7,7 @@ from math import inf
 
 from model.kinds import CAPTION
 from model.types import Answer, PatchGrid, Window
+from pipeline.caption_gate import CaptionGate, When
 from pipeline.messages import Provenance
 from pipeline.questions import Schedule, StandingQuestion
 from pipeline.stretch import Stretch
@@ -41,8 +42,9 @@ class CameraSession:
         stretch: how far its stream has come.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, *, caption_when: When = "periodic") -> None:
         """Begin with nothing seen."""
+        self._gate = CaptionGate(caption_when)
         self.grid: PatchGrid | None = None
         self.seen_s = 0.0
         self.told: Provenance | None = None
@@ -85,19 +87,37 @@ class CameraSession:
             self._kept.clear()
             self._damaged_s = None
         self._kept.append((pts_s, sent.pruned.num_kept, total))
+        self._gate.note(num_sent=sent.pruned.num_kept)
         if sent.frame.is_damaged:
             self._damaged_s = pts_s
         while window and self._kept[0][0] < window.start_pts_s and len(self._kept) > 1:
             self._kept.popleft()
         return self.stretch.advance(sent, lost_s=lost_s) or is_first
 
-    def due(self, sent: PrunedSample, *, caption_stretch: int) -> list[Ask]:
-        """Return what is to be answered on this frame: what is owed and what has come due."""
+    def due(
+        self, sent: PrunedSample, *, caption_stretch: int, worth: float | None = None
+    ) -> list[Ask]:
+        """Return what is to be answered on this frame: what is owed and what has come due.
+
+        Args:
+            sent: the frame.
+            caption_stretch: one caption is due where otherwise so many would be.
+            worth: how likely the model finds something worth saying; None where it does not say.
+        """
         owed, self._deferred = self._deferred, {}
         due = {
             one.id: one
             for one in self._schedule.due(sent.frame.pts_s, caption_stretch=caption_stretch)
         }
+        captions = [one for one in self._schedule.questions if one.question.kind == CAPTION]
+        for one in captions:
+            is_open = self._gate.is_open(
+                is_due=due.pop(one.id, None) is not None,
+                num_tokens=sent.frame.grid.num_tokens,
+                worth=worth,
+                stretch=caption_stretch,
+            )
+            due |= {one.id: one} if is_open else {}
         asks = []
         for standing in (owed | due).values():
             version, answer = self._answered.get(standing.id, (-1, None))
@@ -138,3 +158,4 @@ class CameraSession:
         self.told = None
         self._answered.clear()
         self._kept.clear()
+        self._gate.reset()

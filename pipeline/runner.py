@@ -11,6 +11,7 @@ from model.kinds import CAPTION
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.camera_session import Ask, CameraSession
+from pipeline.caption_gate import When
 from pipeline.clock import Clock
 from pipeline.counted import engine_stands, frame_shown, reply_made
 from pipeline.event_machines import EventMachines
@@ -76,6 +77,10 @@ class Engine(Protocol):
         """Return what a camera's context covers, or None before its first frame."""
         ...
 
+    def worth_saying(self, stream_id: str) -> float | None:
+        """Return how likely the model finds something worth saying; None where it is not asked."""
+        ...
+
     def remove(self, stream_id: str) -> None:
         """Forget a camera and free what it holds."""
         ...
@@ -114,6 +119,7 @@ class Runner:
         load: Load,
         admission_backlog: AdmissionBacklog,
         forget_after_s: float,
+        caption_when: When = "periodic",
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -132,6 +138,7 @@ class Runner:
                 counted.
             admission_backlog: for cameras the engine has no room for.
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
+            caption_when: what makes a caption due.
         """
         self._lanes = lanes
         self._engine = engine
@@ -146,6 +153,7 @@ class Runner:
         self._load = load
         self._admission_backlog = admission_backlog
         self._forget_after_s = forget_after_s
+        self._caption_when = caption_when
         self._cameras: dict[str, CameraSession] = {}
         self._num_dropped = 0
         self._stats: EngineStats | None = None  # as the observer was told of it last
@@ -231,7 +239,11 @@ class Runner:
     def _due(self, sent: PrunedSample) -> list[Ask]:
         camera_id = sent.frame.camera_id
         camera = self._camera(camera_id)
-        asks = camera.due(sent, caption_stretch=self._load.step.caption_stretch)
+        asks = camera.due(
+            sent,
+            caption_stretch=self._load.step.caption_stretch,
+            worth=self._engine.worth_saying(camera_id) if self._caption_when == "model" else None,
+        )
         if self._status.unsound(camera_id) in (None, "stalled"):  # it came before that
             return asks
         camera.defer([ask for ask in asks if ask.standing.question.kind != CAPTION])
@@ -352,7 +364,7 @@ class Runner:
         if camera_id not in self._cameras:
             phase = self._ticks.ask_phase(camera_id)
             schedule = Schedule(camera_id, self._questions, phase=phase)
-            self._cameras[camera_id] = CameraSession(schedule)
+            self._cameras[camera_id] = CameraSession(schedule, caption_when=self._caption_when)
         return self._cameras[camera_id]
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:

@@ -229,6 +229,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         load=stages.load,
         admission_backlog=stages.admission_backlog,
         forget_after_s=settings.forget_after,
+        caption_when=settings.caption_when,
     )
 
 

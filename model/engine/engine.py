@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self, TypeVar
 
-import numpy as np
 import torch
 
 from model.engine.answers import Respondent
@@ -21,12 +20,11 @@ from model.engine.loading import load_family, name_of
 from model.engine.memory import Budget, bytes_per_stream, is_out_of_memory
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
-from model.engine.stream_encoder import FrameTokens, StreamEncoder
+from model.engine.stream_encoder import StreamEncoder
 from model.errors import DeviceMemoryError, InputError
 from model.family import Family
 from model.kinds import wording
 from model.kinds.when import placed
-from model.layers.to_device import to_device
 from model.progress import Tell, untold
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 
@@ -56,6 +54,11 @@ class Engine:
                 "max_context_tokens: expected room for a question and its answer within the "
                 f"model's {max_positions} positions, got {config.max_context_tokens}"
             )
+        if config.says_when and not family.speaks:
+            raise InputError(
+                "says_when: expected a model that learnt when to speak, which its vigil.json would "
+                f"say, got {model_name}"
+            )
         self.model_name = model_name
         self._family = family
         self._model = network.fuse()
@@ -75,6 +78,7 @@ class Engine:
         self._pool = PagePool(network.config.text, dtype=network.dtype, device=network.device)
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
         self._budget = Budget(config.memory_budget_bytes, fixed_bytes=self._weight_bytes)
+        self._choice_ids = family.choice_ids if config.says_when else None
         self._streams: dict[str, RollingContext] = {}
         self._grids: dict[str, PatchGrid] = {}
         self._num_out_of_memory = 0
@@ -260,6 +264,11 @@ class Engine:
         stream = self._streams.get(stream_id)
         return stream.window if stream else None
 
+    def worth_saying(self, stream_id: str) -> float | None:
+        """Give how likely the model finds something worth saying; None where it is not asked."""
+        context = self._streams[stream_id].active if stream_id in self._streams else None
+        return context.worth if context else None
+
     def reset(self, stream_id: str) -> None:
         """Forget what a stream has shown; its next frame starts anew."""
         if stream_id in self._streams:
@@ -287,10 +296,10 @@ class Engine:
             if not shown:
                 return
             encoded = self._encoder.encode(shown, whole)
-            seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
+            seen = [FrameFeatures.of(*one) for one in zip(shown, encoded, strict=True)]
             streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in shown)]
             contexts = [context for stream in streams for context in stream.contexts]
-            append(self._model, self._pool, contexts, seen)
+            append(self._model, self._pool, contexts, seen, choice_ids=self._choice_ids)
             self._grids.update({frame.stream_id: frame.grid for frame in shown})
 
     def _show(self, frame: PrunedFrame, *, index: int) -> bool:
@@ -302,16 +311,6 @@ class Engine:
             num_tokens=num_tokens,
             pts_s=frame.pts_s,
         )
-
-    def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> FrameFeatures:
-        """Part a frame into what contexts that it opens read, and what the others read."""
-        if not encoded.is_whole:
-            return FrameFeatures(whole=None, kept=encoded.features)
-        if frame.is_refresh:
-            return FrameFeatures(whole=encoded.features, kept=encoded.features)
-        # The mask is on the host already: as indices it selects without a wait.
-        kept = to_device(np.flatnonzero(frame.keep_mask), self._model.device)
-        return FrameFeatures(whole=encoded.features, kept=encoded.features[kept])
 
     @contextmanager
     def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:

@@ -25,7 +25,7 @@ from model.training.teaching import Pupil
 from model.videollama3.checkpoint import load_model
 from model.videollama3.hub import locate
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import NANO_1, is_demo, prompt_of
+from model.videollama3.prompt import NANO_1, is_demo, prompt_of, speaks
 from model.videollama3.tokenizer import Tokenizer
 
 MAX_TOKENS = 65_536
@@ -95,6 +95,7 @@ class Job:
         watch: what is done between the steps.
         held_out: what the run is measured by; None for nothing.
         seed: of what is drawn anew.
+        teaches_speaking: the data say after which frames something is worth saying.
     """
 
     stage: Stage
@@ -104,6 +105,7 @@ class Job:
     watch: Watch
     held_out: HeldOut | None = None
     seed: int = 0
+    teaches_speaking: bool = False
 
 
 def run_stage(
@@ -235,5 +237,5 @@ def train_folder(start: Path, job: Job, *, device: torch.device, data: str) -> I
         card=card,
         image_merge_size=stage.image_merge,
         prompt=prompt_of(folder),
-        is_demo=is_demo(folder),
+        notes={"demo": is_demo(folder), "speaks": job.teaches_speaking or speaks(folder)},
     )

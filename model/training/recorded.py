@@ -44,6 +44,11 @@ class Recorded:
         """Conversations in all."""
         return sum(len(file) for file in self.files)
 
+    @property
+    def teaches_speaking(self) -> bool:
+        """Whether some of it says when to speak."""
+        return any(one.is_unasked for file in self.files for one in file)
+
     def sample(self, index: int) -> Sample:
         """Return sample `index`."""
         if self.weights:

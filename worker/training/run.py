@@ -4,7 +4,7 @@ import argparse
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
@@ -20,7 +20,7 @@ from model.training.memo import ClipMemo
 from model.training.narration import narrated
 from model.training.recipe import Job, Plan, is_done, prompt_at, train_folder
 from model.training.recorded import Recorded, read_files, weighed
-from model.training.rendered import FIRST_HELD_OUT_SEED, Rendered
+from model.training.rendered import FIRST_HELD_OUT_SEED, SPOKEN, Rendered
 from model.training.runs import finish, standing, write_down
 from model.training.sample import Sample
 from model.training.stages import Stage, stage_of
@@ -38,6 +38,7 @@ SAME_RUN = (
 """The options that make a run what it is; the others may differ when it goes on."""
 NUM_HELD_OUT_SCENES = 16
 MOST_HELD_OUT = 256
+LAST_STAGE = 4
 UNFINISHED = 1
 
 
@@ -57,24 +58,25 @@ def train(arguments: argparse.Namespace, *, say: Say) -> int:
         say(f"{out} is finished, all {arguments.steps} steps; nothing was trained or written")
         return 0
     now_s = SystemClock().monotonic_s
-    sample, data = _samples(arguments, stage, say=say)
+    data = _data(arguments, stage, say=say)
     held_out = _held_out(arguments, stage, say=say)
     with _stopping() as flag:
         job = Job(
             stage=stage,
-            sample=sample,
+            sample=data.sample,
             plan=_plan(arguments),
             out=out,
             watch=Watch(now_s, save_every_s=arguments.save_every, is_stopped=flag.is_set),
             held_out=held_out,
             seed=arguments.seed,
+            teaches_speaking=data.teaches_speaking,
         )
         if how == "new":
             write_down(out, options)
         if stage is BEGINNING:
             events = begin(job)
         else:
-            events = train_folder(getattr(arguments, "from"), job, device=device, data=data)
+            events = train_folder(getattr(arguments, "from"), job, device=device, data=data.name)
         what = f"stage {stage.number}, {stage.name}"
         doing = f"{what}: reading the model, preparing the first {arguments.batch} samples"
         with Waiting(doing, say=say, now_s=now_s) as waiting:
@@ -138,14 +140,29 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def _samples(
-    arguments: argparse.Namespace, stage: Stage, *, say: Say
-) -> tuple[Callable[[int], Sample], str]:
-    """Give what is trained on, and what to call it."""
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What is trained on.
+
+    Attributes:
+        sample: a number to a sample.
+        name: what the card calls it.
+        teaches_speaking: it says after which frames something is worth saying.
+    """
+
+    sample: Callable[[int], Sample]
+    name: str
+    teaches_speaking: bool
+
+
+def _data(arguments: argparse.Namespace, stage: Stage, *, say: Say) -> _Data:
     if not arguments.data:
-        return _rendered(arguments, stage).sample, "rendered scenes"
+        is_last = stage.number == LAST_STAGE  # what comes before is no more than a beginning
+        sample = _rendered(arguments, stage).sample
+        return _Data(sample, "rendered scenes", teaches_speaking=is_last and SPOKEN in stage.mix)
     recorded = _recorded(arguments, stage, names=arguments.data, say=say)
-    return recorded.sample, ", ".join(Path(name).name for name in arguments.data)
+    name = ", ".join(Path(name).name for name in arguments.data)
+    return _Data(recorded.sample, name, teaches_speaking=recorded.teaches_speaking)
 
 
 def _held_out(arguments: argparse.Namespace, stage: Stage, *, say: Say) -> HeldOut | None:
