@@ -36,7 +36,7 @@ def rows(path: Path) -> Iterator[Row]:
         DataError: the file is missing, not UTF-8, or not one whole JSON list.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise DataError(f"{path}: expected a JSON file in UTF-8, got: {exc}") from exc
     return _lines(text) if path.suffix == ".jsonl" else _List(text, path).rows()
