@@ -32,7 +32,7 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = ("run", "check", "ingest", "healthcheck", "inspect")
+WITH_SETTINGS = ("run", "check", "ingest", "healthcheck", "inspect", "train")
 """The commands that read settings, and so take `--env FILE`."""
 
 

@@ -21,6 +21,8 @@ TABLE = "learning rates and data mix to use: nano's (default), or those of the V
 LARGEST = "most tokens (28x28 pixels) per picture of --data; larger is scaled down (default 144)"
 LORA = "train adapters of this rank instead of the layers themselves; for one GPU (try 16)"
 CHECKPOINTING = "keep less in memory for the gradients: a third more time, far longer samples"
+VIDEO = "a recording of your camera, or a folder of them, to train on with --labels"
+LABELS = "what is right in it, as vigil eval takes it; the questions are those of the settings"
 HELD_OUT = "file of conversations to measure by before and after; never trained on"
 EVAL_EVERY = "measure every so many steps too (without --data: by rendered scenes of other seeds)"
 SAVE_EVERY = "seconds between two saved states, more where saving takes long (default 60)"
@@ -38,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", action="append", default=[], metavar="FILE", help=DATA)
     add("--held-out", action="append", default=[], metavar="FILE", help=HELD_OUT)
     add("--eval-every", type=_positive, metavar="STEPS", help=EVAL_EVERY)
+    add("--video", type=Path, metavar="PATH", help=VIDEO)
+    add("--labels", type=Path, metavar="FILE", help=LABELS)
     add("--skip-bad", action="store_true", help="skip bad samples of --data and list them")
     add("--table", choices=["nano", "paper"], default="nano", help=TABLE)
     add("--steps", type=int, default=1000, help="number of training steps (default 1000)")

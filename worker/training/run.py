@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 SAME_RUN = (
     *("stage", "table", "from", "data", "held_out", "steps", "rate", "batch", "seed"),
-    *("scenes", "skip_bad", "bfloat16", "lora", "max_tokens_per_frame"),
+    *("video", "labels", "scenes", "skip_bad", "bfloat16", "lora", "max_tokens_per_frame"),
 )
 """The options that make a run what it is; the others may differ when it goes on."""
 NUM_HELD_OUT_SCENES = 16
@@ -58,6 +58,7 @@ def train(arguments: argparse.Namespace, *, say: Say) -> int:
         say(f"{out} is finished, all {arguments.steps} steps; nothing was trained or written")
         return 0
     now_s = SystemClock().monotonic_s
+    arguments = _with_own_camera(arguments, say=say)
     data = _data(arguments, stage, say=say)
     held_out = _held_out(arguments, stage, say=say)
     with _stopping() as flag:
@@ -140,6 +141,26 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
+def _with_own_camera(arguments: argparse.Namespace, *, say: Say) -> argparse.Namespace:
+    """Make conversation files of videos with labels, and train and measure by them."""
+    if arguments.video is None and arguments.labels is None:
+        return arguments
+    if arguments.stage == BEGINNING.number:
+        raise InputError("--labels: expected none with --stage 0")
+    from worker.training.own_camera import OwnCamera
+
+    own = OwnCamera(arguments, say=say)
+    forms = prompt_at(getattr(arguments, "from")).forms
+    train_file, held_out_file = own.write(arguments.out, forms=forms, seed=arguments.seed)
+    changed = {
+        "data": [*arguments.data, str(train_file)],
+        "held_out": [*arguments.held_out, str(held_out_file)],
+        "max_tokens_per_frame": own.settings.model.max_tokens_per_frame,
+        "private": own.private,
+    }
+    return argparse.Namespace(**(vars(arguments) | changed))
+
+
 @dataclass(frozen=True, slots=True)
 class _Data:
     """What is trained on.
@@ -185,7 +206,10 @@ def _recorded(
 ) -> Recorded:
     from pipeline.recorded import Media
 
-    media = Media(partial(pin_grid, max_tokens=arguments.max_tokens_per_frame))
+    media = Media(
+        partial(pin_grid, max_tokens=arguments.max_tokens_per_frame),
+        private=getattr(arguments, "private", {}),
+    )
     paths, weights = weighed(names)
     with Waiting("reading the data", say=say, now_s=SystemClock().monotonic_s):
         files = read_files(paths, media=media, skip_bad=arguments.skip_bad, progress=say)

@@ -1,0 +1,130 @@
+"""One's own clips: which files, of which camera, when they began; a worker's settings for each."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from pipeline.camera_id import is_camera_id
+from pipeline.errors import ConfigError
+from worker.connection_settings import KafkaSettings, OutboxSettings, RedisSettings
+from worker.settings import HealthSettings, Settings
+from worker.site_settings import CameraSettings, QuestionSettings
+
+SUFFIXES = frozenset(
+    f".{one}" for one in ("mp4", "m4v", "mkv", "mov", "avi", "webm", "ts", "mpg", "flv", "wmv")
+)
+CAPTION_EVERY_S = 7 * 24 * 3600.0  # as rarely as a worker can be told to: nobody judges captions
+STREAM_MAX_LEN = 10_000_000
+_TIMED = re.compile(r"(.+?)[-_.](\d{8}t\d{6})z", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video of a camera.
+
+    Attributes:
+        name: the file's name without its ending, as a slug; labels may call it so.
+        path: the file.
+        camera: the camera's id; settings of that name hold for it.
+        began: when its first picture was captured; None where nobody knows.
+    """
+
+    name: str
+    path: Path
+    camera: str
+    began: datetime | None = None
+
+
+def find_clips(
+    video: Path, *, camera: str, began: datetime | None, labelled: Collection[str]
+) -> list[Clip]:
+    """Find the clips: a file, or all videos of a folder.
+
+    A file `gate_20260501T080000Z.mp4` is of the camera `gate` and began at that time. Otherwise a
+    clip's camera has its file's name, unless it is told, or one clip's labels name one camera.
+
+    Args:
+        video: the file or the folder.
+        camera: what all clips are of; empty where it is not told.
+        began: when the only clip began; None where it is not told.
+        labelled: the cameras that labels name.
+
+    Raises:
+        ConfigError: there is no video, or two have the same name.
+    """
+    if video.is_dir():
+        paths = sorted(one for one in video.iterdir() if one.suffix.lower() in SUFFIXES)
+    else:
+        paths = [video] if video.is_file() else []
+    if not paths:
+        raise ConfigError(f"eval: --video: expected a video file or a folder of them, got {video}")
+    if began is not None and len(paths) > 1:
+        raise ConfigError(
+            f"eval: --began: expected one clip, got {len(paths)}; name files like "
+            "gate_20260501T080000Z.mp4 instead"
+        )
+    if not camera and len(paths) == 1 and len(labelled) == 1:
+        camera = next(iter(labelled))
+    clips = [_clip(path, camera=camera, began=began) for path in paths]
+    names = [clip.name for clip in clips]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"eval: --video: expected files of different names, got {twice} twice")
+    return clips
+
+
+def _clip(path: Path, *, camera: str, began: datetime | None) -> Clip:
+    name = _slug(path.stem)
+    timed = _TIMED.fullmatch(path.stem)
+    if timed is None:
+        return Clip(name, path, camera or name, began)
+    told = datetime.strptime(timed[2].upper(), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    return Clip(name, path, camera or _slug(timed[1]), began or told)
+
+
+def _slug(text: str) -> str:
+    slug = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:64]
+    return slug if is_camera_id(slug) else "clip"
+
+
+def questions_of(settings: Settings, clip: Clip) -> dict[str, QuestionSettings]:
+    """Return the standing questions that are asked of a clip's camera."""
+    return {
+        key: one
+        for key, one in settings.questions.items()
+        if not one.cameras or clip.camera in one.cameras
+    }
+
+
+def settings_for(
+    settings: Settings,
+    clip: Clip,
+    *,
+    questions: Mapping[str, QuestionSettings],
+    redis_url: str,
+    prefix: str,
+) -> Settings:
+    """Return the settings of a worker that plays a clip as fast as it can.
+
+    Its camera's masks, shape and areas hold; of where messages go and come from nothing does.
+    """
+    camera = settings.cameras.get(clip.camera, CameraSettings())
+    playing = {"url": SecretStr(str(clip.path.absolute())), "live": False, "loop": False}
+    redis = {"url": redis_url, "prefix": prefix, "stream_max_len": STREAM_MAX_LEN}
+    return settings.model_copy(
+        update={
+            "cameras": {clip.camera: camera.model_copy(update=playing)},
+            "questions": {
+                key: one.model_copy(update={"cameras": ()}) for key, one in questions.items()
+            },
+            "caption_every": CAPTION_EVERY_S,
+            "worker_id": "eval",
+            "redis": RedisSettings.model_validate(redis),
+            "kafka": KafkaSettings(),
+            "outbox": OutboxSettings.model_validate({"path": "memory"}),
+            "health": HealthSettings(port=0),
+        }
+    )
