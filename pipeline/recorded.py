@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +52,7 @@ class Media:
     """
 
     grid_of: GridOf
-    private: Mapping[Path, Sequence[Region]] = MappingProxyType({})
+    private: Mapping[Path, Sequence[Region]] = field(default_factory=dict)
 
     def image(self, path: Path) -> Pixels:
         """Return a picture on its grid.
@@ -102,9 +101,7 @@ class Media:
                 f"{path}: expected a video until {end_s:g} s, got one until {newest_s:.1f} s"
             )
         regions = self.private.get(path.absolute(), ())
-        pictures = [
-            blacked_out(frame.pixels, regions) if regions else frame.pixels for frame in frames
-        ]
+        pictures = [blacked_out(frame.pixels, regions) for frame in frames]
         return pictures, [frame.pts_s for frame in frames]
 
 

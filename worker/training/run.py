@@ -27,6 +27,7 @@ from model.training.stages import Stage, stage_of
 from model.videollama3.grid import pin_grid
 from pipeline.clock import SystemClock
 from pipeline.pruner import prune_clip
+from worker.training.remembered import Remembered
 from worker.training.waiting import Waiting
 
 Say = Callable[[str], None]
@@ -206,10 +207,9 @@ def _recorded(
 ) -> Recorded:
     from pipeline.recorded import Media
 
-    media = Media(
-        partial(pin_grid, max_tokens=arguments.max_tokens_per_frame),
-        private=getattr(arguments, "private", {}),
-    )
+    private = getattr(arguments, "private", {})
+    grid_of = partial(pin_grid, max_tokens=arguments.max_tokens_per_frame)
+    media = Remembered(Media(grid_of, private=private), paths=private)
     paths, weights = weighed(names)
     with Waiting("reading the data", say=say, now_s=SystemClock().monotonic_s):
         files = read_files(paths, media=media, skip_bad=arguments.skip_bad, progress=say)
