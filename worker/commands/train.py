@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     towers = (arguments.vision, arguments.language)
     if any(towers):
         return _put_together(arguments)
+    say("reading PyTorch")  # seconds, on a slow disk many
     from worker.training.run import train
 
     return train(arguments, say=say)
