@@ -213,14 +213,32 @@ class Family:
         tokenizer: of the same checkpoint.
         prompt: the words around frames and questions.
         is_demo: it is a demonstration, which knows only a rendered world.
+        speaks: it learnt to tell, after each frame, whether something is worth saying.
     """
 
     network: Network
     tokenizer: Tokenizer
     prompt: Prompt
     is_demo: bool = False
+    speaks: bool = False
 
     @property
     def end_ids(self) -> frozenset[int]:
         """The tokens that end an answer, by the tokenizer and by the checkpoint."""
         return self.tokenizer.end_ids | frozenset(self.network.config.eos_token_ids)
+
+    @property
+    def choice_ids(self) -> tuple[int, int]:
+        """The tokens behind a frame after which something is said, and after which nothing is."""
+        return choice_ids(self.tokenizer, self.prompt)
+
+
+def choice_ids(tokenizer: Vocabulary, prompt: Prompt) -> tuple[int, int]:
+    """Give the first token of a question's words and that of the next frame's stamp.
+
+    What follows a frame in the written-out prompt is one of the two. So a model says with it
+    whether it would rather speak or see more, and needs no word for that.
+    """
+    speak = tokenizer.encode(prompt.question_suffix("a"))[0]
+    watch = tokenizer.encode(prompt.frame_stamp(1.0, is_first=False))[0]
+    return speak, watch

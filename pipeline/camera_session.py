@@ -7,6 +7,7 @@ from math import inf
 
 from model.kinds import CAPTION
 from model.types import Answer, PatchGrid, Window
+from pipeline.caption_gate import CaptionGate, When
 from pipeline.carry import Position
 from pipeline.messages import Provenance
 from pipeline.questions import Schedule, StandingQuestion
@@ -86,9 +87,10 @@ class CameraSession:
         newest: where the record of its newest frame stands; None where none is known.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, *, caption_when: When = "periodic") -> None:
         """Begin with nothing seen."""
         self.shown = Shown()
+        self._gate = CaptionGate(caption_when)
         self.grid: PatchGrid | None = None
         self.seen_s = 0.0
         self.told: Provenance | None = None
@@ -125,6 +127,7 @@ class CameraSession:
         is_first = before_s is not None and context_s == pts_s != self._context_s
         self._context_s = context_s
         self.shown.note(sent, window)
+        self._gate.note(num_sent=sent.pruned.num_kept)
         return self.stretch.advance(sent, lost_s=lost_s) or is_first
 
     def resume(self, told: Mapping[str, Position], answered: Mapping[str, Position]) -> None:
@@ -144,13 +147,30 @@ class CameraSession:
         """Say whether the model was shown a frame that comes again."""
         return self.told is not None and _covers(self.newest, Position.of(sent.frame))
 
-    def due(self, sent: PrunedSample, *, caption_stretch: int) -> list[Ask]:
-        """Return what is to be answered on this frame: what is owed and what has come due."""
+    def due(
+        self, sent: PrunedSample, *, caption_stretch: int, worth: float | None = None
+    ) -> list[Ask]:
+        """Return what is to be answered on this frame: what is owed and what has come due.
+
+        Args:
+            sent: the frame.
+            caption_stretch: one caption is due where otherwise so many would be.
+            worth: how likely the model finds something worth saying; None where it does not say.
+        """
         owed, self._deferred = self._deferred, {}
         due = {
             one.id: one
             for one in self._schedule.due(sent.frame.pts_s, caption_stretch=caption_stretch)
         }
+        captions = [one for one in self._schedule.questions if one.question.kind == CAPTION]
+        for one in captions:
+            is_open = self._gate.is_open(
+                is_due=due.pop(one.id, None) is not None,
+                num_tokens=sent.frame.grid.num_tokens,
+                worth=worth,
+                stretch=caption_stretch,
+            )
+            due |= {one.id: one} if is_open else {}
         asks, position = [], Position.of(sent.frame)
         for standing in (owed | due).values():
             if _covers(self._told.get(standing.id), position):
@@ -196,6 +216,7 @@ class CameraSession:
         self.told = None
         self._answered.clear()
         self.shown.reset()
+        self._gate.reset()
 
 
 def _covers(told: Position | None, position: Position | None) -> bool:

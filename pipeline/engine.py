@@ -53,6 +53,10 @@ class Engine(Contexts, Protocol):
         """What it holds, and what has become of it."""
         ...
 
+    def worth_saying(self, stream_id: str) -> float | None:
+        """Return how likely the model finds something worth saying; None where it is not asked."""
+        ...
+
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions over the cameras' contexts, in the order given."""
         ...

@@ -242,6 +242,11 @@ class Lanes:
             for lane in self._lanes.values():
                 lane.raise_threshold(ratio)
 
+    def is_waiting(self, camera_id: str) -> bool:
+        """Say whether a frame of a camera waits."""
+        with self._arrived:
+            return camera_id in self._lanes and self._lanes[camera_id].waiting is not None
+
     def counts(self) -> dict[str, LaneCounts]:
         """Counts by camera."""
         with self._arrived:

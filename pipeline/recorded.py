@@ -1,17 +1,19 @@
 """A video file's frames as the worker would take them, through its own reader and sampler."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import DataError
+from model.types import PatchGrid
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.errors import FrameError, SourceError
+from pipeline.regions import Region, blacked_out
 from pipeline.sources.decoder import GridOf
 from pipeline.sources.file import FileSource
 from pipeline.sources.image import decode_image
@@ -46,9 +48,11 @@ class Media:
 
     Attributes:
         grid_of: the token grid for a picture's (height_px, width_px).
+        private: areas of a file's pictures that are blacked out, by its absolute path.
     """
 
     grid_of: GridOf
+    private: Mapping[Path, Sequence[Region]] = field(default_factory=dict)
 
     def image(self, path: Path) -> Pixels:
         """Return a picture on its grid.
@@ -96,7 +100,33 @@ class Media:
             raise DataError(
                 f"{path}: expected a video until {end_s:g} s, got one until {newest_s:.1f} s"
             )
-        return [frame.pixels for frame in frames], [frame.pts_s for frame in frames]
+        regions = self.private.get(path.absolute(), ())
+        pictures = [blacked_out(frame.pixels, regions) for frame in frames]
+        return pictures, [frame.pts_s for frame in frames]
+
+
+def duration_s(path: Path) -> float:
+    """Return how long a video lasts, by its last picture.
+
+    Raises:
+        DataError: it is missing or corrupt, or holds no picture.
+    """
+    newest_s = -1.0
+
+    def wanted(_camera_id: str, pts_s: float) -> bool:
+        nonlocal newest_s
+        newest_s = max(newest_s, pts_s)
+        return False
+
+    source = _source(path, wanted, grid_of=lambda *_: PatchGrid(1, 1), period_s=PERIOD_S)
+    try:
+        for _ in _until_its_end(source):
+            pass
+    except SourceError as exc:
+        raise DataError(f"{path}: {exc}") from exc
+    if newest_s < 0:
+        raise DataError(f"{path}: expected a video with pictures, got none")
+    return newest_s
 
 
 def _source(path: Path, wanted: Wanted, *, grid_of: GridOf, period_s: float) -> FileSource:

@@ -13,6 +13,7 @@ from model.types import Answer, EngineStats
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.asks import OneOff
 from pipeline.camera_session import Ask, CameraSession
+from pipeline.caption_gate import When
 from pipeline.clock import Clock
 from pipeline.counted import engine_stands, frame_shown, reply_made
 from pipeline.engine import Engine
@@ -76,6 +77,7 @@ class Runner:
         forget_after_s: float,
         visits: Visits | None = None,
         doubt: Doubt = DEFAULT_DOUBT,
+        caption_when: When = "periodic",
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -98,6 +100,7 @@ class Runner:
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
             visits: told of every frame that the model has seen, and has questions asked once.
             doubt: when the answers to those are published as `unknown`.
+            caption_when: what makes a caption due.
         """
         self._lanes = lanes
         self._engine = engine
@@ -124,6 +127,7 @@ class Runner:
         self._forget_after_s = forget_after_s
         self._visits = visits or Visits(clock=clock)
         self._doubt = doubt
+        self._caption_when = caption_when
         self._cameras: dict[str, CameraSession] = {}
         self._rebuilding = rebuilding
         rebuilding.rebuilt = lambda camera_id, shown: self._camera(camera_id).rebuilt(shown)
@@ -249,7 +253,11 @@ class Runner:
     def _due(self, sent: PrunedSample) -> list[Ask]:
         camera_id = sent.frame.camera_id
         camera = self._camera(camera_id)
-        asks = camera.due(sent, caption_stretch=self._load.step.caption_stretch)
+        asks = camera.due(
+            sent,
+            caption_stretch=self._load.step.caption_stretch,
+            worth=self._engine.worth_saying(camera_id) if self._caption_when == "model" else None,
+        )
         if self._status.unsound(camera_id) in (None, "stalled"):  # it came before that
             return asks
         camera.defer([ask for ask in asks if ask.standing.question.kind != CAPTION])
@@ -323,19 +331,15 @@ class Runner:
 
     def _is_over(self, camera_id: str) -> bool:
         """Say whether nothing more comes of a camera: its file has ended, and no frame waits."""
-        if not self._status.is_over(camera_id):
-            return False
-        lane = self._lanes.counts().get(camera_id)
-        return lane is None or not lane.waiting
+        return self._status.is_over(camera_id) and not self._lanes.is_waiting(camera_id)
 
     def _ask_once(self, one: OneOff) -> Message:
-        camera_id = one.camera_id
         return answered_once(
             one,
             self._engine,
-            last=self._visits.last(camera_id),
-            reason=self._status.unsound(camera_id),
-            provenance=self._provenance(camera_id),
+            last=self._visits.last(one.camera_id),
+            reason=self._status.unsound(one.camera_id),
+            provenance=self._provenance(one.camera_id),
             doubt=self._doubt,
         )
 
@@ -382,9 +386,8 @@ class Runner:
 
     def _camera(self, camera_id: str) -> CameraSession:
         if camera_id not in self._cameras:
-            phase = self._ticks.ask_phase(camera_id)
-            schedule = Schedule(camera_id, self._questions, phase=phase)
-            self._cameras[camera_id] = CameraSession(schedule)
+            schedule = Schedule(camera_id, self._questions, phase=self._ticks.ask_phase(camera_id))
+            self._cameras[camera_id] = CameraSession(schedule, caption_when=self._caption_when)
         return self._cameras[camera_id]
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:

@@ -83,6 +83,9 @@ class ScriptedEngine:
     max_batch: int | None = None
     num_out_of_memory: int = 0
     num_unshed: int = 0  # calls in which nothing might be given up
+    worth: Callable[[str], float | None] = lambda _stream_id: (
+        None
+    )  # p that something is worth saying
     held: dict[str, PatchGrid] = field(default_factory=dict)
     windows: dict[str, tuple[Window, ...]] = field(default_factory=dict)  # the asked one first
 
@@ -133,6 +136,9 @@ class ScriptedEngine:
 
     def window(self, stream_id: str) -> Window | None:
         return self.windows[stream_id][0] if stream_id in self.windows else None
+
+    def worth_saying(self, stream_id: str) -> float | None:
+        return self.worth(stream_id)
 
     def remove(self, stream_id: str) -> None:
         self.held.pop(stream_id, None)

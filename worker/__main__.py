@@ -35,7 +35,17 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = ("run", "check", "ingest", "watch", "ask", "healthcheck", "inspect", "eval")
+WITH_SETTINGS = (
+    "run",
+    "check",
+    "ingest",
+    "watch",
+    "ask",
+    "healthcheck",
+    "inspect",
+    "eval",
+    "train",
+)
 """The commands that read settings, and so take `--env FILE`."""
 
 

@@ -23,6 +23,7 @@ _SETTING_OF = {
     "model path": "MODEL__PATH",
     "model revision": "MODEL__REVISION",
     "max_context_tokens": "MODEL__MAX_CONTEXT_TOKENS",
+    "says_when": "CAPTION_WHEN",
 }
 
 
@@ -51,6 +52,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         audit_share=chosen.audit_share,
         max_drift=chosen.max_drift,
         memory_budget_bytes=budget_bytes(settings),
+        says_when=settings.caption_when == "model",
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.engine.config import VisionMode
+from pipeline.caption_gate import When
 from pipeline.pruner import PrunerMode
 from worker.connection_settings import (
     IngestSettings,
@@ -166,6 +167,12 @@ class Settings(BaseSettings):
     caption_every: Duration = 10.0
     """Time between two captions of a camera. No caption is written while nothing changes. Captions
     cannot be switched off; the longest time is 168h."""
+    caption_when: When = "periodic"
+    """What makes a caption due. periodic: VIGIL_CAPTION_EVERY. news: the same, but only once as
+    many tokens were sent as an eighth of a picture has; so a quiet camera is not described. model:
+    the model itself says after each picture whether something is worth saying, whatever
+    VIGIL_CAPTION_EVERY; refused with a model that did not learn it (`"speaks": true` in its
+    vigil.json)."""
     caption_prompt: str = ""
     """The words with which the model is asked for a caption; empty: the built-in words."""
     window: Duration = 180.0

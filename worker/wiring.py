@@ -317,6 +317,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         forget_after_s=settings.forget_after,
         visits=stages.visits,
         doubt=Doubt(min_mass=settings.model.min_mass),
+        caption_when=settings.caption_when,
     )
 
 

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from model.engine.cascade import CascadePrefill, SharedPrefixes
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context
+from model.engine.stream_encoder import FrameTokens
 from model.family import Network
 from model.layers.to_device import to_device
+from model.types import PrunedFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,27 @@ class FrameFeatures:
     whole: Tensor | None
     kept: Tensor
 
+    @classmethod
+    def of(cls, frame: PrunedFrame, encoded: FrameTokens) -> Self:
+        """Part a frame into what contexts that it opens read, and what the others read."""
+        features = encoded.features
+        if not encoded.is_whole:
+            return cls(whole=None, kept=features)
+        if frame.is_refresh:
+            return cls(whole=features, kept=features)
+        # The mask is on the host already: as indices it selects without a wait.
+        kept = to_device(np.flatnonzero(frame.keep_mask), features.device)
+        return cls(whole=features, kept=features[kept])
+
 
 @torch.inference_mode()
 def append(
-    model: Network, pool: PagePool, contexts: Sequence[Context], frames: Sequence[FrameFeatures]
+    model: Network,
+    pool: PagePool,
+    contexts: Sequence[Context],
+    frames: Sequence[FrameFeatures],
+    *,
+    choice_ids: tuple[int, int] | None = None,
 ) -> None:
     """Let contexts read what they have been shown, in one packed pass of the decoder.
 
@@ -37,6 +59,8 @@ def append(
         pool: where the contexts lie.
         contexts: those that may have something unread.
         frames: what the pieces' `frame` counts in.
+        choice_ids: the tokens that speaking and watching on begin with: each context's last row is
+            asked which it would be, in this same pass. None: nothing is asked.
 
     Raises:
         InputError: a context would outgrow the model's positions.
@@ -71,9 +95,20 @@ def append(
 
     prefixes = SharedPrefixes(pool, [context.sequence for context in growing], is_kept=False)
     attend = CascadePrefill(
-        prefixes, [[length] for length in lengths], backend=language.backend, store=store
+        prefixes,
+        [[length] for length in lengths],
+        backend=language.backend,
+        store=store,
+        num_wanted=None if choice_ids is None else [[1]] * len(lengths),
     )
-    language.fill(torch.cat(rows), attend.positions, attend=attend, store=store)
+    if choice_ids is None:
+        language.fill(torch.cat(rows), attend.positions, attend=attend, store=store)
+    else:
+        last = to_device([end - 1 for end in accumulate(lengths)], device)
+        hidden = language.forward(torch.cat(rows), attend.positions, attend=attend, wanted=last)
+        speak, watch = language.logits(hidden)[:, list(choice_ids)].unbind(-1)
+        for context, worth in zip(growing, (speak - watch).sigmoid().tolist(), strict=True):
+            context.worth = worth
     for context, length in zip(growing, lengths, strict=True):
         context.sequence.advance(length)
         context.unread.clear()

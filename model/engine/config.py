@@ -27,6 +27,8 @@ class EngineConfig:
         max_drift: cosine distance beyond which such a frame replaces its stream's cache.
         memory_budget_bytes: what weights, caches and contexts may take together; None for no
             bound.
+        says_when: with every frame the model says whether something is worth saying; one that did
+            not learn it is refused.
     """
 
     window_s: float = 180.0
@@ -38,6 +40,7 @@ class EngineConfig:
     max_drift: float = 0.05
     memory_budget_bytes: int | None = None
     sample_period_s: float = 1.0
+    says_when: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing fits in.

@@ -9,25 +9,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
-import numpy as np
 import torch
 
 from model.engine.answers import Respondent
 from model.engine.append import FrameFeatures, append
 from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
-from model.engine.frame_part import check_frame
+from model.engine.frame_part import check_frames
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.loading import load_family, name_of
 from model.engine.memory import Budget, Shortage, bytes_per_stream
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
-from model.engine.stream_encoder import FrameTokens, StreamEncoder
+from model.engine.stream_encoder import StreamEncoder
 from model.errors import InputError
 from model.family import Family
 from model.kinds import wording
 from model.kinds.when import placed
 from model.layers.small_kernels import choose_small_kernels
-from model.layers.to_device import to_device
 from model.progress import Tell, untold
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
 
@@ -55,6 +53,11 @@ class Engine:
                 "max_context_tokens: expected room for a question and its answer within the "
                 f"model's {max_positions} positions, got {config.max_context_tokens}"
             )
+        if config.says_when and not family.speaks:
+            raise InputError(
+                "says_when: expected a model that learnt when to speak, which its vigil.json would "
+                f"say, got {model_name}"
+            )
         self.model_name = model_name
         self._family = family
         self._model = network.fuse()
@@ -74,6 +77,7 @@ class Engine:
         self._pool = PagePool(network.config.text, dtype=network.dtype, device=network.device)
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
         self._budget = Budget(config.memory_budget_bytes, fixed_bytes=self._weight_bytes)
+        self._choice_ids = family.choice_ids if config.says_when else None
         self._streams: dict[str, RollingContext] = {}
         self._grids: dict[str, PatchGrid] = {}
         self._shortage = Shortage(
@@ -207,7 +211,7 @@ class Engine:
             DeviceMemoryError: the device has no room for the pass, even after standby contexts
                 were given up.
         """
-        self._check(frames)
+        check_frames(frames, self._grids, token_px=self._model.patches.token_px)
         for frame in frames:
             if self._grids.get(frame.stream_id) != frame.grid:
                 self.admit(frame.stream_id, frame.grid)
@@ -271,6 +275,11 @@ class Engine:
         stream = self._streams.get(stream_id)
         return stream.window if stream else None
 
+    def worth_saying(self, stream_id: str) -> float | None:
+        """Give how likely the model finds something worth saying; None where it is not asked."""
+        context = self._streams[stream_id].active if stream_id in self._streams else None
+        return context.worth if context else None
+
     def reset(self, stream_id: str) -> None:
         """Forget what a stream has shown; its next frame starts anew."""
         if stream_id in self._streams:
@@ -323,23 +332,14 @@ class Engine:
     def _read(self, shown: Sequence[PrunedFrame], whole: Sequence[bool]) -> None:
         """Encode frames, those that open a context whole, and let the contexts read them."""
         encoded = self._encoder.encode(shown, whole)
-        seen = [self._seen(*one) for one in zip(shown, encoded, strict=True)]
-        append(self._model, self._pool, self._contexts_of(shown), seen)
+        seen = [FrameFeatures.of(*one) for one in zip(shown, encoded, strict=True)]
+        contexts = self._contexts_of(shown)
+        append(self._model, self._pool, contexts, seen, choice_ids=self._choice_ids)
         self._grids.update({frame.stream_id: frame.grid for frame in shown})
 
     def _contexts_of(self, frames: Sequence[PrunedFrame]) -> list[Context]:
         streams = [self._streams[one] for one in dict.fromkeys(f.stream_id for f in frames)]
         return [context for stream in streams for context in stream.contexts]
-
-    def _seen(self, frame: PrunedFrame, encoded: FrameTokens) -> FrameFeatures:
-        """Part a frame into what contexts that it opens read, and what the others read."""
-        if not encoded.is_whole:
-            return FrameFeatures(whole=None, kept=encoded.features)
-        if frame.is_refresh:
-            return FrameFeatures(whole=encoded.features, kept=encoded.features)
-        # The mask is on the host already: as indices it selects without a wait.
-        kept = to_device(np.flatnonzero(frame.keep_mask), self._model.device)
-        return FrameFeatures(whole=encoded.features, kept=encoded.features[kept])
 
     @contextmanager
     def _all_or_nothing(self, stream_ids: set[str]) -> Iterator[None]:
@@ -387,16 +387,3 @@ class Engine:
                 ids = (*stamp_ids, self._family.tokenizer.visual_id)
                 nows[context.sequence] = Now(ids, first)
         return nows
-
-    def _check(self, frames: Sequence[PrunedFrame]) -> None:
-        """Refuse a batch with a frame that cannot be shown."""
-        grids = dict(self._grids)
-        for frame in frames:
-            check_frame(frame, token_px=self._model.patches.token_px)
-            pinned = grids.get(frame.stream_id)
-            if pinned and frame.grid != pinned and not frame.is_refresh:
-                raise InputError(
-                    f"stream {frame.stream_id}: expected a refresh where the grid changes from "
-                    f"{pinned.rows}x{pinned.cols} to {frame.grid.rows}x{frame.grid.cols} tokens"
-                )
-            grids[frame.stream_id] = frame.grid

@@ -1,6 +1,7 @@
 """The part of a frame that goes through the encoder: its tokens, pixels and positions."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import InputError
-from model.types import PrunedFrame
+from model.types import PatchGrid, PrunedFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +118,28 @@ def check_frame(frame: PrunedFrame, *, token_px: int) -> None:
         )
     if not math.isfinite(frame.pts_s):
         raise InputError(f"{name}: expected a finite pts_s, got {frame.pts_s}")
+
+
+def check_frames(
+    frames: Sequence[PrunedFrame], pinned: Mapping[str, PatchGrid], *, token_px: int
+) -> None:
+    """Refuse a batch with a frame that cannot be shown.
+
+    Args:
+        frames: of any number of streams, in order.
+        pinned: the grid of each stream before them.
+        token_px: side of a token.
+
+    Raises:
+        InputError: a frame is malformed, or changes its stream's grid without being a refresh.
+    """
+    grids = dict(pinned)
+    for frame in frames:
+        check_frame(frame, token_px=token_px)
+        grid = grids.get(frame.stream_id, frame.grid)
+        if frame.grid != grid and not frame.is_refresh:
+            raise InputError(
+                f"stream {frame.stream_id}: expected a refresh where the grid changes from "
+                f"{grid.rows}x{grid.cols} to {frame.grid.rows}x{frame.grid.cols} tokens"
+            )
+        grids[frame.stream_id] = frame.grid

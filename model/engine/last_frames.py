@@ -103,6 +103,10 @@ class LastFrames:
         num_tokens = sum(frame.grid.num_tokens for frame in held)
         return Window(held[0].pts_s, held[-1].pts_s, len(held), num_tokens)
 
+    def worth_saying(self, stream_id: str) -> float | None:  # noqa: ARG002
+        """Say nothing of its own accord: nothing is computed before it is asked."""
+        return None
+
     def take_over(self, stream_id: str, other_id: str) -> None:
         """Let a stream go on with the frames of another, which ends.
 

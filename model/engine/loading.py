@@ -22,7 +22,7 @@ def load_family(
         BackendError: attention on this device is not what the formula says.
         InputError: the device or the dtype cannot be had.
     """
-    target = _device(device)
+    target = device_of(device)
     kept_in = _dtype(dtype, target)
     return load(path, device=target, dtype=kept_in, revision=revision, tell=tell)
 
@@ -35,7 +35,7 @@ def sketch_family(
     Raises:
         CheckpointError, InputError: as `load_family`.
     """
-    target = _device(device)
+    target = device_of(device)
     return sketch(path, device=target, dtype=_dtype(dtype, target), revision=revision)
 
 
@@ -52,8 +52,12 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def _device(name: str) -> torch.device:
-    """Give the device of that name, where the machine has it; `auto` takes CUDA if it can."""
+def device_of(name: str) -> torch.device:
+    """Give the device of that name, where the machine has it; `auto` takes CUDA if it can.
+
+    Raises:
+        InputError: it is none, or this machine has none of its kind.
+    """
     has_cuda = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if has_cuda else "cpu")

@@ -57,6 +57,8 @@ class Context:
         sequence: the keys and values.
         unread: what has been shown since the last pass.
         held_ids: the ids that the written-out prompt has so far, each once.
+        worth: how likely something is worth saying after its last frame, in the model's own words;
+            None where it is not asked.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Context:
         self.sequence = KVSequence(pool)
         self.unread: list[PendingFrame] = []
         self.held_ids: frozenset[int] = frozenset()
+        self.worth: float | None = None
         self._family = family
         self._sample_period_s = sample_period_s
         self._window = Window(start_pts_s, start_pts_s, num_frames=0, num_tokens=0)

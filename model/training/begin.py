@@ -7,17 +7,15 @@ questions of every kind, and lessons at every token (see `teaching`).
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from model.kinds.text import CAPTION_TEXT
 from model.scenes import Scene
 from model.training.folder import write_folder, write_tokenizer
-from model.training.loop import Progress
+from model.training.loop import Event
 from model.training.nano import fresh, nano_config
-from model.training.recipe import Plan, run_stage
-from model.training.rendered import Rendered
+from model.training.recipe import Job, is_done, run_stage
 from model.training.samples import Asked, script_sample
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
@@ -47,19 +45,15 @@ scenes, in the place of those that others trained.
 """
 
 
-def begin(
-    rendered: Rendered, *, plan: Plan, seed: int, out: Path, num_read: int = NUM_READ
-) -> Iterator[Progress]:
+def begin(job: Job, *, num_read: int = NUM_READ) -> Iterator[Event]:
     """Make the folder that stage 1 starts from.
 
     Args:
-        rendered: the scenes.
-        plan: how long, and how.
-        seed: of the weights.
-        out: the folder to make; `words` in it holds the tokenizer.
+        job: the run, of the stage `BEGINNING`; `words` in its folder holds the tokenizer, its seed
+            is that of the weights.
         num_read: scenes of which the questions, answers and scripts make the tokenizer.
     """
-    words = out / "words"
+    words = job.out / "words"
     if not (words / "tokenizer.json").is_file():
         words.mkdir(parents=True, exist_ok=True)
         write_tokenizer(words, train_tokenizer(_read(num_read), vocab_size=VOCAB_SIZE))
@@ -70,19 +64,14 @@ def begin(
         video_token_id=tokenizer.encode("<|video_pad|>")[0],
         eos_token_ids=(tokenizer.im_end_id,),
     )
-    model = fresh(config, seed=seed)
-    yield from run_stage(
-        model,
-        tokenizer,
-        BEGINNING,
-        sample=replace(rendered, mix=BEGINNING.mix).sample,
-        plan=replace(plan, floor=FLOOR),
-        start=None,
-        out=out,
-    )
+    model = fresh(config, seed=job.seed)
+    lasting = replace(job, plan=replace(job.plan, floor=FLOOR))
+    yield from run_stage(model, tokenizer, lasting, start=None)
+    if not is_done(job):
+        return
     write_folder(
         model,
-        out,
+        job.out,
         tokenizer_source=words,
         card=CARD,
         image_merge_size=MERGE_SIZE,

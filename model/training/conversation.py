@@ -11,13 +11,16 @@ conversation about pictures, a video, a stream, or nothing but words:
         {"role": "user", "content": "Is the gate open?", "time": 4},
         {"role": "assistant", "content": "Yes.", "time": 4}]}
 
+In a stream an answer without a question is what the model is to say of its own accord, at that time
+and at no other.
+
 Nothing is guessed: what does not fit is refused, or skipped and listed, with its file and line.
 """
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,7 +75,8 @@ class Turn:
     """A question and its answer.
 
     Attributes:
-        question: without the tags that stand for pictures.
+        question: without the tags that stand for pictures; in a stream empty where the answer is
+            to be given unasked.
         answer: what is to be said.
         time_s: in a stream, when the answer is due: seconds in the file; None elsewhere.
     """
@@ -103,6 +107,11 @@ class Conversation:
     start_s: float | None = None
     end_s: float | None = None
     is_stream: bool = False
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether it says when the model is to speak of its own accord."""
+        return any(not turn.question for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,31 +226,47 @@ def _plain_turns(value: Mapping[str, Any], *, num_images: int, num_videos: int) 
             f"expected {num_images} {IMAGE_TAG} and {num_videos} {VIDEO_TAG} before the first "
             f"question, or no tag, got {' '.join(tags)}"
         )
-    return _paired(texts, times_s=[None] * len(texts))
+    plain = [_plain(text) for text in texts]
+    return tuple(Turn(*turn) for turn in zip(plain[::2], plain[1::2], strict=True))
 
 
 def _stream_turns(value: Mapping[str, Any], *, start_s: float, end_s: float) -> tuple[Turn, ...]:
     keys = {"role", "content", "time"}
-    messages = _messages(value, "conversation", keys, speakers=("user", "assistant"))
-    times_s: list[float | None] = []
-    last_s = start_s
+    speakers = ("user", "assistant")
+    messages = _messages(value, "conversation", keys, speakers=speakers, may_be_unasked=True)
+    turns: list[Turn] = []
+    question, last_s = "", start_s
     for message in messages:
         time_s = _seconds(message["time"], key="time")
         if not last_s <= time_s <= end_s:
             raise DataError(f"time: expected {last_s:g} to {end_s:g} s, got {time_s:g}")
-        times_s.append(time_s)
         last_s = time_s
-    return _paired([_words(message["content"], key="content") for message in messages], times_s)
+        text = _plain(_words(message["content"], key="content"))
+        if message["role"] == "user":
+            question = text
+        else:
+            turns.append(Turn(question, text, time_s))
+            question = ""
+    return tuple(turns)
 
 
 def _messages(
-    value: Mapping[str, Any], key: str, keys: set[str], *, speakers: tuple[str, str]
+    value: Mapping[str, Any],
+    key: str,
+    keys: set[str],
+    *,
+    speakers: tuple[str, str],
+    may_be_unasked: bool = False,
 ) -> list[dict[str, Any]]:
-    """Check that messages have their keys and that question and answer take turns."""
+    """Check that messages have their keys and that question and answer take turns.
+
+    With `may_be_unasked` an answer may come without its question.
+    """
     messages = value.get(key)
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{key}: expected a list of messages, got {_shown(messages)}")
     speaker_key = "from" if "from" in keys else "role"
+    is_asked = False
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or message.keys() != keys:
             names = ", ".join(sorted(keys))
@@ -253,28 +278,27 @@ def _messages(
                 f"{key}[{index}]: {speaker_key}: expected {' or '.join(speakers)}, "
                 f"got {_shown(speaker)}{hint}"
             )
-        if speaker != speakers[index % 2]:
+        is_question = speaker == speakers[0]
+        if is_asked == is_question and (is_question or not may_be_unasked):
             got = "an answer without a question" if index == 0 else f"a second {speaker} in a row"
-            raise DataError(f"{key}[{index}]: expected {speakers[index % 2]}, got {got}")
-    if len(messages) % 2:
+            raise DataError(f"{key}[{index}]: expected {speakers[is_asked]}, got {got}")
+        is_asked = is_question
+    if is_asked:
         raise DataError(f"{key}: expected an answer to every question, got none to the last")
     return messages
 
 
-def _paired(texts: Sequence[str], times_s: Sequence[float | None]) -> tuple[Turn, ...]:
-    for text in texts:
-        if not text.strip():
-            raise DataError("expected words, got a question or an answer without any")
-        found = _TAGS.search(text) or _CONTROL.search(text)
-        if found:
-            raise DataError(
-                f"expected no tag but before the first question and no control token, "
-                f"got {found[0]!r} in {_shown(text)}"
-            )
-    return tuple(
-        Turn(question, answer, time_s)
-        for question, answer, time_s in zip(texts[::2], texts[1::2], times_s[1::2], strict=True)
-    )
+def _plain(text: str) -> str:
+    """Refuse a question or an answer that has no words, or has something else than words."""
+    if not text.strip():
+        raise DataError("expected words, got a question or an answer without any")
+    found = _TAGS.search(text) or _CONTROL.search(text)
+    if found:
+        raise DataError(
+            f"expected no tag but before the first question and no control token, "
+            f"got {found[0]!r} in {_shown(text)}"
+        )
+    return text
 
 
 def _paths(value: Mapping[str, Any], key: str, *, folder: Path) -> tuple[Path, ...]:

@@ -1,5 +1,6 @@
 """Batches made ahead of the step that needs them, in the same order whatever makes them."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -49,11 +50,13 @@ def batches(
         collate_fn=collate,
         num_workers=num_workers,
         prefetch_factor=4 if num_workers else None,
-        worker_init_fn=_one_thread if num_workers else None,
+        worker_init_fn=_begin_worker if num_workers else None,
     )
     return iter(loader)
 
 
-def _one_thread(worker: int) -> None:  # noqa: ARG001
-    """Many small arrays: threads would only wait for each other."""
+def _begin_worker(worker: int) -> None:  # noqa: ARG001
+    """Compute on one thread, as arrays are small; leave Ctrl-C to the process that trains."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import tokenizers
 import torch
@@ -65,6 +67,7 @@ def write_folder(
     dtype: torch.dtype = torch.bfloat16,
     image_merge_size: int = 1,
     prompt: Prompt = VIDEOLLAMA3,
+    notes: Mapping[str, bool] = MappingProxyType({}),
 ) -> None:
     """Write a model, its tokenizer and all that `transformers` needs to load both unchanged.
 
@@ -80,6 +83,8 @@ def write_folder(
         dtype: what the weights are rounded to.
         image_merge_size: patches per token side of single images: 1, or 2 after stage 4.
         prompt: what the model was trained on; its version is written to vigil.json.
+        notes: what else vigil.json says of the model, where it is true: `demo`, it knows only a
+            rendered world; `speaks`, it learnt when to speak.
 
     Raises:
         CheckpointError: the tokenizer is missing or lacks a control token.
@@ -93,7 +98,8 @@ def write_folder(
     tokenizer = Tokenizer.load(out)
     _write_configs(out, model.config, tokenizer=tokenizer, dtype=dtype)
     _write_processors(out, image_merge_size=image_merge_size)
-    (out / VERSION_FILE).write_text(f'{{"prompt": "{prompt.version}"}}\n', encoding="utf-8")
+    said = {"prompt": prompt.version} | {name: True for name, is_so in notes.items() if is_so}
+    (out / VERSION_FILE).write_text(json.dumps(said) + "\n", encoding="utf-8")
     tensors = {
         native_key(name): weight.detach().to("cpu", dtype).contiguous()
         for name, weight in model.named_parameters()

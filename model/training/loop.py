@@ -3,21 +3,25 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TextIO, TypeVar
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.errors import InputError
+from model.errors import DataError, InputError
 
 Batch = TypeVar("Batch")
 STATE_FILE = "state.safetensors"
 LOSSES_FILE = "losses.jsonl"
+MEASURES_FILE = "measures.jsonl"
+DIGITS = 6
+SAVING_SHARE = 0.05
+"""Most of a run's time that goes into saving its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,12 @@ class Schedule:
         warmup_share: of them with a rising rate; a cosine takes it down to `floor` afterwards.
         floor: the last rate over the highest.
         max_norm: gradients are scaled down to this.
-        save_every: steps between two saved states.
     """
 
     num_steps: int
     warmup_share: float = 0.03
     floor: float = 0.02
     max_norm: float = 1.0
-    save_every: int = 200
 
     def rate(self, step: int) -> float:
         """Give the share of the highest rate at a step, counted from 0."""
@@ -57,8 +59,50 @@ class Progress:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found of the weights after a step; step 0 is before the first."""
+
+    step: int
+    num_steps: int
+    values: Mapping[str, float]
+
+
+Event = Progress | Measured
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is done between the steps.
+
+    Attributes:
+        now_s: a clock that only goes forward.
+        save_every_s: between two saved states, or longer where saving takes long.
+        is_stopped: asked after each step; the run then saves its state and ends.
+        measure: what is to be found of the weights; None for nothing.
+        measure_every: steps between two; 0 for before the first step and after the last alone.
+    """
+
+    now_s: Callable[[], float]
+    save_every_s: float = 60.0
+    is_stopped: Callable[[], bool] = _never
+    measure: Callable[[], Mapping[str, float]] | None = None
+    measure_every: int = 0
+
+    def is_measured(self, step: int, *, num_steps: int) -> bool:
+        """Say whether the weights are looked at after a step."""
+        if self.measure is None:
+            return False
+        is_due = self.measure_every > 0 and step % self.measure_every == 0
+        return is_due or step in (0, num_steps)
+
+
 class Loop(Generic[Batch]):
-    """Steps over batches; its state is on disk every `save_every` steps and at the end."""
+    """Steps over batches; its state is on disk now and then, when it is stopped, and at the end."""
 
     def __init__(
         self,
@@ -67,18 +111,20 @@ class Loop(Generic[Batch]):
         *,
         loss: Callable[[Batch], Mapping[str, Tensor]],
         schedule: Schedule,
+        watch: Watch,
         out: Path,
         compute_dtype: torch.dtype | None = None,
     ) -> None:
         """Begin, or go on where an earlier run in `out` was cut off.
 
         Args:
-            model: what is trained and saved, in float32.
+            model: what is trained, in float32; what needs no gradient is not saved.
             groups: parameter groups as `stages.parameter_groups` gives them: each with its highest
                 rate as `lr`, and stepped by AdamW unless its `rule` is `muon`.
             loss: a batch's loss, as parts to be summed.
             schedule: how long and how fast.
-            out: folder of the state and the losses; made when missing.
+            watch: what is done between the steps.
+            out: folder of the state, the losses and what was measured; made when missing.
             compute_dtype: products are taken in it, under autocast; None for the weights' own.
 
         Raises:
@@ -87,6 +133,7 @@ class Loop(Generic[Batch]):
         self._model = model
         self._loss = loss
         self._schedule = schedule
+        self._watch = watch
         self._out = out
         self._compute_dtype = compute_dtype
         self._optimizers = list(_optimizers(groups))
@@ -104,36 +151,59 @@ class Loop(Generic[Batch]):
         """Steps done."""
         return self._step
 
-    def run(self, batches: Callable[[int], Iterator[Batch]]) -> Iterator[Progress]:
-        """Train to the end, telling of every step.
+    @property
+    def is_finished(self) -> bool:
+        """Whether all steps are done."""
+        return self._step >= self._schedule.num_steps
+
+    def run(self, batches: Callable[[int], Iterator[Batch]]) -> Iterator[Event]:
+        """Train to the end, or until the run is stopped, telling of every step.
 
         Args:
             batches: from a step to the batches of that step and all after it.
+
+        Raises:
+            DataError: the state cannot be written; the one before it is kept.
         """
+        watch, saved_s, gap_s = self._watch, self._watch.now_s(), self._watch.save_every_s
         with (self._out / LOSSES_FILE).open("a", encoding="utf-8") as losses:
-            for batch in batches(self._step):
-                if self._step >= self._schedule.num_steps:
-                    break
+            if self._step == 0:
+                yield from self._measured()
+            for batch in () if self.is_finished else batches(self._step):
                 parts = self._train(batch)
                 self._step += 1
                 loss = sum(parts.values())
-                line = {"step": self._step, "loss": loss, **parts}
-                rounded = {name: round(value, 6) for name, value in line.items()}
-                losses.write(json.dumps(rounded) + "\n")
-                if self._step % self._schedule.save_every == 0:
-                    losses.flush()
-                    self._save()
+                _write_line(losses, {"step": self._step, "loss": loss, **parts})
                 yield Progress(self._step, self._schedule.num_steps, loss, parts)
+                yield from self._measured()
+                if self.is_finished or watch.is_stopped():
+                    break
+                began_s = watch.now_s()
+                if began_s - saved_s >= gap_s:
+                    self._save()
+                    saved_s = watch.now_s()
+                    gap_s = max(watch.save_every_s, (saved_s - began_s) / SAVING_SHARE)
         self._save()
+
+    def _measured(self) -> Iterator[Measured]:
+        num_steps = self._schedule.num_steps
+        if self._watch.measure and self._watch.is_measured(self._step, num_steps=num_steps):
+            with torch.no_grad(), self._computing():
+                values = self._watch.measure()
+            with (self._out / MEASURES_FILE).open("a", encoding="utf-8") as measures:
+                _write_line(measures, {"step": self._step, **values})
+            yield Measured(self._step, num_steps, values)
+
+    def _computing(self) -> AbstractContextManager[object]:
+        device, dtype = next(self._model.parameters()).device, self._compute_dtype
+        return torch.autocast(device.type, dtype) if dtype else nullcontext()
 
     def _train(self, batch: Batch) -> dict[str, float]:
         share = self._schedule.rate(self._step)
         for optimizer, rates in zip(self._optimizers, self._rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * share
-        device = next(self._model.parameters()).device
-        dtype = self._compute_dtype
-        with torch.autocast(device.type, dtype) if dtype else nullcontext():
+        with self._computing():
             parts = self._loss(batch)
         torch.autograd.backward(torch.stack(list(parts.values())).sum())
         nn.utils.clip_grad_norm_(
@@ -152,15 +222,30 @@ class Loop(Generic[Batch]):
 
     def _save(self) -> None:
         """Write the state beside the old one and put it in its place: a kill leaves one whole."""
-        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in self._learnt().items()}
         for number, optimizer in enumerate(self._optimizers):
             for index, moments in optimizer.state_dict()["state"].items():
                 for name, value in moments.items():
                     tensors[f"optimizer.{number}.{index}.{name}"] = value
         metadata = {"step": str(self._step), "num_steps": str(self._schedule.num_steps)}
         part = self._out / f"{STATE_FILE}.part"
-        save_file({name: x.contiguous() for name, x in tensors.items()}, part, metadata=metadata)
-        part.replace(self._out / STATE_FILE)
+        tensors = {name: value.contiguous() for name, value in tensors.items()}
+        try:
+            save_file(tensors, part, metadata=metadata)
+            part.replace(self._out / STATE_FILE)
+        except (OSError, SafetensorError) as exc:
+            part.unlink(missing_ok=True)
+            raise DataError(
+                f"{self._out / STATE_FILE}: the state after step {self._step} cannot be written, "
+                f"what was there before is kept: {exc}"
+            ) from exc
+
+    def _learnt(self) -> dict[str, Tensor]:
+        return {
+            name: weight.detach()
+            for name, weight in self._model.named_parameters()
+            if weight.requires_grad
+        }
 
     def _resume(self) -> None:
         with safe_open(self._out / STATE_FILE, framework="pt") as file:
@@ -180,14 +265,38 @@ class Loop(Generic[Batch]):
             else:
                 number, index, moment = name.split(".")
                 states[int(number)].setdefault(int(index), {})[moment] = value
-        self._model.load_state_dict(weights)
+        learnt = self._learnt()
+        if weights.keys() != learnt.keys():
+            odd = min(weights.keys() ^ learnt.keys())
+            raise InputError(f"{self._out}: expected the state of this run, got another's: {odd}")
+        self._model.load_state_dict(weights, strict=False)
         for optimizer, state in zip(self._optimizers, states, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         self._step = int(metadata["step"])
-        path = self._out / LOSSES_FILE
-        kept = path.read_text(encoding="utf-8").splitlines()[: self._step] if path.exists() else []
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        for name in (LOSSES_FILE, MEASURES_FILE):
+            _cut_back(self._out / name, step=self._step)
+
+
+def _write_line(file: TextIO, values: Mapping[str, float]) -> None:
+    rounded = {name: round(value, DIGITS) for name, value in values.items()}
+    file.write(json.dumps(rounded) + "\n")
+    file.flush()  # for whoever watches it grow
+
+
+def read_lines(path: Path) -> list[dict[str, float]]:
+    """Read what a run noted of its steps, but for a line that a kill cut short; none is none."""
+    rows: list[dict[str, float]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _cut_back(path: Path, *, step: int) -> None:
+    """Drop what was written after the saved state."""
+    kept = [json.dumps(row) + "\n" for row in read_lines(path) if row["step"] <= step]
+    path.write_text("".join(kept), encoding="utf-8")
 
 
 def _optimizers(groups: Sequence[dict[str, Any]]) -> Iterator[torch.optim.Optimizer]:

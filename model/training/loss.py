@@ -1,5 +1,7 @@
 """A packed batch through the network: the loss on its answers."""
 
+from typing import NamedTuple, Self
+
 import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor
@@ -12,21 +14,39 @@ from model.videollama3.network import VideoLlama3
 from model.videollama3.vision import merge
 
 
+class Labelled(NamedTuple):
+    """Rows of the decoder that have a label.
+
+    Attributes:
+        hidden: (n, D).
+        labels: (n,) int64.
+        weights: (n,) float32.
+    """
+
+    hidden: Tensor
+    labels: Tensor
+    weights: Tensor
+
+    def where(self, mask: Tensor) -> Self:
+        """Give some of them, by a mask (n,)."""
+        return type(self)(*(one[mask] for one in self))
+
+
 def loss_of(model: VideoLlama3, hidden: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Give the weighted mean cross entropy of what `answer_rows` gives, a float32 scalar."""
     losses = F.cross_entropy(model.language.logits(hidden), labels, reduction="none")
     return (losses * weights).sum() / weights.sum()
 
 
-def answer_rows(model: VideoLlama3, batch: Packed) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a batch; give its labelled rows (n, D), their labels (n,) int64 and weights (n,)."""
+def answer_rows(model: VideoLlama3, batch: Packed) -> Labelled:
+    """Run a batch; give its labelled rows."""
     features = visual_features(model, batch)
     visual = model.projector(torch.cat(features)) if features else None
     return read(model, batch, visual)
 
 
-def read(model: VideoLlama3, batch: Packed, visual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Decode a batch; give its labelled rows (n, D), their labels (n,) int64 and weights (n,).
+def read(model: VideoLlama3, batch: Packed, visual: Tensor | None) -> Labelled:
+    """Decode a batch; give its labelled rows.
 
     The head is as wide as the vocabulary, so it is left to the rows that have a label.
 
@@ -48,11 +68,16 @@ def read(model: VideoLlama3, batch: Packed, visual: Tensor | None) -> tuple[Tens
         attend=attention(batch.layouts, device=device, wanted=wanted),
         wanted=wanted,
     )
-    return (
+    return Labelled(
         hidden,
         batch.labels[labelled].to(device),
         batch.weights[labelled].to(device),
     )
+
+
+def choices(batch: Packed) -> Tensor:
+    """Say which of a batch's labelled rows choose between speaking and watching on, (n,) bool."""
+    return batch.is_choice[batch.labels != IGNORED]
 
 
 def visual_features(model: VideoLlama3, batch: Packed) -> list[Tensor]:

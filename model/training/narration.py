@@ -2,34 +2,51 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from model.training.loop import Progress
+from model.training.loop import DIGITS, Event, Measured
 
 REPORT_EVERY_S = 5.0
-SMOOTHING = 0.95
 
 
-def narrated(steps: Iterable[Progress], *, what: str, now_s: Callable[[], float]) -> Iterator[str]:
-    """Run the steps; yield a line every five seconds and one after the last step.
+def narrated(events: Iterable[Event], *, what: str, now_s: Callable[[], float]) -> Iterator[str]:
+    """Run the steps; yield a line every five seconds, one after the last and one for each measure.
+
+    A line has the losses of its step as the file has them, and the mean since the line before.
 
     Args:
-        steps: each is taken when it is asked for.
+        events: each is taken when it is asked for.
         what: the run's name, at the head of each line.
         now_s: a clock that only goes forward.
     """
-    began_s = shown_s = now_s()
-    first = 0
-    smooth: dict[str, float] = {}
-    for done in steps:
-        first = first or done.step
-        for name, value in (("loss", done.loss), *done.parts.items()):
-            smooth[name] = SMOOTHING * smooth.get(name, value) + (1 - SMOOTHING) * value
+    shown_s = now_s()
+    first_step, first_s = 0, 0.0
+    losses: list[float] = []
+    for event in events:
+        if isinstance(event, Measured):
+            found = ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
+            when = f"after step {event.step}" if event.step else "before the first step"
+            yield f"{what}: held out, {when}: {found}"
+            continue
         at_s = now_s()
-        if at_s - shown_s >= REPORT_EVERY_S or done.step == done.num_steps:
-            each_s = (at_s - began_s) / (done.step - first + 1)
-            left_s = each_s * (done.num_steps - done.step)
-            told = ", ".join(f"{name} {value:.4f}" for name, value in smooth.items())
-            yield (
-                f"{what}: step {done.step} of {done.num_steps}, {told}, "
-                f"{each_s:.2f} s a step, {left_s / 60:.1f} min left"
-            )
-            shown_s = at_s
+        if not first_step:  # the wait for its samples is no measure of the others
+            first_step, first_s = event.step, at_s
+        losses.append(event.loss)
+        is_last = event.step == event.num_steps
+        if at_s - shown_s < REPORT_EVERY_S and not is_last and event.step > first_step:
+            continue
+        parts = {"loss": event.loss, **event.parts}
+        told = [f"{name} {round(value, DIGITS)}" for name, value in parts.items()]
+        if len(losses) > 1:
+            told.append(f"mean loss of {len(losses)} steps {sum(losses) / len(losses):.4f}")
+        if event.step > first_step:
+            each_s = (at_s - first_s) / (event.step - first_step)
+            told.append(f"{each_s:.2f} s a step")
+            told.append(f"{_time(each_s * (event.num_steps - event.step))} left")
+        yield f"{what}: step {event.step} of {event.num_steps}, {', '.join(told)}"
+        shown_s = at_s
+        losses.clear()
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -5,6 +5,7 @@ which continues the trunk from its own moment. Positions begin at 0 in every sam
 exchange's go on where it leaves the trunk, exactly as a fork's in service.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from model.engine.config import VisionMode
 from model.errors import InputError
+from model.family import choice_ids
 from model.training.clip_encoder import CPU_GROUP_FRAMES, LaidClips, lay_out
 from model.training.sample import Exchange, Media, Sample
 from model.training.truth import Truth
 from model.types import PrunedFrame
-from model.videollama3.prompt import HEAD, frame_stamp, question_suffix
+from model.videollama3.prompt import HEAD, VIDEOLLAMA3, frame_stamp, question_suffix
 from model.videollama3.tokenizer import Tokenizer
 
 IGNORED = -100
@@ -75,6 +77,7 @@ class Written:
         positions: (L,) int64.
         labels: (L,) int64, what follows each id where that is an answer's, else IGNORED.
         weights: (L,) float32, what each label counts.
+        is_choice: (L,) bool, where the label says whether something is worth saying.
         visual: (num_visual,) int64, where the visual tokens stand.
         layout: who sees whom.
     """
@@ -83,6 +86,7 @@ class Written:
     positions: NDArray[np.int64]
     labels: NDArray[np.int64]
     weights: NDArray[np.float32]
+    is_choice: NDArray[np.bool_]
     visual: NDArray[np.int64]
     layout: Layout
 
@@ -133,8 +137,10 @@ class Packed:
         whole_ends: the last frames of videos of known truth, whole; None where there are none.
         ids: (L,) int64.
         positions: (L,) int64, each sample's own.
-        labels: (L,) int64, IGNORED but for answers.
+        labels: (L,) int64, IGNORED but for answers and choices.
         weights: (L,) float32.
+        is_choice: (L,) bool.
+        choice_ids: the labels of speaking and of watching on.
         visual: (num_visual,) int64, rows that visual features take.
         layouts: for each sample, who sees whom.
     """
@@ -146,12 +152,14 @@ class Packed:
     positions: Tensor
     labels: Tensor
     weights: Tensor
+    is_choice: Tensor
+    choice_ids: tuple[int, int]
     visual: Tensor
     layouts: tuple[Layout, ...]
 
 
 def write(sample: Sample, tokenizer: Tokenizer) -> Written:
-    """Write one sample out, its labels on the answers alone.
+    """Write one sample out, its labels on the answers and on what is chosen after frames.
 
     An answer's labels are its words and the token that closes its turn. Every answer of length n
     counts sqrt(n) in all, so that captions do not drown the single words.
@@ -159,8 +167,7 @@ def write(sample: Sample, tokenizer: Tokenizer) -> Written:
     trunk, visual, ends = _trunk(sample, tokenizer)
     ids = list(trunk)
     positions = list(range(len(trunk)))
-    labels = [IGNORED] * len(trunk)
-    weights = [0.0] * len(trunk)
+    labels, weights = _choices(sample, tokenizer, ends)
     forks = []
     for exchange in sample.exchanges:
         start = ends[exchange.num_seen]
@@ -176,6 +183,7 @@ def write(sample: Sample, tokenizer: Tokenizer) -> Written:
         positions=np.array(positions, dtype=np.int64),
         labels=np.array(labels, dtype=np.int64),
         weights=np.array(weights, dtype=np.float32),
+        is_choice=np.arange(len(ids)) < len(trunk),
         visual=np.array(visual, dtype=np.int64),
         layout=Layout(len(ids), len(trunk), tuple(forks)),
     )
@@ -223,6 +231,8 @@ def pack(
         positions=torch.from_numpy(np.concatenate([one.positions for one in written])),
         labels=torch.from_numpy(np.concatenate([one.labels for one in written])),
         weights=torch.from_numpy(np.concatenate([one.weights for one in written])),
+        is_choice=torch.from_numpy(np.concatenate([one.is_choice for one in written])),
+        choice_ids=_choice_ids(tokenizer),
         visual=torch.from_numpy(np.concatenate(visual)),
         layouts=tuple(one.layout for one in written),
     )
@@ -268,6 +278,28 @@ def _trunk(sample: Sample, tokenizer: Tokenizer) -> tuple[list[int], list[int], 
         ids += [tokenizer.visual_id] * (merged * frame.num_kept)
         ends.append(len(ids))
     return ids, visual, ends
+
+
+def _choice_ids(tokenizer: Tokenizer) -> tuple[int, int]:
+    return choice_ids(tokenizer, VIDEOLLAMA3)  # every prompt of the family has these words
+
+
+def _choices(
+    sample: Sample, tokenizer: Tokenizer, ends: Sequence[int]
+) -> tuple[list[int], list[float]]:
+    """Label the last row of each frame with the token that it is to be followed by.
+
+    Both choices count alike in a sample that has both, however seldom there is something to say.
+    """
+    labels, weights = [IGNORED] * ends[-1], [0.0] * ends[-1]
+    speak, watch = _choice_ids(tokenizer)
+    known = [(end - 1, worth) for end, worth in zip(ends[1:], sample.worth, strict=False)]
+    counts = Counter(worth for _, worth in known)
+    for row, worth in known:
+        if worth is not None:
+            labels[row] = speak if worth else watch
+            weights[row] = 1.0 / counts[worth]
+    return labels, weights
 
 
 def _words(exchange: Exchange, tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:

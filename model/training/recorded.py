@@ -1,7 +1,8 @@
 """Samples from conversation files, numbered without end, the same for the same seed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
 
 import numpy as np
@@ -13,37 +14,110 @@ from model.training.samples import Prune
 from model.training.shown import sample_of
 from model.training.stages import Stage
 
+BLOCK = 1000
+"""So many samples in a row hold each file's share, to the nearest one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """Samples by number: every epoch has every conversation once, in an order of its own.
 
     Attributes:
-        conversations: at least one.
+        files: the conversations of each file, at least one in all.
         stage: how their pictures are merged and pruned.
         seed: of the orders.
         media: reads the files they name.
         prune: the camera's pruner.
+        weights: how much of each file, by any measure; empty where every conversation is to come as
+            often as any other. With weights a file has epochs of its own.
     """
 
-    conversations: tuple[Conversation, ...]
+    files: tuple[tuple[Conversation, ...], ...]
     stage: Stage
     seed: int
     media: MediaReader
     prune: Prune
+    weights: tuple[float, ...] = ()
+
+    @property
+    def num_conversations(self) -> int:
+        """Conversations in all."""
+        return sum(len(file) for file in self.files)
+
+    @property
+    def teaches_speaking(self) -> bool:
+        """Whether some of it says when to speak."""
+        return any(one.is_unasked for file in self.files for one in file)
 
     def sample(self, index: int) -> Sample:
         """Return sample `index`."""
-        epoch, place = divmod(index, len(self.conversations))
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.conversations))
-        conversation = self.conversations[int(order[place])]
+        if self.weights:
+            file, place = self._drawn(index)
+            conversation = _shuffled(self.files[file], place, seed=(self.seed, file + 1))
+        else:
+            every = [one for file in self.files for one in file]
+            conversation = _shuffled(every, index, seed=(self.seed,))
         return sample_of(conversation, media=self.media, prune=self.prune, stage=self.stage)
+
+    def _drawn(self, index: int) -> tuple[int, int]:
+        """Say which file a sample is of, and how many of it come before."""
+        block, place = divmod(index, BLOCK)
+        counts = _shares(self.weights, total=BLOCK)
+        turns = np.repeat(np.arange(len(counts)), counts)
+        np.random.default_rng((self.seed, 0, block)).shuffle(turns)
+        file = int(turns[place])
+        return file, block * counts[file] + int((turns[:place] == file).sum())
+
+
+def _shuffled(
+    conversations: Sequence[Conversation], index: int, *, seed: tuple[int, ...]
+) -> Conversation:
+    epoch, place = divmod(index, len(conversations))
+    order = np.random.default_rng((*seed, epoch)).permutation(len(conversations))
+    return conversations[int(order[place])]
+
+
+def _shares(weights: Sequence[float], *, total: int) -> list[int]:
+    """Part a number by weights; what is left after rounding down goes to the largest remainders."""
+    exact = [weight / sum(weights) * total for weight in weights]
+    counts = [int(share) for share in exact]
+    order = sorted(range(len(counts)), key=lambda file: counts[file] - exact[file])
+    for file in order[: total - sum(counts)]:
+        counts[file] += 1
+    return counts
+
+
+def weighed(names: Iterable[str]) -> tuple[tuple[Path, ...], tuple[float, ...]]:
+    """Read FILE or FILE=WEIGHT; weights are empty where none is given.
+
+    Raises:
+        InputError: a weight is no positive number, or some files have one and others none.
+    """
+    paths, weights = [], []
+    for name in names:
+        path, sign, weight = name.rpartition("=")
+        if not sign or Path(name).exists():
+            paths.append(Path(name))
+            continue
+        paths.append(Path(path))
+        try:
+            weights.append(float(weight))
+        except ValueError:
+            weights.append(nan)
+        if not 0 < weights[-1] < inf:
+            raise InputError(f"--data: expected FILE=WEIGHT with more than 0, got {name}")
+    if weights and len(weights) != len(paths):
+        raise InputError(
+            f"--data: expected a weight for every file or for none, got {len(weights)} for "
+            f"{len(paths)} files"
+        )
+    return tuple(paths), tuple(weights)
 
 
 def read_files(
     paths: Iterable[Path], *, media: MediaReader, skip_bad: bool, progress: Callable[[str], None]
-) -> tuple[Conversation, ...]:
-    """Read conversation files.
+) -> tuple[tuple[Conversation, ...], ...]:
+    """Read conversation files, each on its own.
 
     Args:
         paths: the files.
@@ -53,16 +127,16 @@ def read_files(
 
     Raises:
         DataError: something does not fit; the message names file and line.
-        InputError: there is no sound conversation at all.
+        InputError: a file has no sound conversation at all.
     """
-    conversations: list[Conversation] = []
+    files = []
     for path in paths:
         file = read(path, media=media, skip_bad=skip_bad)
         for problem in file.skipped:
             progress(f"skipped {problem.source}: {problem.message}")
         total = len(file.conversations) + len(file.skipped)
         progress(f"{path}: {len(file.conversations)} of {total} conversations")
-        conversations += file.conversations
-    if not conversations:
-        raise InputError("--data: expected at least one sound conversation, got none")
-    return tuple(conversations)
+        if not file.conversations:
+            raise InputError(f"{path}: expected at least one sound conversation, got none")
+        files.append(file.conversations)
+    return tuple(files)

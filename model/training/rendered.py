@@ -46,6 +46,8 @@ ASKED: Mapping[Kind, Asked] = {
     "streaming": Asked(5, 6, tasks=ASKED_OF_CLIPS, shares=SOON_LEARNT),
     "grounding": Asked(2, 6, tasks=("grounding", "yes_no", "caption")),
 }
+SPOKEN: Kind = "streaming"
+"""The kind of sample that says after which frames something is worth saying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Rendered:
         scene, frames = self._clip(index)
         longest = int(rng.integers(min(len(frames), SHORTEST_PART), len(frames) + 1))
         part = part_of(frames, num_frames=longest, rng=rng)
-        return asked_of(scene, part, asked=asked, rng=rng)
+        return asked_of(scene, part, asked=asked, rng=rng, is_spoken=kind == SPOKEN)
 
     def clip(self, index: int) -> tuple[Scene, tuple[PrunedFrame, ...]]:
         """Give clip `index` and its scene."""

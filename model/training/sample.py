@@ -37,6 +37,8 @@ class Sample:
         script: for `text`, words put before the exchanges in place of frames; one for each moment.
         merge_size: patches per token side, 1 or 2.
         truth: of the frames, where the sample is of a rendered scene.
+        worth: of each frame whether something is worth saying after it, None where nobody knows;
+            empty where that is not taught.
     """
 
     media: Media
@@ -45,13 +47,14 @@ class Sample:
     script: tuple[str, ...] = ()
     merge_size: int = 2
     truth: Truth | None = None
+    worth: tuple[bool | None, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an example that cannot be written out.
 
         Raises:
             InputError: nothing is asked, an exchange lies beyond the frames, or the first frame of
-                a video is not whole.
+                a video is not whole; or what is worth saying is not said of each frame.
         """
         moments = len(self.script) if self.media == "text" else len(self.frames)
         if not self.exchanges or not all(exchange.turns for exchange in self.exchanges):
@@ -59,5 +62,10 @@ class Sample:
         worst = max(exchange.num_seen for exchange in self.exchanges)
         if worst > moments or min(exchange.num_seen for exchange in self.exchanges) < 0:
             raise InputError(f"sample: expected exchanges within {moments} frames, got {worst}")
+        if self.worth and (self.media != "video" or len(self.worth) != len(self.frames)):
+            raise InputError(
+                f"sample: expected a word on each of {len(self.frames)} frames of a video, got "
+                f"{len(self.worth)}"
+            )
         if self.media == "video" and not (self.frames and self.frames[0].keep_mask.all()):
             raise InputError("sample: expected a video that begins with a whole frame")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from model.kinds import KINDS, kind_of, wording
 from model.kinds.base import Forms
 from model.scenes import Scene, downscaled
-from model.scenes.quiz import TASKS, Quiz, quizzes
+from model.scenes.quiz import TASKS, Quiz, quizzes, true_facts
 from model.training.sample import Exchange, Sample
 from model.training.truth import truth_of
 from model.types import TOKEN_PX, PrunedFrame, Question
@@ -79,12 +80,31 @@ def watch(
 
 
 def asked_of(
-    scene: Scene, frames: Sequence[PrunedFrame], *, asked: Asked, rng: np.random.Generator
+    scene: Scene,
+    frames: Sequence[PrunedFrame],
+    *,
+    asked: Asked,
+    rng: np.random.Generator,
+    is_spoken: bool = False,
 ) -> Sample:
-    """Ask at several moments of a context that grows by `frames`."""
+    """Ask at several moments of a context that grows by `frames`.
+
+    With `is_spoken` the sample also says after which frames something is worth saying.
+    """
     times = [frame.pts_s for frame in frames]
     exchanges = _exchanges(scene, times, start_s=times[0], asked=asked, rng=rng)
-    return Sample("video", tuple(frames), exchanges, truth=truth_of(scene, frames))
+    worth = worth_saying(scene, times) if is_spoken else ()
+    return Sample("video", tuple(frames), exchanges, truth=truth_of(scene, frames), worth=worth)
+
+
+def worth_saying(scene: Scene, times_s: Sequence[float]) -> tuple[bool | None, ...]:
+    """Say of each frame whether a true caption has something to state that it had not before.
+
+    Of the first frame nobody says: what it shows may have been told before the context began.
+    """
+    stated = [true_facts(scene, time_s, start_s=times_s[0]) for time_s in times_s]
+    news = (bool(now - before) for before, now in pairwise(stated))
+    return (None, *news)
 
 
 def image_sample(

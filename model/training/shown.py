@@ -5,6 +5,7 @@ from bisect import bisect_right
 import numpy as np
 
 from model.errors import DataError
+from model.kinds.text import CAPTION_TEXT
 from model.training.conversation import Conversation, MediaReader, Pixels
 from model.training.sample import Exchange, Sample
 from model.training.samples import Prune
@@ -18,7 +19,8 @@ def sample_of(
     """Read what a conversation is about and write down who is asked what, and when.
 
     The turns of a conversation about pictures or a video follow each other; those of a stream are
-    each put to the frames up to its own time, and do not see each other.
+    each put to the frames up to its own time, and do not see each other. Where a stream has answers
+    without a question, nothing is worth saying after its other frames, of the first nobody says.
 
     Raises:
         DataError: a file cannot be read, or a stream is asked before its first frame.
@@ -42,6 +44,7 @@ def sample_of(
         )
     shown_s = [frame.pts_s for frame in frames]
     exchanges = []
+    worth: list[bool | None] = [None, *[False] * (len(frames) - 1)]
     for turn in conversation.turns:
         at_s = shown_s[-1] if turn.time_s is None else turn.time_s
         num_seen = bisect_right(shown_s, at_s)
@@ -50,8 +53,16 @@ def sample_of(
                 f"{conversation.source}: expected a question after the first frame at "
                 f"{shown_s[0]:.1f} s, got one at {at_s:.1f} s"
             )
-        exchanges.append(Exchange(num_seen, ((turn.question, turn.answer),)))
-    return Sample("video", frames, tuple(exchanges), merge_size=stage.video_merge)
+        exchanges.append(Exchange(num_seen, ((turn.question or CAPTION_TEXT, turn.answer),)))
+        if not turn.question:
+            worth[num_seen - 1] = True
+    return Sample(
+        "video",
+        frames,
+        tuple(exchanges),
+        merge_size=stage.video_merge,
+        worth=tuple(worth) if conversation.is_unasked else (),
+    )
 
 
 def _whole(pixels: Pixels, *, pts_s: float) -> PrunedFrame:

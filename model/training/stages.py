@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import nn
 
 from model.errors import InputError
+from model.training.lora import adapters
 from model.videollama3.network import VideoLlama3
 
 Rule = Literal["adamw", "muon"]
@@ -34,6 +35,8 @@ class Stage:
         video_merge: patches per token side of video frames.
         mix: how much of each kind of sample, by any measure: only the ratios count.
         rule: what steps the layers' matrices; everything else is stepped by AdamW.
+        adapter_rate: the rate of a part's low-rank adapters over the part's own: what is narrow
+            takes ten times as much where that is small.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Stage:
     video_merge: int
     mix: Mapping[Kind, float]
     rule: Rule = "adamw"
+    adapter_rate: float = 10.0
 
     @property
     def trained(self) -> tuple[Part, ...]:
@@ -112,6 +116,7 @@ NANO: tuple[Stage, ...] = (
         video_merge=2,
         mix={"image": 1.0},
         rule="muon",
+        adapter_rate=1.0,
     ),
     Stage(
         2,
@@ -122,6 +127,7 @@ NANO: tuple[Stage, ...] = (
         video_merge=2,
         mix={"image": 0.85, "text": 0.15},
         rule="muon",
+        adapter_rate=1.0,
     ),
     Stage(
         3,
@@ -132,6 +138,7 @@ NANO: tuple[Stage, ...] = (
         video_merge=2,
         mix={"image": 0.25, "text": 0.05, "video": 0.7},
         rule="muon",
+        adapter_rate=1.0,
     ),
     Stage(
         4,
@@ -142,6 +149,7 @@ NANO: tuple[Stage, ...] = (
         video_merge=2,
         mix={"image": 0.05, "text": 0.03, "video": 0.12, "streaming": 0.65, "grounding": 0.15},
         rule="muon",
+        adapter_rate=1.0,
     ),
 )
 
@@ -176,7 +184,7 @@ def parameter_groups(
     Returns:
         For every trained part, in the order of the network, its layers' matrices, its other
         matrices (embeddings) and its vectors: `name` (`vision.layers`), `params`, `lr` (the
-        highest), `weight_decay` and `rule`.
+        highest), `weight_decay` and `rule`. Of a part that has adapters, these alone.
     """
     modules: dict[Part, nn.Module] = {
         "vision": model.vision,
@@ -187,6 +195,20 @@ def parameter_groups(
         module.requires_grad_(part in stage.rates)
     groups: list[dict[str, Any]] = []
     for part in stage.trained:
+        if narrow := adapters(modules[part]):
+            modules[part].requires_grad_(requires_grad=False)
+            for matrix in narrow:
+                matrix.requires_grad = True
+            groups.append(
+                {
+                    "name": f"{part}.adapters",
+                    "params": narrow,
+                    "lr": stage.rates[part] * stage.adapter_rate,
+                    "weight_decay": weight_decay,
+                    "rule": "adamw",
+                }
+            )
+            continue
         parameters = list(modules[part].named_parameters())
         in_layers = [p for name, p in parameters if p.dim() == 2 and _is_in_a_layer(name)]
         chosen = {id(parameter) for parameter in in_layers}

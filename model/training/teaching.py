@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.training.clip_encoder import LaidClips, encode_rows
-from model.training.loss import loss_of, read, visual_features
+from model.training.loss import choices, loss_of, read, visual_features
 from model.training.packing import Packed, Shown, is_end_compared
 from model.training.truth import (
     DEEDS,
@@ -40,6 +40,7 @@ NATS_PICTURE, NATS_RECENT, NATS_PAST = 8.0, 4.0, 12.0
 DEED_WORTH = 3.0  # of a flag of who did what: a caption is made of them, and they are seldom
 LAST_TOKEN_SHARE = 0.5
 RARE_LOGIT = -3.0
+SPEAKING_WORTH = 0.5  # of the choice between speaking and watching on, beside the answers
 
 
 _WORTH = torch.tensor(
@@ -113,7 +114,11 @@ class Pupil(nn.Module):
         features = visual_features(self.model, batch)
         visual = self.model.projector(torch.cat(features)) if features else None
         self._tapped.clear()
-        parts = {"answers": loss_of(self.model, *read(self.model, batch, visual))}
+        rows, is_choice = read(self.model, batch, visual), choices(batch)
+        parts = {"answers": loss_of(self.model, *rows.where(~is_choice))}
+        if is_choice.any():
+            chosen = loss_of(self.model, *rows.where(is_choice))
+            parts["speaking"] = SPEAKING_WORTH * chosen
         if visual is None:
             return parts
         places = batch.visual.to(visual.device)

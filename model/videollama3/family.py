@@ -22,7 +22,7 @@ from model.videollama3.files import check_files
 from model.videollama3.hub import Place, find
 from model.videollama3.network import VideoLlama3
 from model.videollama3.preprocessor import check_preprocessor
-from model.videollama3.prompt import VIDEOLLAMA3, is_demo, prompt_of
+from model.videollama3.prompt import VIDEOLLAMA3, is_demo, prompt_of, speaks
 from model.videollama3.tokenizer import Tokenizer
 
 _TRIED_TOKENS = (2, 3)  # rows and columns of the picture that a loaded model is tried on
@@ -101,7 +101,8 @@ class _Judged:
 
     def family(self, network: VideoLlama3) -> Family:
         family = family_of(network, self.tokenizer, prompt=self.prompt)
-        return replace(family, is_demo=is_demo(self.place.folder))
+        folder = self.place.folder
+        return replace(family, is_demo=is_demo(folder), speaks=speaks(folder))
 
 
 def _judged(path: str, *, revision: str | None) -> _Judged:

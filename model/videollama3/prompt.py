@@ -106,13 +106,26 @@ def is_demo(folder: Path) -> bool:
     Raises:
         CheckpointError: the file is not readable, or says neither true nor false.
     """
+    return _is_said(folder, "demo")
+
+
+def speaks(folder: Path) -> bool:
+    """Say whether a checkpoint learnt when to speak: `"speaks": true` in vigil.json.
+
+    Raises:
+        CheckpointError: the file is not readable, or says neither true nor false.
+    """
+    return _is_said(folder, "speaks")
+
+
+def _is_said(folder: Path, name: str) -> bool:
     file = folder / VERSION_FILE
     if not file.exists():
         return False
     try:
-        said = json.loads(file.read_text(encoding="utf-8")).get("demo", False)
+        said = json.loads(file.read_text(encoding="utf-8")).get(name, False)
     except (OSError, ValueError, AttributeError, RecursionError):
         said = None
     if not isinstance(said, bool):
-        raise CheckpointError(f'{file}: expected "demo" to be true or false')
+        raise CheckpointError(f'{file}: expected "{name}" to be true or false')
     return said

@@ -12,7 +12,8 @@ from PIL import Image
 from model.errors import DataError
 from model.training.conversation import MediaReader, read
 from model.videollama3.grid import pin_grid
-from pipeline.recorded import Media
+from pipeline.recorded import Media, duration_s
+from pipeline.regions import Region
 from tests.pipeline.sources.clips import clip, index_of, moment
 
 MEDIA: MediaReader = Media(partial(pin_grid, max_tokens=24))
@@ -103,3 +104,22 @@ def test_data_that_names_damage_is_refused_or_skipped_by_line(folder: Path) -> N
 def test_a_reader_goes_to_another_process(folder: Path) -> None:
     sent = pickle.loads(pickle.dumps(MEDIA))  # noqa: S301, its own
     assert index_of(sent.image(folder / "a.png")) == 30
+
+
+def test_what_is_private_is_black_in_training_pictures(folder: Path) -> None:
+    path = folder / "gate.mkv"
+    private = {path.absolute(): (Region(0.0, 0.0, 0.5, 0.5),)}
+    masked, _ = Media(partial(pin_grid, max_tokens=24), private=private).video(path, 0.0, 2.0)
+    plain, _ = MEDIA.video(path, 0.0, 2.0)
+    assert len(masked) == len(plain) == 3
+    for one, other in zip(masked, plain, strict=True):
+        half = np.zeros(one.shape[:2], dtype=np.bool_)
+        half[: len(one) // 2, : one.shape[1] // 2] = True
+        assert not one[half].any()
+        assert np.array_equal(one[~half], other[~half])
+
+
+def test_how_long_a_video_is_goes_by_its_last_picture(folder: Path) -> None:
+    assert duration_s(folder / "gate.mkv") == pytest.approx(5.9, abs=0.11)
+    with pytest.raises(DataError, match=r"text\.png: "):
+        duration_s(folder / "text.png")

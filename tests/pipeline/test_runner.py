@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.types import Answer, Question
+from model.types import Answer, PatchGrid, Question
 from pipeline.admission_backlog import AdmissionBacklog
+from pipeline.caption_gate import When
 from pipeline.event_machines import EventMachines
 from pipeline.event_states import state_name
 from pipeline.events import EventRule
@@ -46,7 +47,16 @@ from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt
 from pipeline.visits import Visits
-from tests.fakes import FakeClock, ListReplies, Recorder, ScriptedEngine, frame_at, picture
+from tests.fakes import (
+    EPOCH,
+    SMALL,
+    FakeClock,
+    ListReplies,
+    Recorder,
+    ScriptedEngine,
+    frame_at,
+    picture,
+)
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=10.0)
 FIRE = StandingQuestion(
@@ -72,6 +82,7 @@ class Bench:
         window_s: float = 180.0,
         clock: FakeClock | None = None,
         past: Past = NO_PAST,
+        caption_when: When = "periodic",
     ) -> None:
         self.clock = clock or FakeClock()
         self.lanes = Lanes(
@@ -119,6 +130,7 @@ class Bench:
                 observer=self.observer,
             ),
             visits=self.visits,
+            caption_when=caption_when,
         )
 
     def show(self, *frames: Frame) -> None:
@@ -127,15 +139,20 @@ class Bench:
             self.clock.seconds = frame.pts_s + 0.25
             self.runner.step()
 
+    def caption_seconds(self) -> list[int]:
+        """When the frames were taken that captions are about, in seconds of the stream."""
+        taken = [datetime.fromisoformat(str(one["captured_at"])) for one in self.data("caption")]
+        return [round((at - EPOCH).total_seconds()) for at in taken]
+
     def data(self, kind: str) -> list[dict[str, object]]:
         return [message.body["data"] for message in self.replies.messages if message.kind == kind]
 
 
-def changing(pts_s: float) -> Frame:
+def changing(pts_s: float, *, grid: PatchGrid = SMALL) -> Frame:
     """A frame of which one token differs from the second before's."""
-    pixels = picture()
+    pixels = picture(grid=grid)
     pixels[:28, :28] = 40 + 40 * (int(pts_s) % 5)
-    return frame_at(pts_s, pixels)
+    return frame_at(pts_s, pixels, grid=grid)
 
 
 def scripted(p: float) -> Callable[[str, Question], Answer]:
@@ -152,6 +169,29 @@ def test_captions_and_answers_come_at_their_periods_of_stream_time() -> None:
     bench.show(*(changing(float(second)) for second in range(21)))
     assert len(bench.data("caption")) == 3
     assert len(bench.data("answer")) == 5
+
+
+def test_captions_wait_for_news_where_that_is_asked_for() -> None:
+    quiet, busy = (Bench(CAPTION, answers=scripted(0.1), caption_when="news") for _ in range(2))
+    large = PatchGrid(4, 8)  # an eighth of it is four tokens
+    still = [frame_at(float(second), grid=large) for second in range(31)]
+    quiet.show(*still[:12], changing(12.0, grid=large), *still[13:])
+    assert quiet.caption_seconds() == [0]
+    busy.show(*still[:12], *(changing(float(second), grid=large) for second in range(12, 31)))
+    assert busy.caption_seconds() == [0, 15, 19, 29]  # due at 9, 19 and 29 s
+
+
+def test_captions_come_when_the_model_finds_something_worth_saying() -> None:
+    bench = Bench(CAPTION, FIRE, answers=scripted(0.1), caption_when="model")
+    worth = {7: 0.9, 8: 0.9, 15: 0.8}
+
+    def found(camera_id: str) -> float:
+        return worth.get(int(bench.engine.windows[camera_id][0].end_pts_s), 0.1)
+
+    bench.engine.worth = found
+    bench.show(*(changing(float(second)) for second in range(21)))
+    assert bench.caption_seconds() == [0, 7, 15]
+    assert len(bench.data("answer")) == 5  # as ever
 
 
 def test_an_answer_stands_without_asking_while_nothing_changes() -> None:

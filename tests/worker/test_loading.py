@@ -1,8 +1,10 @@
 """What an operator hears while a model is loaded, and what is refused before the first ask."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -10,13 +12,14 @@ import torch
 from structlog.testing import capture_logs
 
 from model import Engine
+from model.bundled import NANO as BUNDLED
 from model.errors import CheckpointError
 from model.progress import TELL_EVERY_S, Progress, Telling
 from pipeline.errors import ConfigError, OutboxError
 from tests.fakes import FakeClock
 from tests.model.nano_model import nano_engine
 from worker.environment import load
-from worker.loading import named_settings, try_questions
+from worker.loading import named_settings, sketch_engine, try_questions
 from worker.settings import Settings
 from worker.wiring import build
 
@@ -134,6 +137,26 @@ def test_a_refusal_of_path_or_revision_names_its_variable(refusal: str, line: st
 def test_another_refusal_of_the_model_stays_as_it_is() -> None:
     with pytest.raises(CheckpointError, match=r"^a/config\.json: x$"), named_settings():
         raise CheckpointError("a/config.json: x")
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_captions_by_a_model_are_refused_where_it_did_not_learn_it(
+    tmp_path: Path, *, speaks: bool
+) -> None:
+    folder = tmp_path / "copy"
+    copytree(BUNDLED, folder)
+    said = {"prompt": "nano-1", "speaks": speaks}
+    (folder / "vigil.json").write_text(json.dumps(said), encoding="utf-8")
+    model = {"path": str(folder), "device": "cpu"}
+    one = Settings.model_validate(NANO | {"model": model, "caption_when": "model"})
+    if speaks:
+        engine, _ = sketch_engine(one)
+        assert engine.family.speaks
+        return
+    with pytest.raises(
+        ConfigError, match=r"^VIGIL_CAPTION_WHEN: expected a model that learnt when"
+    ):
+        sketch_engine(one)
 
 
 def test_a_worker_on_the_demo_model_says_so() -> None:

@@ -4,33 +4,44 @@ It imports no driver but what it needs, so that it also runs on a bare machine w
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from model.errors import InputError
-from pipeline.clock import SystemClock
-from pipeline.pruner import prune_clip
 from worker.benchmarks.report import say
 
-if TYPE_CHECKING:
-    from model.training.recorded import Recorded
-    from model.training.rendered import Rendered
-    from model.training.stages import Stage
-
 SUMMARY = "run one training stage, on rendered scenes or conversations (model/training/README.md)"
-DATA = "file of conversations to train on, instead of rendered scenes; may be given several times"
+STAGE = "1 to 4; 0 makes the model to start from: of --vision and --language, or nano from nothing"
+OUT = "folder for the result, a new one; a finished run there is left as it is"
+RESUME = "go on with the unfinished run in --out, given as the same command"
+DATA = (
+    "file of conversations to train on, instead of rendered scenes; may be given several times, "
+    "each as FILE or FILE=WEIGHT, its share among the others (default: every conversation alike)"
+)
 TABLE = "learning rates and data mix to use: nano's (default), or those of the VideoLLaMA3 paper"
 LARGEST = "most tokens (28x28 pixels) per picture of --data; larger is scaled down (default 144)"
+LORA = "train adapters of this rank instead of the layers themselves; for one GPU (try 16)"
+CHECKPOINTING = "keep less in memory for the gradients: a third more time, far longer samples"
+VIDEO = "a recording of your camera, or a folder of them, to train on with --labels"
+LABELS = "what is right in it, as vigil eval takes it; the questions are those of the settings"
+HELD_OUT = "file of conversations to measure by before and after; never trained on"
+EVAL_EVERY = "measure every so many steps too (without --data: by rendered scenes of other seeds)"
+SAVE_EVERY = "seconds between two saved states, more where saving takes long (default 60)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("--stage", type=int, required=True, help="1 to 4; 0 trains the first model, from nothing")
-    add("--out", type=Path, required=True, help="folder for the result; an unfinished run goes on")
-    add("--from", type=Path, dest="start", help="model folder or Hugging Face name to start from")
-    add("--data", type=Path, action="append", default=[], help=DATA)
+    add("--stage", type=int, required=True, help=STAGE)
+    add("--out", type=Path, required=True, help=OUT)
+    add("--resume", action="store_true", help=RESUME)
+    add("--from", type=Path, help="model folder or Hugging Face name to start from")
+    add("--vision", type=Path, metavar="FOLDER", help="stage 0: a SigLIP with patches of 14 pixels")
+    add("--language", type=Path, metavar="FOLDER", help="stage 0: a Qwen2 or Qwen2.5 decoder")
+    add("--data", action="append", default=[], metavar="FILE", help=DATA)
+    add("--held-out", action="append", default=[], metavar="FILE", help=HELD_OUT)
+    add("--eval-every", type=_positive, metavar="STEPS", help=EVAL_EVERY)
+    add("--video", type=Path, metavar="PATH", help=VIDEO)
+    add("--labels", type=Path, metavar="FILE", help=LABELS)
     add("--skip-bad", action="store_true", help="skip bad samples of --data and list them")
     add("--table", choices=["nano", "paper"], default="nano", help=TABLE)
     add("--steps", type=int, default=1000, help="number of training steps (default 1000)")
@@ -39,77 +50,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of everything random (default 0)")
     add("--scenes", type=int, default=4000, help="number of rendered scenes (default 4000)")
     add("--memo", type=Path, help="folder to keep rendered clips in (default: clips/ in --out)")
-    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--device", default="cpu", help="auto, cpu or cuda (default cpu)")
     add("--bfloat16", action="store_true", help="compute matrix products in bfloat16 (less exact)")
+    add("--lora", type=int, metavar="RANK", help=LORA)
+    add("--checkpointing", action="store_true", help=CHECKPOINTING)
     add("--workers", type=int, default=1, help="how many processes prepare samples (default 1)")
     add("--threads", type=int, default=1, help="CPU threads of the training (default 1)")
+    add("--save-every", type=float, default=60.0, metavar="SECONDS", help=SAVE_EVERY)
     add("--max-tokens-per-frame", type=int, default=144, help=LARGEST)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train the stage; progress goes to standard error."""
-    import torch
+    towers = (arguments.vision, arguments.language)
+    if any(towers):
+        return _put_together(arguments)
+    say("reading PyTorch")  # seconds, on a slow disk many
+    from worker.training.run import train
 
-    from model.training.begin import BEGINNING, begin
-    from model.training.narration import narrated
-    from model.training.recipe import Plan, train_folder
-    from model.training.stages import stage_of
+    return train(arguments, say=say)
 
-    torch.set_num_threads(arguments.threads)
-    plan = Plan(
-        num_steps=arguments.steps,
-        batch_size=arguments.batch,
-        num_workers=arguments.workers,
-        compute_dtype=torch.bfloat16 if arguments.bfloat16 else None,
-    )
-    if arguments.stage == BEGINNING.number:
-        if arguments.rate != 1:
-            raise InputError(f"--rate: expected none with --stage 0, got {arguments.rate:g}")
-        stage = BEGINNING
-        rendered = _rendered(arguments, stage)
-        steps = begin(rendered, plan=plan, seed=arguments.seed, out=arguments.out)
-    else:
-        stage = stage_of(arguments.stage, table=arguments.table, rate=arguments.rate)
-        if arguments.start is None:
-            raise InputError(f"--from: expected the folder that stage {stage.number} starts from")
-        data = _recorded(arguments, stage) if arguments.data else _rendered(arguments, stage)
-        steps = train_folder(
-            arguments.start,
-            stage,
-            sample=data.sample,
-            plan=plan,
-            out=arguments.out,
-            device=arguments.device,
-            data=", ".join(path.name for path in arguments.data) or "rendered scenes",
-            seed=arguments.seed,
-        )
-    what = f"stage {stage.number}, {stage.name}"
-    for line in narrated(steps, what=what, now_s=SystemClock().monotonic_s):
-        say(line)
+
+def _put_together(arguments: argparse.Namespace) -> int:
+    """Make the model that stage 1 of the paper starts from; nothing is trained."""
+    if arguments.stage != 0 or not (arguments.vision and arguments.language):
+        raise InputError("--vision and --language: expected both, and --stage 0")
+    from model.training.runs import standing
+    from model.training.start import start_from
+
+    standing(arguments.out, {}, is_resumed=False)
+    say("putting the tower and the decoder together; nothing is trained")
+    start_from(arguments.vision, arguments.language, arguments.out, seed=arguments.seed)
+    say(f"done: --stage 1 --table paper --from {arguments.out} comes next")
     return 0
 
 
-def _recorded(arguments: argparse.Namespace, stage: "Stage") -> "Recorded":
-    from model.training.recorded import Recorded, read_files
-    from model.videollama3.grid import pin_grid
-    from pipeline.recorded import Media
-
-    media = Media(partial(pin_grid, max_tokens=arguments.max_tokens_per_frame))
-    read = read_files(arguments.data, media=media, skip_bad=arguments.skip_bad, progress=say)
-    return Recorded(read, stage, seed=arguments.seed, media=media, prune=prune_clip)
-
-
-def _rendered(arguments: argparse.Namespace, stage: "Stage") -> "Rendered":
-    from model.training.memo import ClipMemo
-    from model.training.recipe import prompt_at
-    from model.training.rendered import Rendered
-
-    return Rendered(
-        mix=stage.mix,
-        seed=arguments.seed + stage.number,
-        prune=prune_clip,
-        memo=ClipMemo(arguments.memo or arguments.out / "clips"),
-        num_scenes=arguments.scenes,
-        image_merge=stage.image_merge,
-        forms=prompt_at(arguments.start).forms,
-    )
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number

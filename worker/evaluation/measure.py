@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from model import Engine
+from model import Engine, EngineConfig
 from model.engine.last_frames import LastFrames
 from pipeline.errors import ConfigError
 from worker import environment, log
 from worker.benchmarks.report import Progress, Row
 from worker.evaluation import clips, end_to_end
+from worker.evaluation.speaking import Speaking
 from worker.loading import engine_config, load_engine
 
 Through = Literal["model", "worker", "all"]
@@ -58,6 +59,14 @@ def measure(
             num_clips=num_clips,
             progress=progress,
         )
+        if engine.family.speaks:
+            progress("when it speaks")
+            config = EngineConfig(window_s=WINDOW_S, says_when=True)
+            speaker = Engine(engine.family, model_name=engine.model_name, config=config)
+            speaking = Speaking()
+            for clip in clips.clips(first_seed, num_clips):
+                speaking.add(speaker, clip.scene, clip.frames)
+            rows += speaking.rows()
     if through != "model":
         rows += end_to_end.measure(
             folder, first_seed=first_seed, minutes=minutes, progress=progress

@@ -187,7 +187,7 @@ def test_a_failed_append_changes_no_stream(monkeypatch: pytest.MonkeyPatch) -> N
     asks = [("gate", FIRE), ("yard", FIRE)]
     before, held = engine.ask(asks), engine.stats
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(*args: Any, **_how: Any) -> None:
         real_append(*args)
         raise KeyboardInterrupt
 
@@ -215,7 +215,7 @@ def test_out_of_memory_drops_the_standby_contexts_and_tries_again(
         engine.append([frame])
     assert len(engine._streams["gate"].contexts) == 2
 
-    def short_of_memory(*args: Any) -> None:
+    def short_of_memory(*args: Any, **_how: Any) -> None:
         real_append(*args)
         if failures:
             raise failures.pop()

@@ -70,11 +70,11 @@ class Spy:
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     found, visual_id, real_append = Spy(), nano_tokenizer().visual_id, append.append
 
-    def noted(*args: Any) -> None:
+    def noted(*args: Any, **how: Any) -> None:
         [context] = args[2]
         for piece in context.unread:
             found.ids += [*piece.stamp_ids, *[visual_id] * piece.num_tokens]
-        real_append(*args)
+        real_append(*args, **how)
 
     class Noted(Forks):
         def prefill(self) -> list[Tensor]:
@@ -252,7 +252,7 @@ def test_what_fails_takes_the_first_token_back(monkeypatch: pytest.MonkeyPatch) 
     engine, before = first_of("delta", pruned(picture(1), pts_s=0.0, is_refresh=True))
     real_append: Callable[..., None] = append.append
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(*args: Any, **_how: Any) -> None:
         real_append(*args)
         raise KeyboardInterrupt
 

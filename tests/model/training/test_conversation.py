@@ -101,6 +101,22 @@ def test_a_stream(folder: Path) -> None:
     assert got.turns == (Turn("Is the gate open?", "Yes.", 4.0), Turn("And now?", "No.", 12.0))
 
 
+def test_what_a_stream_says_of_its_own_accord_has_no_question(folder: Path) -> None:
+    unasked = [
+        {"role": "assistant", "content": "A van arrives.", "time": 3},
+        *STREAM["conversation"][:2],
+        {"role": "assistant", "content": "It leaves.", "time": 9},
+    ]
+    got = one(folder, {**STREAM, "conversation": unasked})
+    assert got.is_unasked
+    assert got.turns == (
+        Turn("", "A van arrives.", 3.0),
+        Turn("Is the gate open?", "Yes.", 4.0),
+        Turn("", "It leaves.", 9.0),
+    )
+    assert not one(folder, STREAM).is_unasked
+
+
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.integers(0, 3))
 def test_every_object_of_a_list_knows_its_line(
     tmp_path_factory: pytest.TempPathFactory, gaps: list[int], indent: int
@@ -209,6 +225,14 @@ BAD: dict[str, tuple[Any, str]] = {
     "stream of the other kind": (
         {**PLAIN, "stream": True},
         r"expected no key but .*, got 'conversations'",
+    ),
+    "stream's question without an answer": (
+        {**STREAM, "conversation": STREAM["conversation"][:3]},
+        r"conversation: expected an answer to every question",
+    ),
+    "stream's questions in a row": (
+        {**STREAM, "conversation": [*STREAM["conversation"][:1] * 2, STREAM["conversation"][1]]},
+        r"conversation\[1\]: expected assistant, got a second user in a row",
     ),
     "moment outside": (
         {**STREAM, "conversation": [{**turn, "time": 31} for turn in STREAM["conversation"]]},

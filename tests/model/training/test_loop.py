@@ -1,13 +1,16 @@
 import json
+import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from model.errors import InputError
-from model.training.loop import Loop, Schedule
+from model.errors import DataError, InputError
+from model.training.loop import Loop, Measured, Progress, Schedule, Watch, read_lines
 
 
 def data(step: int) -> Iterator[Tensor]:
@@ -16,11 +19,25 @@ def data(step: int) -> Iterator[Tensor]:
         step += 1
 
 
-def loop(out: Path, *, num_steps: int = 20, rule: str = "adamw") -> tuple[Loop[Tensor], nn.Linear]:
+class Clock:
+    """A clock that every step moves by a second."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def loop(
+    out: Path, *, num_steps: int = 20, rule: str = "adamw", save_every_s: float = 4.0, **more: Any
+) -> tuple[Loop[Tensor], nn.Linear]:
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
+    clock = Clock()
 
     def loss(batch: Tensor) -> dict[str, Tensor]:
+        clock.now_s += 1.0
         squares: Tensor = (model(batch)[:, 0] - batch.sum(1)) ** 2
         return {"fit": squares.mean(), "size": 1e-6 * model.weight.square().sum()}
 
@@ -28,8 +45,9 @@ def loop(out: Path, *, num_steps: int = 20, rule: str = "adamw") -> tuple[Loop[T
         {"params": [model.weight], "lr": 0.1, "rule": rule},
         {"params": [model.bias], "lr": 0.1},
     ]
-    schedule = Schedule(num_steps, save_every=4)
-    return Loop(model, groups, loss=loss, schedule=schedule, out=out), model
+    schedule = Schedule(num_steps)
+    watch = Watch(clock, save_every_s=save_every_s, **more)
+    return Loop(model, groups, loss=loss, schedule=schedule, watch=watch, out=out), model
 
 
 def losses(out: Path) -> list[float]:
@@ -58,6 +76,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path, rule: st
 
 def test_the_parts_of_a_loss_are_told_and_sum_to_it(tmp_path: Path) -> None:
     first = next(iter(loop(tmp_path)[0].run(data)))
+    assert isinstance(first, Progress)
     assert set(first.parts) == {"fit", "size"}
     assert sum(first.parts.values()) == pytest.approx(first.loss)
 
@@ -66,8 +85,61 @@ def test_a_finished_run_stays_finished(tmp_path: Path) -> None:
     first, model = loop(tmp_path)
     list(first.run(data))
     again, same = loop(tmp_path)
+    assert again.is_finished
     assert list(again.run(data)) == []
     torch.testing.assert_close(same.weight, model.weight)
+
+
+def test_a_run_that_is_stopped_saves_its_last_step(tmp_path: Path) -> None:
+    stopped: Loop[Tensor]
+    stopped, _ = loop(tmp_path, save_every_s=1e9, is_stopped=lambda: stopped.step == 7)
+    assert [event.step for event in stopped.run(data)] == list(range(1, 8))
+    assert not stopped.is_finished
+    assert loop(tmp_path)[0].step == 7
+
+
+def test_what_is_measured_is_told_and_written_and_not_twice_after_a_kill(tmp_path: Path) -> None:
+    found = iter(range(100))
+
+    def measure() -> dict[str, float]:
+        assert not torch.is_grad_enabled()
+        return {"right": next(found) / 100}
+
+    run, _ = loop(tmp_path, measure=measure, measure_every=8)
+    told = []
+    for event in run.run(data):
+        if isinstance(event, Measured):
+            told.append(event.step)
+        if event.step == 17:  # the state is of step 16
+            break
+    again, _ = loop(tmp_path, measure=measure, measure_every=8)
+    told += [event.step for event in again.run(data) if isinstance(event, Measured)]
+    assert told == [0, 8, 16, 20]
+    assert [row["step"] for row in read_lines(tmp_path / "measures.jsonl")] == told
+
+
+def test_what_does_not_learn_is_not_in_the_state(tmp_path: Path) -> None:
+    run, model = loop(tmp_path, num_steps=4)
+    model.bias.requires_grad = False
+    list(run.run(data))
+    with safe_open(tmp_path / "state.safetensors", framework="pt") as state:
+        assert "model.weight" in state.keys()  # noqa: SIM118 (no mapping)
+        assert "model.bias" not in state.keys()  # noqa: SIM118
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    run, _ = loop(tmp_path)
+    events = run.run(data)
+    while next(events).step < 5:
+        pass
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))  # a disk that is full
+    try:
+        with pytest.raises(DataError, match="the state after step 8 cannot be written"):
+            list(events)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert loop(tmp_path)[0].step == 4
 
 
 def test_a_run_of_another_length_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from model.scenes import Scene
+from model.scenes.quiz import true_facts
 from model.training.memo import ClipMemo
 from model.training.rendered import Rendered, part_of
 from model.training.sample import Sample
@@ -55,6 +56,23 @@ def test_choices_are_taught_by_letter_where_they_are_asked_by_letter(tmp_path: P
     for (question, answer), (other_question, letter) in asks:
         assert f"\n{answer}\n" in question
         assert f"\n({letter}) {answer}\n" in other_question
+
+
+def test_a_stream_says_after_which_frames_a_caption_has_something_new(tmp_path: Path) -> None:
+    row = rendered(tmp_path, "streaming")
+    both = set()
+    for index in range(3):
+        sample = row.sample(index)
+        scene, _ = row.clip(index)
+        times = [frame.pts_s for frame in sample.frames]
+        assert sample.worth[0] is None
+        assert len(sample.worth) == len(times)
+        stated = [true_facts(scene, at, start_s=times[0]) for at in times]
+        for before, now, is_worth in zip(stated, stated[1:], sample.worth[1:], strict=False):
+            assert is_worth == (not now <= before)
+        both |= set(sample.worth[1:])
+    assert both == {True, False}
+    assert rendered(tmp_path, "video").sample(0).worth == ()
 
 
 def test_what_is_soon_learnt_is_asked_less(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model.errors import DataError
+from model.kinds.text import CAPTION_TEXT
 from model.training.conversation import Conversation, Pixels, Turn
 from model.training.sample import Sample
 from model.training.shown import sample_of
@@ -59,6 +60,17 @@ def test_a_stream_is_asked_while_it_grows() -> None:
     turns = (Turn("Now?", "no", 1.5), Turn("Now?", "yes", 3.0))
     exchanges = sample(conversation(turns=turns, is_stream=True)).exchanges
     assert [(one.num_seen, one.turns[0][1]) for one in exchanges] == [(1, "no"), (2, "yes")]
+
+
+def test_what_is_said_unasked_is_a_caption_at_its_frame_and_silence_at_the_others() -> None:
+    turns = (Turn("Now?", "no", 1.5), Turn("", "A lamp goes on.", 3.5))
+    one = sample(conversation(turns=turns, is_stream=True), number=2)  # every frame is shown
+    assert one.worth == (None, False, False, True, False)
+    assert [each.turns[0] for each in one.exchanges] == [
+        ("Now?", "no"),
+        (CAPTION_TEXT, "A lamp goes on."),
+    ]
+    assert sample(conversation(turns=turns[:1], is_stream=True)).worth == ()
 
 
 def test_a_stream_that_is_asked_before_it_begins_is_refused() -> None:

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from model.training.held_out import measured
 from model.training.loss import answer_rows, loss_of
 from model.training.memo import ClipMemo
 from model.training.packing import pack
 from model.training.rendered import Rendered
+from model.training.sample import Exchange, Sample
 from model.training.samples import Asked, asked_of
 from model.training.teaching import Pupil
+from model.types import PrunedFrame
 from pipeline.pruner import prune_clip
 from tests.model.training.clips import network, sample, small, tokenizer
 
@@ -43,6 +46,35 @@ def test_a_few_steps_teach_every_lesson(rendered: Rendered) -> None:
     last = {name: float(part.detach()) for name, part in pupil.loss(batch).items()}
     for name in ("answers", "names", "pictures", "recents", "pasts"):
         assert last[name] < 0.9 * first[name], name
+
+
+def test_a_few_steps_teach_to_speak_of_a_bright_frame() -> None:
+    whole = np.ones((1, 2), dtype=np.bool_)
+    worth = (None, True, False, True, False)
+    frames = tuple(
+        PrunedFrame(
+            "a",
+            np.full((28, 56, 3), 235 if is_worth else 20, np.uint8),
+            whole,
+            at,
+            is_refresh=False,
+        )
+        for at, is_worth in enumerate(worth)
+    )
+    one = Sample("video", frames, (Exchange(5, (("a", "b"),)),), worth=worth)
+    batch = pack([one], tokenizer(), max_tokens=4096)
+    pupil = Pupil(small())
+    optimizer = torch.optim.AdamW(pupil.parameters(), lr=5e-3)
+    first = {name: float(part.detach()) for name, part in pupil.loss(batch).items()}
+    assert set(first) == {"answers", "speaking"}
+    for _ in range(12):
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.stack(list(pupil.loss(batch).values())).sum())
+        optimizer.step()
+    with torch.no_grad():
+        assert float(pupil.loss(batch)["speaking"]) < 0.2 * first["speaking"]
+    found = measured(pupil.model, [batch])
+    assert (found["spoken"], found["silent"]) == (1.0, 1.0)
 
 
 def test_drift_is_nothing_where_all_is_sent_anew_and_something_where_it_is_not(

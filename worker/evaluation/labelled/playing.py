@@ -147,6 +147,9 @@ class Noted:
     def window(self, stream_id: str) -> Window | None:
         return self._engine.window(stream_id)
 
+    def worth_saying(self, stream_id: str) -> float | None:
+        return self._engine.worth_saying(stream_id)
+
     def take_over(self, stream_id: str, other_id: str) -> None:
         self._engine.take_over(stream_id, other_id)
 

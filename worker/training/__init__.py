@@ -1,0 +1,1 @@
+"""What `vigil train` does beside the model's own training code."""
