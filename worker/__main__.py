@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "worker.commands.run",
     "check": "worker.commands.check",
     "ingest": "worker.commands.ingest",
+    "console": "worker.commands.console",
     "demo": "worker.commands.demo",
     "healthcheck": "worker.commands.healthcheck",
     "inspect": "worker.commands.inspect",
@@ -32,7 +33,7 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = ("run", "check", "ingest", "healthcheck", "inspect")
+WITH_SETTINGS = ("run", "check", "ingest", "console", "healthcheck", "inspect")
 """The commands that read settings, and so take `--env FILE`."""
 
 

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from model.engine.config import VisionMode
 from pipeline.pruner import PrunerMode
 from worker.connection_settings import (
+    ConsoleSettings,
     IngestSettings,
     KafkaSettings,
     OutboxSettings,
@@ -198,6 +199,7 @@ class Settings(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     ingest: IngestSettings = IngestSettings()
     rtsp: RtspSettings = RtspSettings()
+    console: ConsoleSettings = ConsoleSettings()
     health: HealthSettings = HealthSettings()
 
     @model_validator(mode="before")

@@ -33,3 +33,28 @@ def carry_key(prefix: str, camera_id: str) -> str:
 def heartbeat_key(prefix: str, worker_id: str) -> str:
     """Return the key that expires when a worker is gone."""
     return f"{prefix}:worker:{worker_id}"
+
+
+def cameras_key(prefix: str) -> str:
+    """Return the key of the hash that names every camera, its worker and its questions."""
+    return f"{prefix}:cameras"
+
+
+def watched_key(prefix: str, camera_id: str) -> str:
+    """Return the key that is there while somebody looks at a camera; it expires in seconds."""
+    return f"{prefix}:{camera_id}:watched"
+
+
+def picture_key(prefix: str, camera_id: str) -> str:
+    """Return the key of the hash with a camera's last picture, while somebody looks."""
+    return f"{prefix}:{camera_id}:picture"
+
+
+def asks_key(prefix: str, ask_id: str = "") -> str:
+    """Return the key of the stream of one-off questions; with an id, of the list with its reply."""
+    return f"{prefix}:asks:{ask_id}" if ask_id else f"{prefix}:asks"
+
+
+def evidence_prefix(prefix: str, camera_id: str) -> str:
+    """Return what the keys of a camera's pictures and clips of events begin with."""
+    return f"{prefix}:{camera_id}:evidence:"

@@ -139,15 +139,20 @@ def listed(*questions: Asked, state: str = "online") -> dict[str, Any]:
     """Return a camera's entry in `vigil:cameras`."""
     return {
         "owner": "worker-1",
-        "grid": {"columns": 11, "rows": 6},
+        "term": 0,
+        "reason": None,
+        "since": rfc3339(T0),
+        "grid": {"rows": 6, "cols": 11, "token_px": 28},
         "state": state,
         "questions": {
             one.question_id: {
                 "question": one.question,
                 "kind": one.kind,
+                "options": [],
+                "every_s": 5.0,
+                "target": "yes" if one.kind == "yes_no" else None,
                 "enter": 0.7,
                 "exit": 0.4,
-                "every_s": 5.0,
             }
             for one in questions
         },
