@@ -13,7 +13,7 @@ from worker.console.redis import Shot
 from worker.console.told import Told
 
 MAX_VIEWERS = 64
-LOOKS_S = 12.0  # a viewer says again every few seconds what it shows
+LOOKS_S = 5.0  # a page says again every two seconds what it shows
 REEL_LEN = 12
 REEL_STEP_S = 10.0
 REEL_LIVES_S = 120.0

@@ -182,7 +182,7 @@ export function looking(shown) {
     if (cameras.length) post("api/look", { cameras }).catch(() => {});
     last = cameras.join();
   };
-  setInterval(say, 4000);
+  setInterval(say, 2000);
   setInterval(() => document.visibilityState === "visible" && shown().join() !== last && say(), 300);
   document.addEventListener("visibilitychange", say);
 }
