@@ -229,7 +229,11 @@ def test_no_worker_is_asked_for_pictures_while_nobody_looks(
         page.goto(console.url("inbox"))
         expect(page.locator(".item").first).to_be_visible()
         bearer = {"authorization": f"Bearer {TOKEN}"}
-        asked = lambda: json.loads(console.request("api/health", headers=bearer)[2])  # noqa: E731 (it is asked again and again)
+
+        def asked() -> dict[str, Any]:
+            told: dict[str, Any] = json.loads(console.request("api/health", headers=bearer)[2])
+            return told
+
         until(lambda: asked()["watched"] == 0)
         left_ms = client.pttl("vigil:gate:watched")
         assert asked()["watched"] == 0
