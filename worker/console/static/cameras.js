@@ -19,6 +19,7 @@ const summary = el("p", { class: "summary", role: "status" });
 const wall = el("div", { class: "wall" });
 
 const WRONG = ["offline", "frozen", "degraded", "connecting"];
+const BLIND = ["offline", "frozen"]; // what its picture shows is not so now
 
 class Tile {
   constructor(camera) {
@@ -48,6 +49,7 @@ class Tile {
     this.told = told;
     const isWrong = WRONG.includes(told.state);
     this.node.classList.toggle("wrong", isWrong);
+    this.node.classList.toggle("blind", BLIND.includes(told.state));
     const open = Object.values(told.questions).filter((one) => one.event_id);
     this.node.classList.toggle("event", open.length > 0);
     const why = told.reason ? `${told.state}: ${told.reason.replaceAll("_", " ")}` : told.state;
@@ -99,10 +101,11 @@ function tell() {
     );
   }
   if (open.length > 6) parts.push(el("span", { class: "alert" }, `${open.length - 6} more events`));
-  for (const one of wrong.slice(0, 6)) {
-    parts.push(el("a", { class: "fault", href: `camera/${one.camera}` }, `${one.camera}: ${one.state}`));
+  for (const state of WRONG) {
+    const those = wrong.filter((one) => one.state === state);
+    if (those.length > 3) parts.push(el("span", { class: "fault" }, `${those.length} ${state}`));
+    else for (const one of those) parts.push(el("a", { class: "fault", href: `camera/${one.camera}` }, `${one.camera}: ${state}`));
   }
-  if (wrong.length > 6) parts.push(el("span", { class: "fault" }, `${wrong.length - 6} more`));
   if (all.length && !open.length && !wrong.length) parts.push(el("span", { class: "quiet" }, "all quiet"));
   summary.replaceChildren(...parts);
   empty.hidden = all.length > 0;

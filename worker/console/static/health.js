@@ -18,26 +18,24 @@ function table(head, rows, none) {
   );
 }
 
-const first = (one, ...names) => names.map((name) => one[name]).find((value) => value !== undefined && value !== null);
+const plain = (value) => (value === undefined || value === null ? null : String(value));
 
 function worker(one, cameras) {
   const publishing = one.publishing ?? {};
   const isWell = publishing.state === "ok";
-  const load = one.load && typeof one.load === "object" ? first(one.load, "step", "level", "name") : one.load;
-  const memory = one.memory && typeof one.memory === "object" ? first(one.memory, "used_bytes", "rss_bytes") : first(one, "memory_bytes");
+  const { load, memory_bytes: memory, frames_dropped: dropped } = one;
   const lags = cameras.map((other) => other.lag_ms).filter((ms) => typeof ms === "number");
   return [
     el("b", {}, `${one.worker_id}`),
     `${cameras.length}`,
-    first(one, "model"),
-    load === undefined ? null : String(load),
+    one.model,
+    load && (load.level ? el("span", { class: "fault" }, `level ${load.level}: ${load.reason}`) : "0"),
     lags.length ? `${Math.max(...lags)} ms` : null,
-    first(one, "outbox_depth") === undefined ? null : String(one.outbox_depth),
+    plain(one.outbox_depth),
     el("span", { class: isWell ? "" : "fault" }, isWell ? "ok" : [publishing.state, publishing.reason].filter(Boolean).join(": ") || "–"),
-    first(one, "frames_dropped", "dropped") === undefined ? null : String(first(one, "frames_dropped", "dropped")),
-    memory === undefined ? null : bytes(memory),
+    plain(dropped),
+    bytes(memory),
     one.at ? time(ofText(one.at), `${span(now() - ofText(one.at))} ago`) : null,
-    first(one, "version"),
   ];
 }
 
@@ -54,7 +52,7 @@ async function tell() {
     told.workers === null
       ? el("p", { class: "fault" }, "Redis does not answer, so that nobody can tell.")
       : table(
-          ["worker", "cameras", "model", "load", "lag", "outbox", "publishing", "dropped", "memory", "heartbeat", "version"],
+          ["worker", "cameras", "model", "load", "lag", "outbox", "publishing", "dropped", "memory", "heartbeat"],
           told.workers.map((one) => worker(one, told.cameras.filter((other) => other.owner === one.worker_id))),
           "No worker runs: none has a heartbeat on this Redis.",
         ),
