@@ -3,6 +3,7 @@
 import argparse
 
 from pipeline.clock import SystemClock
+from pipeline.errors import ConfigError
 from worker import environment, log
 
 SUMMARY = "serve a page that shows cameras, events and answers from Redis (Ctrl-C or SIGTERM)"
@@ -24,7 +25,11 @@ def run(_arguments: argparse.Namespace) -> int:
     log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets)
     import asyncio
 
-    from worker.console.server import serve
-
+    try:
+        from worker.console.server import serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"console: expected the package {error.name}, as pip install '.[console]' installs it"
+        ) from None
     asyncio.run(serve(settings, clock=SystemClock()))
     return 0

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,20 +190,20 @@ def test_every_answer_lets_nothing_in_from_outside(closed: Console) -> None:
     assert headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("is_taken_off", [False, True])
-def test_it_is_served_under_a_base_path(start_console: StartConsole, *, is_taken_off: bool) -> None:
-    """Whether or not the proxy takes the path off."""
+def test_it_is_served_under_a_base_path_whether_or_not_the_proxy_takes_it_off(
+    start_console: StartConsole,
+) -> None:
     console = start_console(token=TOKEN, base_path="cameras/vigil/")
-    prefix = "" if is_taken_off else "cameras/vigil/"
-    status, headers, _ = console.request(prefix)
-    assert (status, headers["location"]) == (303, "/cameras/vigil/login")
-    status, cookie = log_in(console, TOKEN, prefix)
-    assert status == 303
-    assert "Path=/cameras/vigil/" in cookie
-    page = console.request(prefix, headers=cookie_of(cookie))[2].decode()
-    assert '<base href="/cameras/vigil/">' in page
-    assert console.request(f"{prefix}static/cameras.js")[0] == 200
-    assert console.request(f"{prefix}api/cameras", headers=cookie_of(cookie))[0] == 200
+    for prefix in ("", "cameras/vigil/"):
+        status, headers, _ = console.request(prefix)
+        assert (status, headers["location"]) == (303, "/cameras/vigil/login")
+        status, cookie = log_in(console, TOKEN, prefix)
+        assert status == 303
+        assert "Path=/cameras/vigil/" in cookie
+        page = console.request(prefix, headers=cookie_of(cookie))[2].decode()
+        assert '<base href="/cameras/vigil/">' in page
+        assert console.request(f"{prefix}static/cameras.js")[0] == 200
+        assert console.request(f"{prefix}api/cameras", headers=cookie_of(cookie))[0] == 200
 
 
 def test_an_event_leads_to_its_own_evidence_and_to_no_other_key(
@@ -299,3 +300,11 @@ def test_exports_are_files_of_what_is_filtered(streams: Streams, opened: Console
     assert opened.request("api/export/all.sql")[0] == 404
     assert opened.request("api/events?state=odd")[0] == 400
     assert opened.request("api/cameras/gate/course?from=5&to=1")[0] == 400
+
+
+def test_without_its_packages_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "worker.console.server", None)
+    assert main(["console"]) == 2
+    assert "pip install '.[console]'" in capfd.readouterr().err

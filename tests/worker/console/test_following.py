@@ -1,15 +1,29 @@
 """From streams to the history, by the real console: nothing twice, nothing missed."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from pipeline.messages import Asked
 from tests.servers.redis import StartRedis
 from tests.worker.console.conftest import StartConsole
-from tests.worker.console.messages import GATE, Streams, answer, caption, event, listed, status
+from tests.worker.console.messages import (
+    GATE,
+    Streams,
+    answer,
+    caption,
+    event,
+    heartbeat,
+    listed,
+    status,
+)
 from tests.worker.console.process import Console, until
+
+RUN_BOOK = Path(__file__).resolve().parents[3] / "deploy" / "README.md"
 
 
 def moments(count: int) -> Iterator[datetime]:
@@ -174,3 +188,32 @@ def test_redis_may_go_and_come_and_have_forgotten_all(
         streams.put(caption("After.", datetime.now(UTC)))
     until(lambda: console.get("api/cameras")["link"]["up"])
     until(lambda: console.num_messages() == 2)
+
+
+def test_the_rights_that_the_run_book_lists_are_enough(
+    start_redis: StartRedis, start_console: StartConsole
+) -> None:
+    [rights] = re.findall(r"`ACL SETUSER console on >PASSWORD ([^`]*)`", RUN_BOOK.read_text())
+    server = start_redis()
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "console", "on", ">secret", *rights.split())
+        streams = Streams(client)
+        streams.cameras({"gate": listed(GATE)})
+        streams.put(caption("A person.", datetime.now(UTC)))
+        client.set("vigil:worker:worker-1", heartbeat(outbox_depth=0))
+        console = start_console(f"redis://console:secret@127.0.0.1:{server.port}/0")
+        until(lambda: console.num_messages() == 1)
+        health = console.get("api/health")
+        assert (health["link"]["up"], len(health["workers"])) == (True, 1)
+        assert health["redis"]["redis_version"]
+        assert console.post("api/look", {"cameras": ["gate"]}) == 204
+        until(lambda: client.exists("vigil:gate:watched"))
+        body = {"camera": "gate", "question": "Is it open?", "kind": "yes_no"}
+        asking = Thread(target=lambda: asked.append(console.post("api/ask", body)))
+        asked: list[int] = []
+        asking.start()
+        until(lambda: client.xlen("vigil:asks") == 1)
+        [(_, fields)] = client.xrange("vigil:asks")
+        client.rpush(f"vigil:asks:{fields['id']}", "{}")
+        asking.join()
+        assert asked == [200]
