@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "worker.commands.run",
     "check": "worker.commands.check",
     "ingest": "worker.commands.ingest",
+    "console": "worker.commands.console",
     "try": "worker.commands.try_source",
     "watch": "worker.commands.watch",
     "ask": "worker.commands.ask",
@@ -35,16 +36,19 @@ COMMANDS = {
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = (
-    "run",
-    "check",
-    "ingest",
-    "watch",
-    "ask",
-    "healthcheck",
-    "inspect",
-    "eval",
-    "train",
+WITH_SETTINGS = frozenset(
+    [
+        "run",
+        "check",
+        "ingest",
+        "console",
+        "watch",
+        "ask",
+        "healthcheck",
+        "inspect",
+        "eval",
+        "train",
+    ],
 )
 """The commands that read settings, and so take `--env FILE`."""
 

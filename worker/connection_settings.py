@@ -1,4 +1,4 @@
-"""The settings of what a worker is connected to, and of the disk where messages wait for it."""
+"""The settings of what a worker is connected to, where messages wait for it, and of the console."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -7,8 +7,11 @@ from pydantic import Field, SecretStr
 
 from pipeline.errors import ConfigError
 from pipeline.publishers.redis_address import read_address, with_authorities
+from worker.health import host_of, is_loopback
 from worker.site_settings import Part
-from worker.values import Duration, DurationOrZero, OutboxPath, Size, Slug
+from worker.values import BasePath, Duration, DurationOrZero, KeepTime, OutboxPath, Size, Slug
+
+MIN_TOKEN = 16
 
 
 class RedisSettings(Part):
@@ -167,3 +170,38 @@ class IngestSettings(Part):
     """For vigil ingest: a picture that is the last one bit for bit is not sent again; after this
     time it is, and after a quarter of VIGIL_WINDOW at the latest."""
     buffer: IngestBufferSettings = IngestBufferSettings()
+
+
+class ConsoleSettings(Part):
+    """These settings are for vigil console, the page that shows what is on Redis."""
+
+    bind: str = "127.0.0.1"
+    """For vigil console: network address that the page is served at. Any but a loopback address
+    needs TOKEN. In a container it is 0.0.0.0, as docker-compose.yml has it."""
+    port: int = Field(default=9300, ge=1, le=65535)
+    """For vigil console: port that the page is served at."""
+    token: SecretStr = SecretStr("")
+    """For vigil console: what a person logs in with, 16 characters at least, such as openssl rand
+    -hex 24 prints. Empty: nobody logs in, and the page is served to this machine alone."""
+    base_path: BasePath = ""
+    """For vigil console: path that a reverse proxy serves the page under, such as /vigil; empty: it
+    has the whole host. The proxy may take the path off or leave it on."""
+    path: str = "vigil-console.sqlite"
+    """For vigil console: file of the history. Each vigil console needs its own."""
+    keep: KeepTime = 30 * 24 * 3600.0
+    """For vigil console: what is older than this is deleted from the history."""
+    max_bytes: Size = Field(default=2 * 1024**3, ge=1024**2)
+    """For vigil console: upper limit of the history's size, such as 2GiB. When it is reached, the
+    oldest messages are deleted. A message takes 70 to 150 bytes."""
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (setting, what was expected) where the page would be open to others."""
+        token = self.token.get_secret_value()
+        if token and len(token) < MIN_TOKEN:
+            yield "TOKEN", f"expected {MIN_TOKEN} characters at least"
+        if not token and not is_loopback(host_of(self.bind)):
+            yield (
+                "TOKEN",
+                "expected one, since VIGIL_CONSOLE__BIND is reached from other machines: without a "
+                "token the console listens on a loopback address alone, such as 127.0.0.1",
+            )

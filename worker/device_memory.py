@@ -1,8 +1,9 @@
-"""How much memory there is for a model and its cameras."""
+"""How much memory there is for a model and its cameras, and how much this process holds."""
 
 import os
 from pathlib import Path
 
+_STATM = Path("/proc/self/statm")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -21,3 +22,11 @@ def device_memory_bytes(device: str) -> int:
         return min(total_bytes, int(_CGROUP_LIMIT.read_text()))
     except (OSError, ValueError):  # no container, or one without a limit, which says `max`
         return total_bytes
+
+
+def resident_bytes() -> int | None:
+    """Return the memory that this process holds; None where the system does not tell."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

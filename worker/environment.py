@@ -138,6 +138,19 @@ def load_for_ingest() -> Settings:
     return _sound(settings, mistakes)
 
 
+def load_for_console() -> Settings:
+    """Read the settings from the process's environment as `load` does, for `vigil console`.
+
+    Raises:
+        ConfigError: a setting is wrong, or the page would be open to other machines.
+    """
+    settings, mistakes = _read(os.environ)
+    if settings:
+        for name, words in settings.console.mistakes():
+            mistakes[f"{PREFIX}CONSOLE__{name}"] = words
+    return _sound(settings, mistakes)
+
+
 def without_settings() -> dict[str, str]:
     """Return the process's environment but for our variables, to hand on to a child."""
     return {k: v for k, v in os.environ.items() if not k.upper().startswith(PREFIX)}
@@ -147,7 +160,8 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Return every literal that must never be printed."""
     urls = [camera.url.get_secret_value() for camera in settings.cameras.values() if camera.url]
     urls.append(settings.redis.url.get_secret_value())
-    others = [settings.kafka.sasl_password.get_secret_value()]
+    hidden = settings.kafka.sasl_password, settings.console.token
+    others = [one.get_secret_value() for one in hidden]
     others += [os.environ.get(name, "") for name in _HUB_TOKENS]
     return (*(secret for url in urls for secret in url_secrets(url)), *filter(None, others))
 

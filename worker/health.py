@@ -172,7 +172,7 @@ def why_unreachable(bind: str, port: int) -> str:
     """Return why nobody outside this container reaches the port; empty where somebody may."""
     if not any(Path(one).exists() for one in _OF_CONTAINERS):
         return ""
-    if _is_loopback(host_of(bind)):
+    if is_loopback(host_of(bind)):
         return (
             f"VIGIL_HEALTH__BIND={bind} is reached from inside this container alone, unless it "
             "shares the host's network: leave it out, or set it to 0.0.0.0"
@@ -185,7 +185,8 @@ def why_unreachable(bind: str, port: int) -> str:
     return ""
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address, without brackets, is reached from this machine alone."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

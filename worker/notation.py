@@ -28,7 +28,7 @@ def written(value: object, field: FieldInfo) -> str:
     if value is PydanticUndefined or value is None or value == ():
         return ""
     if _is(field, "_duration_s"):
-        return f"{value:g}s"
+        return _duration(value) if isinstance(value, float) else f"{value}s"
     if isinstance(value, DeviceShare):
         return f"{100 * value.ratio:g}%"
     is_size = _is(field, "_size_bytes", "_budget")

@@ -22,9 +22,10 @@ _HEAD = """\
 # value, and name the copy in VIGIL_ENV when you start Docker Compose. Durations: 250ms, 30s, 5m,
 # 1h. A value with a # after a blank, with a $, or that begins with a quote stands in single quotes:
 # NAME='Is door #3 open?'. You choose the ids of your cameras and questions: GATE and FIRE below are
-# examples. A camera's URL, VIGIL_REDIS__URL and VIGIL_KAFKA__SASL_PASSWORD may come from a file:
-# append _FILE to the name, as in VIGIL_REDIS__URL_FILE=/run/secrets/redis_url. `vigil check` prints
-# the settings in effect.
+# examples. A camera's URL, VIGIL_REDIS__URL, VIGIL_KAFKA__SASL_PASSWORD and VIGIL_CONSOLE__TOKEN
+# may come from a file: append _FILE to the name, VIGIL_REDIS__URL_FILE=/run/secrets/redis_url.
+# `vigil check` prints the settings in effect.
+
 
 """
 

@@ -14,6 +14,7 @@ from model.engine.config import VisionMode
 from pipeline.caption_gate import When
 from pipeline.pruner import PrunerMode
 from worker.connection_settings import (
+    ConsoleSettings,
     IngestSettings,
     KafkaSettings,
     OutboxSettings,
@@ -206,6 +207,7 @@ class Settings(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     ingest: IngestSettings = IngestSettings()
     rtsp: RtspSettings = RtspSettings()
+    console: ConsoleSettings = ConsoleSettings()
     health: HealthSettings = HealthSettings()
 
     @model_validator(mode="before")

@@ -12,6 +12,7 @@ from pipeline.cadence import Cadence
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError, OutboxError
 from worker.connection import Connection
+from worker.device_memory import resident_bytes
 from worker.health import HealthServer, why_unreachable
 from worker.parts import Feed, Process
 from worker.publishing import Publishing
@@ -205,7 +206,15 @@ class Supervisor:
                 self._end_after(self._worker.health.stall_after_s + NOTICE_S)
 
     def _heartbeat(self) -> dict[str, object]:
-        return {"live": self._is_live(), "outbox_depth": self._worker.outbox.num_waiting}
+        worker = self._worker
+        return {
+            "live": self._is_live(),
+            **worker.about,
+            "load": {"level": worker.load.level, "reason": worker.load.reason},
+            "outbox_depth": worker.outbox.num_waiting,
+            "frames_dropped": sum(one.dropped for one in worker.lanes.counts().values()),
+            "memory_bytes": resident_bytes(),
+        }
 
     # -- feeds ----------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ _UNIT_BYTES = {
 }
 MAX_SIZE_BYTES = 1024**5
 MAX_DURATION_S = 7 * 24 * 3600
+MAX_KEEP_S = 10 * 366 * 24 * 3600
 
 _SHARE = re.compile(rf"{_NUMBER}\s*(%?)")
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
@@ -225,6 +226,14 @@ def _outbox_path(value: str) -> str:
     return value.lower() if value.lower() == "memory" else value
 
 
+def _base_path(value: str) -> str:
+    """Take `/vigil`, `vigil/` and `/` as the path before all others, without a / at its end."""
+    path = "/" + value.strip("/") if value.strip("/") else ""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or {".", ".."} & set(path.split("/")):
+        raise ValueError("expected a path such as /vigil")
+    return path
+
+
 def scheme(url: SecretStr) -> str:
     """Return an address's scheme in lower case; "" for a path."""
     scheme, found, _ = url.get_secret_value().partition("://")
@@ -272,6 +281,7 @@ def _is_path(text: str) -> bool:
 
 Duration = Annotated[float, BeforeValidator(_duration_s), Field(gt=0, le=MAX_DURATION_S)]
 DurationOrZero = Annotated[float, BeforeValidator(_duration_s), Field(ge=0, le=MAX_DURATION_S)]
+KeepTime = Annotated[float, BeforeValidator(_duration_s), Field(ge=60, le=MAX_KEEP_S)]
 Size = Annotated[int, BeforeValidator(_size_bytes), Field(ge=0, le=MAX_SIZE_BYTES)]
 MemoryBudget = Annotated[int | DeviceShare, BeforeValidator(_budget)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
@@ -286,6 +296,7 @@ CameraAddress = Annotated[SecretStr, AfterValidator(_camera_address)]
 Aspect = Annotated[Fraction, BeforeValidator(_aspect), Field(ge=Fraction(1, 8), le=8)]
 Rotation = Annotated[int, AfterValidator(_rotation)]
 OutboxPath = Annotated[str, AfterValidator(_outbox_path)]
+BasePath = Annotated[str, AfterValidator(_base_path)]
 Device = Annotated[str, BeforeValidator(_lower), AfterValidator(_device)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Id = Annotated[str, BeforeValidator(_lower), AfterValidator(_slug)]

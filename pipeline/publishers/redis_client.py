@@ -4,6 +4,9 @@ import ssl
 from typing import Any
 
 import redis
+import redis.asyncio as aio
+import redis.asyncio.sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import RedisError
@@ -42,6 +45,25 @@ def connect(url: str) -> redis.Redis:
     )
 
 
+def connect_async(url: str) -> aio.Redis:
+    """Return the like of `connect`'s for a program of one event loop.
+
+    Raises:
+        ConfigError: as `connect`.
+    """
+    connect(url).close()  # refuses what cannot be used, before there is a loop
+    address = read_address(url)
+    options = _options() | {"retry": AsyncRetry(NoBackoff(), 0)}
+    if not address.sentinels:
+        return aio.Redis.from_url(address.url, **options)
+    options |= _read(address)
+    sentinels = redis.asyncio.sentinel.Sentinel(  # type: ignore[no-untyped-call]  # as in `connect`
+        address.sentinels, sentinel_kwargs=_for_sentinels(address, options), **options
+    )
+    client: aio.Redis = sentinels.master_for(address.service)
+    return client
+
+
 def check_certificates(url: str) -> None:
     """Read the files that the address names, as the driver will when it connects.
 
@@ -75,21 +97,24 @@ def _directly(address: RedisAddress) -> redis.Redis:
 
 def _through_sentinels(address: RedisAddress) -> redis.Redis:
     options = _options() | _read(address)
-    secure = {"ssl": True} if address.url.startswith("rediss") else {}
-    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
     sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        address.sentinels,
-        sentinel_kwargs=_options() | secure | tls | dict(address.sentinel_login or {}),
-        **options,
-        **secure,
+        address.sentinels, sentinel_kwargs=_for_sentinels(address, options), **options
     )
     client: redis.Redis = sentinels.master_for(address.service)  # type: ignore[no-untyped-call]
     return client
 
 
+def _for_sentinels(address: RedisAddress, options: dict[str, Any]) -> dict[str, Any]:
+    """Return of the server's options those that are the sentinels' too, and their own login."""
+    shared = {name: value for name, value in options.items() if name.startswith("ssl")}
+    own = dict(address.sentinel_login or {})
+    return _options() | {"retry": options["retry"]} | shared | own
+
+
 def _read(address: RedisAddress) -> dict[str, Any]:
     options: dict[str, Any] = parse_url(address.url)  # type: ignore[no-untyped-call]
-    return {name: value for name, value in options.items() if name != "connection_class"}
+    secure = {"ssl": True} if address.url.startswith("rediss") else {}
+    return {name: value for name, value in options.items() if name != "connection_class"} | secure
 
 
 def _options() -> dict[str, Any]:

@@ -53,3 +53,8 @@ def picture_key(prefix: str, camera_id: str) -> str:
 def asks_key(prefix: str, ask_id: str = "") -> str:
     """Return the key of the stream of one-off questions; with an id, of the list with its reply."""
     return f"{prefix}:asks:{ask_id}" if ask_id else f"{prefix}:asks"
+
+
+def evidence_prefix(prefix: str, camera_id: str) -> str:
+    """Return what the keys of a camera's pictures and clips of events begin with."""
+    return f"{prefix}:{camera_id}:evidence:"

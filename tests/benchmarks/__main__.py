@@ -10,6 +10,7 @@ from pathlib import Path
 from worker.benchmarks.report import print_rows, say
 
 MEASUREMENTS = {
+    "console": ("tests.benchmarks.console", "searches and pages over 200,000 messages of history"),
     "context": ("tests.benchmarks.context", "growing a context over prefilling it anew"),
     "damage": ("tests.benchmarks.damage", "pictures of cameras that lose packets"),
     "decode": ("tests.benchmarks.decode", "decoding over what the device's memory allows"),

@@ -91,9 +91,10 @@ had lost it.
 The hash tells of no question and no camera that is gone. A camera's streams and hashes expire a
 week after its worker last ran.
 
-The heartbeat has `publishing` (`state`, `reason`, `set_aside`), `outbox_depth`, and `run`, which
-tells the worker from another of the same id. The key is gone when the worker stops, and expires
-soon after it was killed.
+The heartbeat has `publishing` (`state`, `reason`, `set_aside`), `outbox_depth`, `load` (`level`, 0
+where all is done, and `reason`), `frames_dropped`, `memory_bytes`, `model`, `demo_model`, and
+`run`, which tells the worker from another of the same id. The key is gone when the worker stops,
+and expires soon after it was killed.
 
 The register `{cameras}` names every camera, so that no reader needs to scan: `owner` (the worker
 that has it; it lives while its heartbeat is there), `term`, `state`, `reason`, `since`, `grid`

@@ -23,10 +23,10 @@ case carries nothing: `VIGIL_LOG_LEVEL=INFO`, `VIGIL_QUESTIONS__FIRE__CAMERAS=GA
 an empty value counts as one that is not set, but that a camera's `URL` and a question's `ASK` may
 not be empty. [README.md](README.md#the-settings-file) says how a settings file is written.
 
-A camera's `URL`, `VIGIL_REDIS__URL` and `VIGIL_KAFKA__SASL_PASSWORD` may come from a file of one
-line instead: append `_FILE` to the name, as in `VIGIL_REDIS__URL_FILE=/run/secrets/redis_url`. The
-file wins where both are set. In a password that is part of an address, write `/` as `%2F` and `%`
-as `%25`.
+A camera's `URL`, `VIGIL_REDIS__URL`, `VIGIL_KAFKA__SASL_PASSWORD` and `VIGIL_CONSOLE__TOKEN` may
+come from a file of one line instead: append `_FILE` to the name, as in
+`VIGIL_REDIS__URL_FILE=/run/secrets/redis_url`. The file wins where both are set. In a password that
+is part of an address, write `/` as `%2F` and `%` as `%25`.
 
 The worker does not start when a variable that begins with `VIGIL_` is not a setting, when a value
 is not valid, or when a question names a camera that has no settings. It then prints a line for each

@@ -42,6 +42,14 @@ def test_sending_cameras_to_kafka_loads_no_model() -> None:
     assert not {"torch", "transformers", "redis"} & loaded
 
 
+def test_the_console_loads_no_model_and_no_broker() -> None:
+    code = "import sys, worker.commands.console, worker.console.server; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "redis" in loaded
+    assert not {"torch", "transformers", "kafka", "av", "PIL"} & loaded
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_is_explained(name: str) -> None:
     parser = ArgumentParser()

@@ -1,0 +1,415 @@
+"""The pages in headless Chromium, over the real console and a real Redis."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import redis
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from pipeline.messages import Asked, rfc3339
+from tests.servers.redis import RedisServer
+from tests.worker.console.messages import (
+    GATE,
+    Streams,
+    answer,
+    caption,
+    event,
+    heartbeat,
+    listed,
+    named,
+    status,
+)
+from tests.worker.console.process import SOON_S, TOKEN, Console, until
+
+SOON_MS = 1000 * SOON_S
+MASKED = '<img src=x onerror="document.title=1"><b>bold</b>'
+PEOPLE = Asked("people", "How many people are there?", "count")
+expect.set_options(timeout=SOON_MS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium: none is downloaded."""
+    executable = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    if executable is None:
+        pytest.skip("no chromium on the PATH")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(
+    redis_executable: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    """A Redis of these tests' own: one of them stops it."""
+    server = RedisServer(redis_executable, tmp_path_factory.mktemp("redis"), is_persistent=True)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def site(server: RedisServer) -> Iterator[Streams]:
+    """A site of two cameras with a quarter of an hour behind them."""
+    with redis.Redis(port=server.port) as client:
+        streams = Streams(client)
+        streams.cameras({"gate": listed(GATE, PEOPLE), "yard": listed(GATE)})
+        now = datetime.now(UTC)
+        ago = [now - timedelta(seconds=5 * n) for n in range(120, 0, -1)]
+        p = [0.95 if 50 <= n < 80 else 0.05 for n in range(120)]
+        streams.put(
+            *(answer("yes" if q > 0.5 else "no", at, p=q) for at, q in zip(ago, p, strict=True)),
+            caption("A person in white opens the gate.", ago[50]),
+            caption(MASKED, ago[60]),
+            event("start", ago[51], event_id="first"),
+            event("end", ago[51], event_id="first", lasts_s=150.0),
+            status("online", ago[0]),
+            status("offline", ago[9], camera_id="yard", reason="timeout", detail="no packet"),
+        )
+        client.set("vigil:worker:worker-1", heartbeat(outbox_depth=7, publishing={"state": "ok"}))
+        yield streams
+
+
+@pytest.fixture(scope="module")
+def console(
+    server: RedisServer, site: Streams, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Console]:
+    """A console with a token."""
+    assert site is not None
+    console = Console(tmp_path_factory.mktemp("console"), server.url, token=TOKEN)
+    yield console
+    console.close()
+
+
+@pytest.fixture(scope="module")
+def logged_in(browser: Browser, console: Console) -> Iterator[BrowserContext]:
+    """A browser that has logged in, in a zone that is no whole hour from UTC."""
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 900}, timezone_id="Asia/Kathmandu", locale="en-GB"
+    )
+    page = context.new_page()
+    page.goto(console.url())
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(console.url())
+    page.close()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(logged_in: BrowserContext, console: Console) -> Iterator[Page]:
+    """A page that asked no other host, and in which nothing failed."""
+    page = logged_in.new_page()
+    asked: list[str] = []
+    failed: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.on(
+        "console",
+        lambda line: failed.append(line.text) if "Content Security" in line.text else None,
+    )
+    yield page
+    page.close()
+    assert [url for url in asked if not url.startswith(console.url())] == []
+    assert failed == []
+
+
+def picture(colour: str) -> bytes:
+    made = BytesIO()
+    Image.new("RGB", (616, 336), colour).save(made, "JPEG")
+    return made.getvalue()
+
+
+@contextmanager
+def working(server: RedisServer, work: Callable[[Any], None]) -> Iterator[None]:
+    """Do a worker's part again and again, in a thread, for as long as the block lasts."""
+    stop = Event()
+
+    def run() -> None:
+        with redis.Redis(port=server.port) as client:
+            while not stop.wait(0.1):
+                work(client)
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def show_pictures(client: Any) -> None:
+    """Put the last picture of each camera that somebody looks at, as a worker does."""
+    now = rfc3339(datetime.now(UTC))
+    grid = json.dumps({"rows": 6, "cols": 11, "token_px": 28})
+    for camera_id in ("gate", "yard"):
+        if client.exists(f"vigil:{camera_id}:watched"):
+            fields = {"jpeg": picture("teal"), "captured_at": now, "grid": grid}
+            client.hset(
+                f"vigil:{camera_id}:picture", mapping={**fields, "sent": "1" * 9 + "0" * 57}
+            )
+            client.pexpire(f"vigil:{camera_id}:picture", 10_000)
+
+
+def answer_asks(client: Any) -> None:
+    """Answer what is asked, once each, as a worker does."""
+    for _, fields in client.xrange("vigil:asks"):
+        told = {name.decode(): value.decode() for name, value in fields.items()}
+        key = f"vigil:asks:{told['id']}"
+        if client.setnx(f"{key}:by", "worker-1"):
+            now = datetime.now(UTC)
+            reply = answer("yes", now, p=0.83, asked=Asked("ask", told["question"], told["kind"]))
+            client.rpush(key, Streams(client).envelope(reply))
+
+
+def tile(page: Page, camera_id: str = "gate") -> Locator:
+    return page.locator(f'.tile[data-camera="{camera_id}"]')
+
+
+def test_a_wrong_token_is_refused(browser: Browser, console: Console) -> None:
+    page = browser.new_page()
+    page.goto(console.url("inbox"))
+    page.get_by_label("Token").fill("not the token at all")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_have_text("This is not the token.")
+    page.goto(console.url("camera/gate"))
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert page.evaluate("document.cookie") == ""
+    page.close()
+
+
+def test_tiles_are_live(page: Page, console: Console, site: Streams, server: RedisServer) -> None:
+    page.goto(console.url())
+    expect(tile(page).locator(".chip", has_text="gate-open")).to_contain_text("no")
+    expect(tile(page, "yard")).to_have_class(re.compile("wrong"))
+    expect(tile(page, "yard")).to_contain_text("offline: timeout")
+    expect(page.locator(".summary")).to_contain_text("yard: offline")
+    with working(server, show_pictures):
+        expect(tile(page).locator("img")).to_be_visible()
+        until(lambda: tile(page).locator("img").evaluate("one => one.naturalWidth") == 616)
+        first = tile(page).locator("img").get_attribute("data-at")
+        until(lambda: tile(page).locator("img").get_attribute("data-at") != first)
+        assert tile(page).locator(".picture").get_attribute("data-sent") == "9"
+        veil = tile(page).locator("canvas")
+        assert veil.evaluate("one => getComputedStyle(one).opacity") == "0"
+        page.get_by_label("Dim what was not sent").check()
+        until(lambda: veil.evaluate("one => getComputedStyle(one).opacity") == "1")
+        seen = "one => [...one.getContext('2d').getImageData(0, 0, 11, 1).data].map(n => n > 0)"
+        assert veil.evaluate(seen)[3::4] == [False] * 9 + [True] * 2
+        page.get_by_label("Dim what was not sent").uncheck()
+    now = datetime.now(UTC)
+    site.put(answer("yes", now, p=0.97))
+    chip = tile(page).locator('[data-question="gate-open"]')
+    expect(chip).to_contain_text("yes")
+    expect(chip).to_have_attribute("data-p", "0.97")
+    assert not tile(page).evaluate("one => one.classList.contains('event')")
+
+
+def test_no_worker_is_asked_for_pictures_while_nobody_looks(
+    page: Page, console: Console, server: RedisServer
+) -> None:
+    with server.client() as client:
+        page.goto(console.url())
+        until(lambda: client.exists("vigil:gate:watched") == 1)
+        assert 0 < client.pttl("vigil:gate:watched") <= 10_000
+        page.goto(console.url("inbox"))
+        expect(page.locator(".item").first).to_be_visible()
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+
+        def asked() -> dict[str, Any]:
+            told: dict[str, Any] = json.loads(console.request("api/health", headers=bearer)[2])
+            return told
+
+        until(lambda: asked()["watched"] == 0)
+        left_ms = client.pttl("vigil:gate:watched")
+        assert asked()["watched"] == 0
+        assert client.pttl("vigil:gate:watched") <= left_ms, "it runs out"
+
+
+def test_an_event_arrives_with_its_picture_and_is_marked(
+    page: Page, console: Console, site: Streams
+) -> None:
+    key = "vigil:gate:evidence:second:at"
+    site.client.set(key, picture("maroon"))
+    other = page.context.new_page()
+    other.goto(console.url())
+    page.goto(console.url("inbox"))
+    expect(page.locator(".item")).to_have_count(1)
+    begun = datetime.now(UTC)
+    site.put(named(event("start", begun, event_id="second"), [("at", key)]))
+    expect(other.locator(".summary .alert")).to_contain_text("gate: gate-open since")
+    expect(tile(other)).to_have_class(re.compile("event"))
+    other.close()
+    item = page.locator('.item[data-event="second"]')
+    expect(item).to_be_visible()
+    expect(page.locator("#nav-inbox .count")).to_have_text("2")
+    # Kathmandu is 5:45 before UTC
+    local = (begun + timedelta(hours=5, minutes=45)).strftime("%H:%M:%S")
+    expect(item.locator("time")).to_have_text(local)
+    item.get_by_role("button").click()
+    shown = page.locator('.detail [data-role="at"] img')
+    until(lambda: shown.evaluate("one => one.naturalWidth") == 616)
+    page.keyboard.press("r")
+    expect(page.locator('.detail [data-verdict="right"]')).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#nav-inbox .count")).to_have_text("1")
+    page.keyboard.press("j")
+    expect(page.locator(".item.chosen")).to_have_attribute("data-event", "first")
+    page.keyboard.press("s")
+    expect(page.locator("#nav-inbox .count")).to_have_count(0)
+    site.put(event("end", begun, event_id="second", lasts_s=5.0))
+    status_, _, labels = console.request(
+        "api/export/labels.csv", headers={"authorization": f"Bearer {TOKEN}"}
+    )
+    assert status_ == 200
+    until(
+        lambda: (
+            b"gate,gate-open"
+            in console.request(
+                "api/export/labels.csv", headers={"authorization": f"Bearer {TOKEN}"}
+            )[2]
+        )
+    )
+    assert labels.startswith(b"camera,question,start,end,value")
+
+
+def test_the_chart_has_its_lines(page: Page, console: Console) -> None:
+    page.goto(console.url("camera/gate"))
+    chart = page.locator('.chart[data-question="gate-open"]')
+    expect(chart.locator("path.p")).to_have_attribute("d", re.compile(r"^M.*L"))
+    expect(chart.locator("path.mass")).to_have_attribute("d", re.compile(r"^M.*L"))
+    expect(chart.locator("text.enter")).to_have_text("enter 0.7")
+    expect(chart.locator("text.exit")).to_have_text("exit 0.4")
+    expect(chart.locator("rect.bar").first).to_be_visible()
+    heights = chart.evaluate(
+        """one => {
+          const y = (name) => Number(one.querySelector(`line.${name}`).getAttribute('y1'));
+          const drawn = one.querySelector('path.p').getAttribute('d');
+          const found = [...drawn.matchAll(/[ML][\\d.-]+ ([\\d.]+)/g)];
+          const all = found.map((one) => Number(one[1]));
+          const ends = { top: Math.min(...all), bottom: Math.max(...all) };
+          return { enter: y('enter'), exit: y('exit'), ...ends };
+        }"""
+    )
+    assert heights["top"] < heights["enter"] < heights["exit"] < heights["bottom"]
+    chart.locator("svg").hover(position={"x": 300, "y": 60})
+    expect(chart.locator(".readout")).to_contain_text(re.compile(r"p 0\.\d\d  mass 0\.97"))
+    page.get_by_role("button", name="24 h").click()
+    expect(chart.locator("path.p")).to_have_attribute("d", re.compile(r"^M"))
+
+
+def test_markup_in_what_was_said_is_text(page: Page, console: Console) -> None:
+    page.goto(console.url("camera/gate"))
+    expect(page.locator(".captions")).to_contain_text(MASKED)
+    page.goto(console.url("inbox"))
+    page.get_by_role("searchbox").fill("bold")
+    expect(page.locator(".hit")).to_contain_text(MASKED)
+    expect(page.locator(".hit mark").first).to_have_text("bold")
+    assert page.locator("main b", has_text="bold").count() == 0
+    assert page.locator('img[src="x"]').count() == 0
+    assert page.title() != "1"
+
+
+def test_search_finds_and_says_when(page: Page, console: Console) -> None:
+    page.goto(console.url("inbox"))
+    page.keyboard.press("/")
+    page.keyboard.type("white person")
+    expect(page.locator(".hit")).to_contain_text("A person in white opens the gate.")
+    page.get_by_role("searchbox").fill("When did the gate open?")
+    expect(page.locator(".note")).to_contain_text("Last at")
+    expect(page.locator(".hit").first).to_be_visible()
+    page.get_by_role("searchbox").fill("elephants")
+    expect(page.locator(".note")).to_have_text("Nothing was said of that.")
+    page.keyboard.press("Escape")
+    expect(page.locator(".listing")).not_to_contain_text("Nothing was said")
+
+
+def test_what_is_asked_is_answered(page: Page, console: Console, server: RedisServer) -> None:
+    page.goto(console.url("camera/gate"))
+    page.get_by_label("Ask this camera, once").fill(f"Is it open? {MASKED}")
+    with working(server, answer_asks):
+        page.get_by_role("button", name="Ask now").click()
+        expect(page.locator(".replies li")).to_contain_text("yes p 0.83 · mass 0.97")
+    expect(page.locator(".replies li")).to_contain_text(MASKED)
+
+
+def test_health_tells_of_workers_and_cameras(page: Page, console: Console) -> None:
+    page.goto(console.url("health"))
+    expect(page.locator("tr", has_text="worker-1")).to_contain_text("7")
+    expect(page.locator("tr", has_text="yard")).to_contain_text("timeout")
+    expect(page.locator("main")).to_contain_text("No message was passed over.")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen_and_all_can_be_read(
+    logged_in: BrowserContext, console: Console, width: int, scheme: str
+) -> None:
+    page = logged_in.new_page()
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # one of two words
+    for path in ("", "camera/gate", "inbox", "health"):
+        page.goto(console.url(path))
+        expect(page.locator("main > *").nth(1)).to_be_attached()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    contrast = page.evaluate(CONTRAST)
+    assert min(contrast.values()) >= 4.5, contrast
+    page.close()
+
+
+def test_redis_away_is_said_and_it_recovers(
+    page: Page, console: Console, server: RedisServer, site: Streams
+) -> None:
+    page.goto(console.url())
+    expect(tile(page)).to_be_visible()
+    server.kill()
+    expect(page.locator("#link")).to_contain_text("Redis is away since")
+    expect(tile(page)).to_be_visible()
+    server.start()
+    expect(page.locator("#link")).to_be_hidden()
+    site.put(answer("no", datetime.now(UTC), p=0.01))
+    expect(tile(page).locator('[data-question="gate-open"]')).to_have_attribute("data-p", "0.01")
+
+
+def test_a_console_that_is_started_again_is_found_again(page: Page, console: Console) -> None:
+    page.goto(console.url())
+    expect(tile(page)).to_be_visible()
+    console.kill()
+    expect(page.locator("#link")).to_contain_text("The console does not answer")
+    console.start()
+    expect(page.locator("#link")).to_be_hidden()
+
+
+# Each tone that words have, on each ground that they stand on: WCAG's ratio.
+CONTRAST = """() => {
+  const style = getComputedStyle(document.documentElement);
+  const light = (name) => {
+    const hex = style.getPropertyValue(name).trim().slice(1);
+    const parts = [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+      .map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const ratio = (one, other) => {
+    const [dark, bright] = [light(one), light(other)].sort((a, b) => a - b);
+    return (bright + 0.05) / (dark + 0.05);
+  };
+  const found = { '--accent-ink --accent': ratio('--accent-ink', '--accent') };
+  for (const words of ['--ink', '--quiet', '--accent'])
+    for (const ground of ['--paper', '--card', '--chip', '--shade'])
+      if (words !== '--accent' || ground !== '--shade')
+        found[words + ' ' + ground] = ratio(words, ground);
+  return found;
+}"""
