@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "worker.commands.inspect",
     "eval": "worker.commands.evaluate",
     "train": "worker.commands.train",
+    "curate": "worker.commands.curate",
     "bench": "worker.commands.bench",
 }
 """A command's name -> its module, which has `SUMMARY`, `add_arguments` and `run`.

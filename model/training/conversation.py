@@ -265,16 +265,21 @@ def _paired(texts: Sequence[str], times_s: Sequence[float | None]) -> tuple[Turn
     for text in texts:
         if not text.strip():
             raise DataError("expected words, got a question or an answer without any")
-        found = _TAGS.search(text) or _CONTROL.search(text)
-        if found:
+        if found := tag_in(text):
             raise DataError(
                 f"expected no tag but before the first question and no control token, "
-                f"got {found[0]!r} in {_shown(text)}"
+                f"got {found!r} in {_shown(text)}"
             )
     return tuple(
         Turn(question, answer, time_s)
         for question, answer, time_s in zip(texts[::2], texts[1::2], times_s[1::2], strict=True)
     )
+
+
+def tag_in(text: str) -> str:
+    """Find what neither question nor answer may hold, a tag or a control token; empty if none."""
+    found = _TAGS.search(text) or _CONTROL.search(text)
+    return found[0] if found else ""
 
 
 def _paths(value: Mapping[str, Any], key: str, *, folder: Path) -> tuple[Path, ...]:
