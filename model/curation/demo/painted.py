@@ -96,18 +96,13 @@ def paint(number: int, *, seed: int) -> Painted:
         number: which; a duplicate shows again one of the 50 before it that is sound.
         seed: of all pictures.
     """
-    kind = _kind_of(number, seed=seed)
+    kind, shown, subject = truth(number, seed=seed)
     rng = np.random.default_rng((seed, number))
-    subject = subject_of(number, seed=seed)
-    caption, twin = subject.detailed, None
+    caption, twin = subject.detailed, shown if shown != number else None
+    picture = draw(subject, np.random.default_rng((seed, shown, 1)))
     if kind is Kind.DUPLICATE:
-        twin = _twin_of(number, seed=seed)
-        subject = subject_of(twin, seed=seed)
-        caption = subject.detailed
-        picture = draw(subject, np.random.default_rng((seed, twin, 1)))
-        image = _encoded(_slightly_other(picture, rng), quality=int(rng.integers(70, 92)))
+        image = encoded(_slightly_other(picture, rng), quality=int(rng.integers(70, 92)))
         return Painted(number, kind, subject, caption, image, twin)
-    picture = draw(subject, np.random.default_rng((seed, number, 1)))
     if kind is Kind.STRETCHED:
         picture = picture.resize((int(SIDE_PX * rng.uniform(4, 7)), SIDE_PX))
         picture = picture.transpose(Image.Transpose.ROTATE_90) if rng.random() < 0.5 else picture
@@ -117,7 +112,7 @@ def paint(number: int, *, seed: int) -> Painted:
         picture = spoiled(picture, rng)
     elif kind is Kind.MISCAPTIONED:
         caption = _another(subject, rng).detailed
-    return Painted(number, kind, subject, caption, _encoded(picture, quality=90), twin)
+    return Painted(number, kind, subject, caption, encoded(picture, quality=90), twin)
 
 
 def painted(count: int, *, seed: int) -> Iterator[Painted]:
@@ -126,7 +121,14 @@ def painted(count: int, *, seed: int) -> Iterator[Painted]:
         yield paint(number, seed=seed)
 
 
-def subject_of(number: int, *, seed: int) -> Subject:
+def truth(number: int, *, seed: int) -> tuple[Kind, int, Subject]:
+    """Say what is wrong with a picture, which picture it shows (a duplicate's twin), and what."""
+    kind = _kind_of(number, seed=seed)
+    shown = _twin_of(number, seed=seed) if kind is Kind.DUPLICATE else number
+    return kind, shown, _subject_of(shown, seed=seed)
+
+
+def _subject_of(number: int, *, seed: int) -> Subject:
     """Draw what a picture shows; the first words of each row are the commonest."""
     rng = np.random.default_rng((seed, number, 2))
     colour, shape, place, ground = (
@@ -218,7 +220,8 @@ def _blank(rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def _encoded(picture: Image.Image, *, quality: int) -> bytes:
+def encoded(picture: Image.Image, *, quality: int = 90) -> bytes:
+    """Encode a picture as a JPEG."""
     held = io.BytesIO()
     picture.save(held, format="JPEG", quality=quality)
     return held.getvalue()

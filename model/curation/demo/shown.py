@@ -52,7 +52,7 @@ def show(out: Path, count: int, *, num_workers: int, say: Say, now_s: Callable[[
     plan = Plan(tuple(painted), out / "curated", LIMITS, networks(out / "networks"))
     with on_ray.session(num_workers):
         curate(plan, Crew(num_workers), say=say, now_s=now_s)
-    for line in verdict.lines(plan, seed=SEED):
-        say(line)
     found = verdict.judged(plan, seed=SEED)
+    for line in verdict.lines(plan, found, seed=SEED):
+        say(line)
     return all(min(one.recall, one.precision) >= verdict.LEAST for one in found)

@@ -23,6 +23,7 @@ from torch import nn
 from model.curation.demo import painted
 from model.curation.demo.painted import Subject
 from model.curation.models import Clip
+from model.curation.pictures import opened
 
 SEED = 7_001  # of what is learned from; curated pictures have other seeds
 SHORT = "few :"
@@ -34,7 +35,7 @@ _SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 _TEXTS = (*painted.COLOURS, *painted.SHAPES, *painted.PLACES, *painted.GROUNDS)
 _WORDS = ("a", "on", "at", "the", "few", "all", ":", "blurred")
 _QUERIES = 8
-_SPOILED_EVERY = 8
+_SPOILED_EVERY = 3
 
 Say = Callable[[str], None]
 
@@ -56,21 +57,21 @@ class Lessons:
     pixels: torch.Tensor
 
 
-def lessons_of(count: int) -> Lessons:
+def lessons_of(count: int, *, seed: int = SEED) -> Lessons:
     """Draw pictures to learn from, their subjects evenly spread."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     subjects = [painted.any_subject(rng) for _ in range(count)]
     pictures = [painted.draw(subject, rng) for subject in subjects]
     is_spoiled = np.arange(count) % _SPOILED_EVERY == 0
     pictures = [
-        painted.spoiled(picture, rng) if spoiled else picture
+        opened(painted.encoded(painted.spoiled(picture, rng) if spoiled else picture))
         for picture, spoiled in zip(pictures, is_spoiled, strict=True)
     ]
     pixels = _image_processor()(images=pictures, return_tensors="pt")["pixel_values"]
     return Lessons(pictures, subjects, is_spoiled, pixels)
 
 
-def make(folder: Path, *, say: Say, num_steps: int = 350, num_lessons: int = 4000) -> None:
+def make(folder: Path, *, say: Say, num_steps: int = 500, num_lessons: int = 4000) -> None:
     """Train all three into `folder`: `clip/`, `aesthetic.safetensors`, `blip2/`.
 
     Args:
@@ -86,7 +87,8 @@ def make(folder: Path, *, say: Say, num_steps: int = 350, num_lessons: int = 400
     loss = _train_clip(folder / "clip", lessons, num_steps=num_steps)
     say(f"clip: {num_steps} steps, loss {loss:.2f}")
     clip = Clip(str(folder / "clip"))
-    right = _fit_aesthetic(folder / "aesthetic.safetensors", lessons, clip=clip)
+    others = lessons_of(num_lessons // 2, seed=SEED + 1)
+    right = _fit_aesthetic(folder / "aesthetic.safetensors", others, clip=clip)
     say(f"aesthetic head: {right:.1%} of its pictures on the right side of 5")
     loss = _train_blip2(folder / "blip2", lessons, num_steps=2 * num_steps)
     say(f"blip2: {2 * num_steps} steps, loss {loss:.3f}")
@@ -216,7 +218,13 @@ def _train_blip2(folder: Path, lessons: Lessons, *, num_steps: int) -> float:
 
 
 def _fit_aesthetic(path: Path, lessons: Lessons, *, clip: Clip) -> float:
-    """Fit a line through features: 8 for sound pictures and 2 for spoiled; say how often right."""
+    """Fit a line through features: 8 for sound pictures and 2 for spoiled; say how often right.
+
+    Args:
+        path: takes it.
+        lessons: pictures that CLIP has not learned from: features of those it has are better.
+        clip: gives the features.
+    """
     features = clip.of_pictures(lessons.pictures)
     wanted = np.where(lessons.is_spoiled, 2.0, 8.0)
     weights = np.where(lessons.is_spoiled, _SPOILED_EVERY - 1, 1)[:, None]  # as many as sound

@@ -1,13 +1,14 @@
 """What a curation of painted pictures did, against what is true of them."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from model.curation.demo.painted import Kind, Subject, paint
+from model.curation.demo.painted import Kind, Subject
+from model.curation.demo.painted import truth as truth_of
 from model.curation.demo.shards import number_of
 from model.curation.parts import StepFolder, column
 from model.curation.plan import STEPS, Plan
@@ -67,7 +68,7 @@ class Balance:
 
 def judged(plan: Plan, *, seed: int) -> list[Found]:
     """Compare what was dropped with what was planted, for each kind."""
-    truth = {number: _truth(number, seed) for number in _numbers(plan)}
+    truth = {number: truth_of(number, seed=seed)[:2] for number in _numbers(plan)}
     dropped = dict(_dropped(plan))
     found = []
     for kind, reason in REASONS.items():
@@ -95,9 +96,9 @@ def balance(plan: Plan, step: str, *, seed: int) -> Balance:
     return Balance(int(sizes.max()), float(np.median(sizes)), commonest)
 
 
-def lines(plan: Plan, *, seed: int) -> Iterator[str]:
+def lines(plan: Plan, kinds: Sequence[Found], *, seed: int) -> Iterator[str]:
     """Show both, a line each."""
-    for found in judged(plan, seed=seed):
+    for found in kinds:
         yield (
             f"{found.kind:<13}{found.num_planted:>6} planted  recall {found.recall:.3f}  "
             f"precision {found.precision:.3f}  (dropped as {REASONS[found.kind]})"
@@ -108,11 +109,6 @@ def lines(plan: Plan, *, seed: int) -> Iterator[str]:
             f"after {step}: largest cluster {even.largest}, median {even.median:.0f}; "
             f"commonest subject {even.commonest:.1%} of all"
         )
-
-
-def _truth(number: int, seed: int) -> tuple[Kind, int]:
-    picture = paint(number, seed=seed)
-    return picture.kind, number if picture.twin is None else picture.twin
 
 
 def _numbers(plan: Plan) -> Iterator[int]:
@@ -133,4 +129,4 @@ def _dropped(plan: Plan) -> Iterator[tuple[int, str]]:
 def _subjects(folder: StepFolder, parts: range, seed: int) -> Iterator[Subject]:
     for part in parts:
         for id_ in pq.read_table(folder.part(part), columns=["id"])["id"].to_pylist():
-            yield paint(number_of(id_), seed=seed).subject
+            yield truth_of(number_of(id_), seed=seed)[2]

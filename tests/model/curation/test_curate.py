@@ -1,8 +1,6 @@
 """The whole run, on Ray, with workers that die, and again without Ray."""
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -19,12 +17,12 @@ from model.curation.curate import Crew, StepError, curate
 from model.curation.demo import shards
 from model.curation.demo.shown import networks
 from model.curation.models import Captioner
-from model.curation.parts import counts
+from model.curation.parts import Pictures, counts
 from model.curation.pictures import opened
 from model.curation.plan import STEPS, Limits, Plan
-from model.curation.work import Outcome, PartWorker
+from model.curation.work import PartWorker
 from model.training.conversation import read
-from tests.model.curation.curations import each
+from tests.model.curation.curations import FullDisk, Mortal, each
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own making
 
@@ -37,27 +35,6 @@ ALL = Limits(
     num_sampled=60,
     num_per_cluster=5,
 )
-
-
-class Mortal(PartWorker):
-    """A worker whose process is killed in the middle of a part, the first time."""
-
-    def do(self, part: int) -> Outcome:
-        begun = self._plan.folder(self._step).attempts(part)
-        if (part, self._step) == (1, "shape") and not begun.exists():
-            begun.write_text("1")
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().do(part)
-
-
-class FullDisk(PartWorker):
-    """A worker that finds no room for one part."""
-
-    def do(self, part: int) -> Outcome:
-        if part == 1:
-            folder = self._plan.folder(self._step).path
-            (folder / ".part-00001.parquet.new").symlink_to("/dev/full")
-        return super().do(part)
 
 
 @pytest.fixture
@@ -76,6 +53,7 @@ def run(plan: Plan, num_workers: int = 1) -> list[str]:
     return said
 
 
+@pytest.mark.timeout(400)  # with Ray's start and the networks' training, on a busy machine
 @pytest.mark.usefixtures("ray_here", "one_thread")
 def test_two_workers_one_of_which_is_killed_make_what_one_process_makes(
     small_networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -138,14 +116,16 @@ def test_parts_that_fail_are_named_and_a_later_run_goes_on(
 
 @pytest.mark.usefixtures("ray_here")
 def test_captions_of_an_engine_that_streams_are_put_back_into_their_parts(
-    small_networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_networks: Path, tmp_path: Path
 ) -> None:
     painted = shards.write(tmp_path / "shards", 24, seed=6, per_shard=8)
     plan = Plan(tuple(painted), tmp_path / "run", ALL, networks(small_networks))
     plan.settle(STEPS[0])
     for part in range(3):
         assert PartWorker(plan, "read").do(part).failed == ""
-    monkeypatch.setattr(Plan, "before", lambda self, _: self.folder("read"))
+        rows = pq.read_table(plan.folder("read").part(part)).drop_columns("image")
+        plan.before("recaption").path.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows, plan.before("recaption").part(part))
 
     class Engine:
         """In vLLM's place: answers what it is asked, in an order of its own, but for one error."""
@@ -172,8 +152,9 @@ def test_captions_of_an_engine_that_streams_are_put_back_into_their_parts(
     kept, reasons = counts(plan.folder("recaption"), range(3))
     assert (kept, reasons) == (23, {"recaption_failed": 1})
     known = Captioner(plan.networks.recaptioner, max_new_tokens=plan.networks.max_new_tokens)
+    stored = Pictures(plan.folder("read").part(2))
     for row in pq.read_table(plan.folder("recaption").part(2)).to_pylist():
-        picture = opened(row["image"])
+        picture = opened(stored.take([row["row"]])[0])
         assert row["short"] == known.write([picture], prompt=plan.networks.short_prompt)[0]
         assert row["detailed"] == known.write([picture], prompt=plan.networks.detailed_prompt)[0]
 
