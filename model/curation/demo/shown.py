@@ -12,8 +12,8 @@ SEED = 20
 
 LIMITS = Limits(
     min_side_px=40,
-    min_aesthetic=5.2,
-    min_text_similarity=0.65,
+    min_aesthetic=4.0,
+    min_text_similarity=0.6,
     min_caption_similarity=0.5,
     num_clusters=100,
     num_sampled=5_000,
