@@ -84,7 +84,7 @@ def test_two_workers_one_of_which_is_killed_make_what_one_process_makes(
         conversations = read(plan.out / "conversations" / f"{style}.jsonl").conversations
         assert len(conversations) == num_in
         opened(conversations[0].images[0].read_bytes())
-    rates = [json.loads(line) for line in (plan.out / "rates.jsonl").open()]
+    rates = [json.loads(line) for line in (plan.out / "rates.jsonl").read_text().splitlines()]
     assert [rate["step"] for rate in rates] == [step.name for step in STEPS]
 
     before = {path: path.stat().st_mtime_ns for path in plan.out.rglob("part-*.parquet")}
