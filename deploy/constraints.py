@@ -25,7 +25,7 @@ def resolved() -> list[str]:
     """Return `name==version` of all that would be installed, for a worker and for developers."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--dry-run", "--ignore-installed", "--report", "-"]
-    command += ["--editable", ".[demo,bench,console]", "--group", "dev"]
+    command += ["--editable", ".[demo,bench,console,curation]", "--group", "dev"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     found = (one["metadata"] for one in json.loads(done.stdout)["install"])
     return sorted(

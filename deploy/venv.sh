@@ -18,7 +18,7 @@ if ! cat pyproject.toml deploy/constraints.txt | cmp -s - "$vigil_stamp"; then
   echo "installing (torch brings about 3 GB the first time) ..." >&2
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
   if [ "$vigil_groups" = dev ]; then
-    deploy/install.sh .venv -e '.[demo,bench,console]' --group dev
+    deploy/install.sh .venv -e '.[demo,bench,console,curation]' --group dev
   else
     deploy/install.sh .venv -e '.[demo]'
   fi

@@ -30,27 +30,15 @@ COMMANDS = {
     "inspect": "worker.commands.inspect",
     "eval": "worker.commands.evaluate",
     "train": "worker.commands.train",
+    "curate": "worker.commands.curate",
     "bench": "worker.commands.bench",
 }
 """A command's name -> its module, which has `SUMMARY`, `add_arguments` and `run`.
 
 Such a module imports what is slow (torch) inside `run`: a health check takes no seconds.
 """
-WITH_SETTINGS = frozenset(
-    [
-        "run",
-        "check",
-        "ingest",
-        "console",
-        "watch",
-        "ask",
-        "healthcheck",
-        "inspect",
-        "eval",
-        "train",
-    ],
-)
-"""The commands that read settings, and so take `--env FILE`."""
+WITHOUT_SETTINGS = ("try", "curate", "bench", "demo")
+"""The commands that read no settings; the others take `--env FILE`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     for name, place in COMMANDS.items():
         module = import_module(place)
         command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
-        if name in WITH_SETTINGS:
+        if name not in WITHOUT_SETTINGS:
             command.add_argument("--env", metavar="FILE", help=ENV_FILE)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

@@ -73,10 +73,11 @@ def use_file(path: str) -> list[str]:
 
 
 def tidy_for_others() -> None:
-    """Clean what other libraries read of the environment, before they do."""
+    """Clean and set what other libraries read of the environment, before they do."""
     for name, value in os.environ.items():
         if _OTHERS.fullmatch(name) and clean(value) != value:
             os.environ[name] = clean(value)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray is to report to nobody
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

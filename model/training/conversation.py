@@ -292,13 +292,18 @@ def _plain(text: str) -> str:
     """Refuse a question or an answer that has no words, or has something else than words."""
     if not text.strip():
         raise DataError("expected words, got a question or an answer without any")
-    found = _TAGS.search(text) or _CONTROL.search(text)
-    if found:
+    if found := tag_in(text):
         raise DataError(
             f"expected no tag but before the first question and no control token, "
-            f"got {found[0]!r} in {_shown(text)}"
+            f"got {found!r} in {_shown(text)}"
         )
     return text
+
+
+def tag_in(text: str) -> str:
+    """Find what neither question nor answer may hold, a tag or a control token; empty if none."""
+    found = _TAGS.search(text) or _CONTROL.search(text)
+    return found[0] if found else ""
 
 
 def _paths(value: Mapping[str, Any], key: str, *, folder: Path) -> tuple[Path, ...]:

@@ -13,7 +13,6 @@ from pipeline.messages import (
     EndReason,
     Message,
     Provenance,
-    Stored,
     answer_message,
     caption_message,
     event_message,
@@ -21,6 +20,7 @@ from pipeline.messages import (
     status_message,
 )
 from pipeline.publishers.redis_keys import state_key, stream_key
+from pipeline.stored import Stored
 from pipeline.types import CameraState, Phase
 
 T0 = datetime(2026, 11, 2, 12, 0, 0, tzinfo=UTC)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.messages import Asked, Message, Stored
+from pipeline.messages import Asked, Message
+from pipeline.stored import Stored
 from tests.worker.console.messages import GATE, T0, answer, caption, event, named, status
 from worker.console.exports import events_csv, events_json, labels_csv
 from worker.console.history import Cursor, Gap, History, Page

@@ -1,0 +1,59 @@
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from model.curation.demo.shards import write
+from model.curation.plan import STEPS
+from worker.__main__ import REFUSED, main
+
+
+def test_the_table_shows_every_step_with_the_thresholds_in_effect(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["curate", "--table", "--limit", "min_aesthetic=5.5"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        [str(number), step.name] for number, step in enumerate(STEPS, start=1)
+    ]
+    assert lines[3].endswith("; min_aesthetic=5.5")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "--out: expected the folder for the result, got none"),
+        (["--out", "x"], "--shards: expected files or folders, got none"),
+        (["--out", "x", "--shards", "."], "--aesthetic: expected the file of the aesthetic score"),
+        (["--limit", "min_aesthetic"], "--limit: expected NAME=VALUE, got 'min_aesthetic'"),
+        (
+            ["--out", "x", "--shards", "nowhere", "--aesthetic", "a"],
+            "nowhere: expected .tar or .parquet shards, got: it is missing",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_a_line(
+    more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["curate", *more]) == REFUSED
+    assert message in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda _: None)
+    assert main(["curate", "--table"]) == REFUSED
+    assert "pip install 'vigil[curation]'" in capsys.readouterr().err
+
+
+def test_a_folder_begun_with_other_shards_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "shards", 4, seed=1, per_shard=4)
+    made = tmp_path / "out" / "1-read" / "made-by.json"
+    made.parent.mkdir(parents=True)
+    made.write_text('{"shards": ["other.tar 7"]}', encoding="utf-8")
+    given = ["--shards", str(tmp_path / "shards"), "--out", str(tmp_path / "out")]
+    assert main(["curate", *given, "--aesthetic", "a"]) == REFUSED
+    assert 'shards: expected ["other.tar 7"], which ' in capsys.readouterr().err
