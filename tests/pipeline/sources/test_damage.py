@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from threading import Timer
 from time import monotonic
 
 import av
@@ -242,12 +243,17 @@ def test_who_joins_the_demos_camera_in_mid_stream_sees_it_whole_and_over_the_sea
     true = {frame.pixels.tobytes() for frame in played(DEMO_CLIP, num_pictures=18)}
     url = rtsp_camera(DEMO_CLIP, codec="copy", max_s=3).url
     first, second = Watched(), Watched()
-    show = first.source(url, clock=SystemClock())
+    show, joining = (seen.source(url, clock=SystemClock()) for seen in (first, second))
     shown = show.frames()
+    give_up = [Timer(20.0, source.close) for source in (show, joining)]
+    for timer in give_up:
+        timer.start()
     first.frames += islice(shown, 3)
-    second.frames += islice(second.source(url, clock=SystemClock()).frames(), 15)
+    second.frames += islice(joining.frames(), 15)
     show.close()  # not before: the clip begins anew when nobody watches
     first.frames += shown
+    for timer in give_up:
+        timer.cancel()
     for watched in (first, second):
         assert true.issuperset(frame.pixels.tobytes() for frame in watched.frames)
         assert (watched.said, watched.observer.total(PICTURES_HELD_BACK)) == ([], 0)
