@@ -41,8 +41,9 @@ CODECS = {
     "video/x-h264": Codec(
         "x264enc bframes=0 speed-preset=veryfast bitrate={kbps} key-int-max={gop}"
         " option-string=scenecut=0:open-gop=0:min-keyint={gop}",
-        f"h264parse ! video/x-h264,{BYTE_STREAM}",
-        "rtph264pay config-interval=-1",
+        # Not by the payloader: it puts parameter sets before every slice, which cuts pictures up.
+        f"h264parse config-interval=-1 ! video/x-h264,{BYTE_STREAM}",
+        "rtph264pay",
     ),
     "video/x-h265": Codec(
         "x265enc tune=zerolatency speed-preset=ultrafast bitrate={kbps} key-int-max={gop}"

@@ -7,7 +7,7 @@ from __future__ import annotations  # PyAV's Packet is generic in its stub alone
 
 import errno
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from types import TracebackType
@@ -26,6 +26,7 @@ from pipeline.errors import SourceError, SourceReason
 from pipeline.redact import encode_credentials, redact, url_secrets
 from pipeline.sources.libav_log import Line, listening, tells_of_loss
 from pipeline.sources.stream_clock import Mend, StreamClock, told
+from pipeline.sources.whole_pictures import Received, whole
 
 RTP_CLOCK = Fraction(1, 90_000)
 DEFAULT_FRAME_S = 1 / 25
@@ -144,22 +145,22 @@ class Video:
             SourceError: `stalled` when none came within the read time-out, `ended` when the
                 connection broke, `corrupt` when the container cannot be read on.
         """
-        read = self._read()
+        read = whole(self._read(), codec=self.codec_context.name)
         if self._stream_clock is not None:
             burst = []
-            for packet, waited_s, is_suspect in read:
-                burst.append((packet, is_suspect))
-                if waited_s >= WAITED_S or len(burst) == MAX_BURST:
+            for one in read:
+                burst.append(one)
+                if one.waited_s >= WAITED_S or len(burst) == MAX_BURST:
                     break
-            stamps_s = [self._stamp_s(packet) for packet, _ in burst]
+            stamps_s = [self._stamp_s(one.packet) for one in burst]
             self._stream_clock.begin(stamps_s, now_s=self._clock.monotonic_s())
-            for packet, is_suspect in burst:
-                yield self._arrival(packet, waited_s=0.0, is_suspect=is_suspect)
-        for packet, waited_s, is_suspect in read:
-            yield self._arrival(packet, waited_s=waited_s, is_suspect=is_suspect)
+            for one in burst:
+                yield self._arrival(replace(one, waited_s=0.0))
+        for one in read:
+            yield self._arrival(one)
 
-    def _read(self) -> Iterator[tuple[Packet[Stream], float, bool]]:
-        """Yield the video packets, with the seconds each was waited for and if it is suspect."""
+    def _read(self) -> Iterator[Received]:
+        """Yield the video packets."""
         demuxed = self._container.demux()
         limit_s = self._read_timeout_s
         # Spent waiting in here, not what the caller does between two packets; and what of it
@@ -183,7 +184,8 @@ class Video:
             if packet.stream is self._stream and packet.size:
                 if self.codec_context.name == "vp9":  # which nobody marks when it comes over RTP
                     packet.is_keyframe = packet.is_keyframe or _is_vp9_key(packet)
-                yield packet, waited_s, self._lacks(packet, said, waited_s=waited_s)
+                is_suspect = self._lacks(packet, said, waited_s=waited_s)
+                yield Received(packet, waited_s, is_suspect)
                 waited_s = silent_s = 0.0
 
     def _lacks(self, packet: Packet[Stream], said: list[Line], *, waited_s: float) -> bool:
@@ -209,13 +211,14 @@ class Video:
     def _time_base(self, packet: Packet[Stream]) -> Fraction:
         return packet.time_base or self._stream.time_base or RTP_CLOCK
 
-    def _arrival(self, packet: Packet[Stream], *, waited_s: float, is_suspect: bool) -> Arrival:
+    def _arrival(self, received: Received) -> Arrival:
+        packet, is_suspect = received.packet, received.is_suspect
         stamp_s, time_base = self._stamp_s(packet), self._time_base(packet)
         if self._stream_clock is None:
             pts_s = self._by_stamp_s(stamp_s)
             return Arrival(packet, pts_s, time_base, self._clock.now(), is_suspect=is_suspect)
         now_s = self._clock.monotonic_s()
-        moment = self._stream_clock.judge(stamp_s, now_s=now_s, waited_s=waited_s)
+        moment = self._stream_clock.judge(stamp_s, now_s=now_s, waited_s=received.waited_s)
         # The pictures made of a packet have its time.
         packet.pts, packet.dts = round(moment.taken_s / time_base), None
         captured_at = self._clock.now() - timedelta(seconds=moment.lag_s)

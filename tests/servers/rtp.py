@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import count
+from itertools import chain, count, groupby
 from typing import Literal
 
 import av
@@ -149,6 +149,20 @@ def without_parameter_sets(units: Iterable[Unit], codec: Codec = "h264") -> list
     ]
 
 
+def sets_before_each_slice(units: Iterable[Unit], codec: Codec = "h264") -> list[Unit]:
+    """Return the units as GStreamer's `rtph264pay config-interval=-1` sends them."""
+    repeated = []
+    for unit in units:
+        sets = tuple(nal for nal in unit.nals if nal_type(nal, codec) in _PARAMETER_SETS[codec])
+        slices = (
+            (*sets, nal) if nal_type(nal, codec) in _IDR[codec] else (nal,)
+            for nal in unit.nals
+            if nal not in sets
+        )
+        repeated.append(replace(unit, nals=tuple(chain.from_iterable(slices))))
+    return repeated
+
+
 # ---------------------------------------------------------------- packets
 
 
@@ -171,10 +185,14 @@ def payloads(unit: Unit, codec: Codec) -> list[bytes]:
     """Split a unit: parameter sets aggregated, small NAL units alone, large ones in fragments."""
     if codec == "av1":
         return list(unit.nals)
-    sets = [nal for nal in unit.nals if nal_type(nal, codec) in _PARAMETER_SETS[codec]]
-    parts = [_aggregate(sets, codec)] if len(sets) > 1 else sets
-    for nal in unit.nals:
-        if nal not in sets:
+    parts: list[bytes] = []
+    for are_sets, run in groupby(
+        unit.nals, lambda nal: nal_type(nal, codec) in _PARAMETER_SETS[codec]
+    ):
+        nals = list(run)
+        if are_sets and len(nals) > 1:
+            nals = [_aggregate(nals, codec)]
+        for nal in nals:
             parts += _fragments(nal, codec) if len(nal) > MAX_PAYLOAD_BYTES else [nal]
     return parts
 

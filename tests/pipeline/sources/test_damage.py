@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import islice
 from pathlib import Path
+from threading import Timer
 from time import monotonic
 
 import av
@@ -16,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.cadence import Cadence
-from pipeline.clock import SystemClock
+from pipeline.clock import Clock, SystemClock
 from pipeline.freeze_watch import FreezeWatch
 from pipeline.metrics import PICTURES_HELD_BACK
 from pipeline.regions import Region
@@ -36,9 +38,21 @@ from tests.benchmarks.damage import (
     yard,
 )
 from tests.fakes import FakeClock, Recorder
-from tests.servers.rtp import Codec, Packet, Unit, coded, lose, lose_where, lossless, swap
+from tests.servers.rtp import (
+    Codec,
+    Packet,
+    Unit,
+    coded,
+    lose,
+    lose_where,
+    lossless,
+    sets_before_each_slice,
+    swap,
+)
+from tests.servers.rtsp import StartCamera
 from tests.servers.rtsp_camera import ScriptedCamera, Track
 
+DEMO_CLIP = Path(__file__).resolve().parents[3] / "worker" / "demo" / "yard.mp4"
 SECONDS = 8.0
 FAST = 20.0
 STREAMS: dict[str, tuple[Codec, dict[str, str]]] = {
@@ -48,6 +62,7 @@ STREAMS: dict[str, tuple[Codec, dict[str, str]]] = {
     "open_gop": ("h264", {"bf": "2", "x264_params": "open-gop=1", "forced_idr": "0"}),
     "intra_refresh": ("h264", {"x264_params": "intra-refresh=1"}),
     "h265": ("h265", {}),
+    "in_parts": ("h264", {"x264_params": "slices=4"}),
 }
 
 
@@ -59,7 +74,8 @@ def pictures() -> tuple[NDArray[np.uint8], ...]:
 @cache
 def stream(name: str, *, gop_s: float = 1.0) -> tuple[Unit, ...]:
     codec, options = STREAMS[name]
-    return tuple(coded(pictures(), fps=FPS, gop_s=gop_s, codec=codec, **options))
+    units = coded(pictures(), fps=FPS, gop_s=gop_s, codec=codec, **options)
+    return tuple(sets_before_each_slice(units) if name == "in_parts" else units)
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -150,13 +166,13 @@ class Watched:
         assert camera_id == "yard"
         self.said.append(f"over: {reason}" if detail is None else f"{reason}: {detail}")
 
-    def watch(self, url: str, *, damaged: Damaged) -> None:
-        source = RtspSource(
+    def source(self, url: str, *, clock: Clock, damaged: Damaged = "hide") -> RtspSource:
+        return RtspSource(
             "yard",
             url,
             wanted=lambda _camera_id, _pts_s: True,
             grid_of=lambda *_: GRID,
-            clock=FastClock(),
+            clock=clock,
             open_timeout_s=5.0 * CLOCK_SPEED,
             read_timeout_s=5.0 * CLOCK_SPEED,
             sample_period_s=0.01,
@@ -164,7 +180,9 @@ class Watched:
             tell=self.tell,
             damaged=damaged,
         )
-        for frame in until_its_end(source):
+
+    def watch(self, url: str, *, damaged: Damaged) -> None:
+        for frame in until_its_end(self.source(url, clock=FastClock(), damaged=damaged)):
             self.frames.append(frame)
             self.said.append("damaged" if frame.is_damaged else "sound")
 
@@ -214,6 +232,33 @@ def test_a_damaged_camera_is_shown_where_that_is_wanted_and_marked() -> None:
     assert watched.said[shown - 1].startswith("damaged_shown: packets of its video are lost")
     assert 60 <= watched.said.count("damaged") <= 120  # all but the first ten seconds of twenty
     assert "damaged" not in watched.said[watched.said.index("over: damaged_shown") :]
+
+
+# ---------------------------------------------------------------- the demo's camera
+
+
+def test_who_joins_the_demos_camera_in_mid_stream_sees_it_whole_and_over_the_seam(
+    rtsp_camera: StartCamera,
+) -> None:
+    """Its pictures are of two slices, and every twelfth is a key frame: it was damaged for good."""
+    true = {frame.pixels.tobytes() for frame in played(DEMO_CLIP, num_pictures=18)}
+    url = rtsp_camera(DEMO_CLIP, codec="copy", max_s=3).url
+    first, second = Watched(), Watched()
+    show, joining = (seen.source(url, clock=SystemClock()) for seen in (first, second))
+    shown = show.frames()
+    give_up = [Timer(20.0, source.close) for source in (show, joining)]
+    for timer in give_up:
+        timer.start()
+    first.frames += islice(shown, 3)
+    second.frames += islice(joining.frames(), 15)
+    show.close()  # not before: the clip begins anew when nobody watches
+    first.frames += shown
+    for timer in give_up:
+        timer.cancel()
+    for watched in (first, second):
+        assert true.issuperset(frame.pixels.tobytes() for frame in watched.frames)
+        assert (watched.said, watched.observer.total(PICTURES_HELD_BACK)) == ([], 0)
+    assert len(second.frames) == 15
 
 
 # ---------------------------------------------------------------- intra refresh
@@ -272,7 +317,7 @@ def test_a_transport_stream_that_lacks_packets_shows_no_smeared_picture(tmp_path
     assert all(frame.pixels.tobytes() in sound for frame in frames)
 
 
-def played(path: Path) -> list[Frame]:
+def played(path: Path, *, num_pictures: int | None = None) -> list[Frame]:
     source = FileSource(
         "yard",
         path,
@@ -283,7 +328,7 @@ def played(path: Path) -> list[Frame]:
         loop=False,
         sample_period_s=0.01,
     )
-    return list(until_its_end(source))
+    return list(islice(until_its_end(source), num_pictures))
 
 
 # ---------------------------------------------------------------- dead pictures

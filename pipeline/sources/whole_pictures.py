@@ -1,0 +1,103 @@
+"""Pictures that come in several packets, put together again.
+
+In H.264 parameter sets begin a new picture, and libav's parser cuts there. Some senders repeat them
+before every slice of a key frame (GStreamer's `rtph264pay config-interval=-1` is one), so that each
+slice comes as a packet. A decoder takes that for a picture, fills in what it lacks, and is right to
+say that it is damaged.
+"""
+
+from __future__ import annotations  # PyAV's Packet is generic in its stub alone
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from av.packet import Packet
+from av.stream import Stream
+
+from pipeline.errors import SourceError
+
+# The byte after the header of a packet's first slice; its top bit is set in a picture's first slice
+# (7.3.3: first_mb_in_slice is 0).
+_SLICE = re.compile(rb"\x00\x00\x01[\x01\x05\x21\x25\x41\x45\x61\x65](.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A packet of video as it was read.
+
+    Attributes:
+        packet: never empty.
+        waited_s: how long it was waited for.
+        is_suspect: whether parts of it may be missing, as packets were lost around it.
+    """
+
+    packet: Packet[Stream]
+    waited_s: float
+    is_suspect: bool
+
+    def with_rest(self, rest: Received) -> Received:
+        """Return the picture of which both are parts."""
+        first, second = self.packet, rest.packet
+        packet: Packet[Stream] = Packet(bytes(first) + bytes(second))
+        packet.time_base = first.time_base
+        packet.pts = second.pts if first.pts is None else first.pts
+        packet.dts = second.dts if first.dts is None else first.dts
+        packet.is_keyframe = first.is_keyframe
+        return Received(packet, self.waited_s + rest.waited_s, self.is_suspect or rest.is_suspect)
+
+
+def whole(received: Iterator[Received], *, codec: str) -> Iterator[Received]:
+    """Yield a picture a packet.
+
+    Whether a picture goes on is seen in the next packet alone. It is waited for with the first key
+    frame, and with pictures of a kind, key frames or others, that have come in parts before: where
+    none has, nothing waits.
+
+    Args:
+        received: packets with start codes, in the order they come; others pass as they are.
+        codec: of all of them, as FFmpeg calls it.
+
+    Raises:
+        SourceError: that of `received`, after the last picture.
+    """
+    if codec != "h264":
+        yield from received
+        return
+    in_parts: set[bool] = set()  # whether they are key frames
+    last: Received | None = None
+    is_kept = is_key_seen = False
+    failure: SourceError | None = None
+    try:
+        for one in received:
+            is_rest = _is_rest(one.packet)
+            if is_rest and last is not None and _may_be_one(last.packet, one.packet):
+                in_parts.add(last.packet.is_keyframe)
+                if is_kept:
+                    last = last.with_rest(one)
+                else:
+                    yield one
+                continue
+            if last is not None and is_kept:
+                yield last
+            last, is_key = one, one.packet.is_keyframe
+            is_kept = is_key in in_parts or (is_key and not is_key_seen)
+            is_key_seen |= is_key and not is_rest
+            if not is_kept:
+                yield one
+    except SourceError as error:
+        failure = error
+    if last is not None and is_kept:
+        yield last
+    if failure is not None:
+        raise failure
+
+
+def _is_rest(packet: Packet[Stream]) -> bool:
+    """Say whether a packet lacks the first slice of its picture."""
+    found = _SLICE.search(memoryview(packet))
+    return found is not None and not found[1][0] & 0x80
+
+
+def _may_be_one(first: Packet[Stream], second: Packet[Stream]) -> bool:
+    return first.pts == second.pts or None in (first.pts, second.pts)
