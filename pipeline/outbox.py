@@ -144,9 +144,8 @@ class Outbox:
 
     def is_nearly_full(self) -> bool:
         """Say whether a source that can wait is to be held back."""
-        with self._changed:
-            bound = self._room_bytes if self._trouble.text else self._max_bytes
-            return self._size_bytes >= NEARLY_FULL * bound
+        bound = self._room_bytes if self._trouble.text else self._max_bytes
+        return self._size_bytes >= NEARLY_FULL * bound
 
     @property
     def last_row(self) -> int:

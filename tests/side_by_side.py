@@ -15,6 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 ALONE = (
     "tests/benchmarks/test_lag.py",
     "tests/chaos/test_chaos.py",
+    "tests/pipeline/sources/test_damage.py",
     "tests/workers/test_workers.py",
 )
 """What measures the machine as a whole: how late messages are, what is true of them in time."""

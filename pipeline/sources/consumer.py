@@ -61,10 +61,10 @@ class TopicReader:
         clock: Clock,
         observer: Observer,
     ) -> None:
-        """Subscribe to `topic`.
+        """Subscribe.
 
         Args:
-            topic: it.
+            topic: what is read.
             opened: the KafkaConsumer.
             beginning: where a partition is read from.
             judge: which records are taken.
@@ -77,8 +77,7 @@ class TopicReader:
         self._consumer, self._client = opened.driver, opened.client
         self._beginning = beginning
         self._judge = judge
-        self._queue = queue
-        self._dead_letters = dead_letters
+        self._queue, self._dead_letters = queue, dead_letters
         self._clock = clock
         self._observer = observer
         self._membership = Membership(opened.driver, topic, clock=clock)

@@ -9,7 +9,7 @@ from math import inf
 
 from pipeline.messages import KINDS
 from pipeline.publishers.redis_keys import stream_key
-from pipeline.publishers.redis_scripts import COMMANDS
+from pipeline.publishers.redis_scripts import COMMANDS, VISITING_COMMANDS
 from tests.chaos.reader import PREFIX, StreamReader
 from tests.chaos.truth import CAMERAS, Span
 from tests.chaos.worker_process import now_ms
@@ -18,7 +18,7 @@ from tests.servers.redis import RedisServer, free_port
 USER, PASSWORD = "vigil", "s3cret"
 RIGHTS = " ".join(
     [f"{USER} on >{PASSWORD} ~{PREFIX}:* resetchannels &{PREFIX}:*"]  # before 7.0 all had all
-    + [f"+{one}" for one in COMMANDS]
+    + [f"+{one}" for one in (*COMMANDS, *VISITING_COMMANDS)]
 )
 
 

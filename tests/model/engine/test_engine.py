@@ -478,7 +478,7 @@ def test_a_context_grown_beside_equals_one_grown_live_and_nothing_is_shed_for_it
         grown.append([frame], may_shed=False)
     grown.append([frames[7]])
 
-    def short_of_memory(*_: object) -> None:
+    def short_of_memory(*_: object, **_how: object) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patch:
