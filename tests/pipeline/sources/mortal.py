@@ -10,7 +10,7 @@ import sys
 from itertools import islice
 from typing import Any
 
-from pipeline.sources import kafka
+from pipeline.sources import topic_pictures
 from pipeline.sources.image import DecodedImage, decode_image
 from tests.pipeline.sources.topics import config, place_of, reading, receipt_of, source_of
 
@@ -25,7 +25,7 @@ def decode_or_die(value: bytes, **options: Any) -> DecodedImage:
 
 
 def main(bootstrap: str, topic: str, worker: str, count: int) -> None:
-    kafka.decode_image = decode_or_die  # type: ignore[attr-defined]  # in this process alone
+    topic_pictures.decode_image = decode_or_die  # type: ignore[attr-defined]  # in this process alone
     source = source_of(config(bootstrap, topic, group_instance_id=worker, session_timeout_s=1.5))
     with reading(source) as frames:
         for frame in islice(frames, count):

@@ -209,7 +209,7 @@ def test_one_cameras_heavy_pictures_do_not_delay_the_others(
             time.sleep(2 * HEAVY_S)
         return decode_image(value, **options)
 
-    monkeypatch.setattr("pipeline.sources.kafka.decode_image", slow_decode)
+    monkeypatch.setattr("pipeline.sources.topic_pictures.decode_image", slow_decode)
     heavy = [ago(60.0 - second, key=b"heavy", value=jpeg() + b"heavy") for second in range(12)]
     light = [ago(2.0 - second, key=b"light") for second in range(2)]
     produce(kafka_bootstrap, kafka_topic, [light[0], *heavy, light[1]])
