@@ -150,14 +150,22 @@ def seen(at_ms: float, worker: str, state: str = "online") -> Sighting:
     ("sightings", "disturbed", "broken"),
     [
         ([seen(1000, "one"), seen(1100, "two", "offline"), seen(1500, "one")], [], ""),
-        ([seen(1000, "one"), seen(1100, "two")], [], "online at ['one', 'two']"),
-        ([seen(1000, "one"), seen(1100, "one", "offline")], [], "online at []"),
+        ([seen(1000, "one"), seen(1100, "two")], [], "watched at ['one', 'two']"),
+        ([seen(1000, "one"), seen(1100, "two", "degraded")], [], "watched at ['one', 'two']"),
+        ([seen(1000, "one"), seen(1100, "one", "offline")], [], "watched at []"),
         ([seen(1000, "one"), seen(1100, "two")], [Span(1050, 3000)], ""),
         ([seen(1000, "one"), seen(9000, "two")], [], ""),
     ],
-    ids=["one", "two", "none", "while it changes hands", "one that does not answer any more"],
+    ids=[
+        "one",
+        "two",
+        "two, of which one is late",
+        "none",
+        "while it changes hands",
+        "one that does not answer any more",
+    ],
 )
-def test_a_camera_is_online_at_exactly_one_worker(
+def test_a_camera_is_watched_by_exactly_one_worker(
     sightings: list[Sighting], disturbed: list[Span], broken: str
 ) -> None:
     judged = record(sightings=sightings, disturbed=disturbed)
