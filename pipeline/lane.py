@@ -58,11 +58,11 @@ class Lane:
     def offer(self, frame: Frame) -> Frame | None:
         """Put a frame in; return the one that was dropped for it, or None.
 
-        Under `Overflow.WAIT` this blocks while a frame is waiting. Once the lanes are closed the
-        frame itself is what is dropped.
+        Under `Overflow.WAIT` this blocks while a frame is waiting, unless another worker has taken
+        its record over meanwhile. Once the lanes are closed the frame itself is what is dropped.
         """
         with self._arrived:
-            while not self.is_live and self._waiting is not None and not self._is_over():
+            while self._is_full() and not self._is_over():
                 self._arrived.wait()
             self._offered += 1
             if self._is_over():
@@ -132,6 +132,10 @@ class Lane:
             return LaneCounts(
                 self._offered, self._taken, self._dropped, int(self._waiting is not None)
             )
+
+    def _is_full(self) -> bool:
+        is_worth = self._waiting is not None and not self._waiting.frame.has_moved
+        return is_worth and not self.is_live
 
     def _is_over(self) -> bool:
         return self._is_gone or self._closed()

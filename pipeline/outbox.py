@@ -53,9 +53,8 @@ class Outbox:
     When it is full the least worth goes first: messages that were set aside, then the oldest
     captions, status, answers, and events last of all. The observer is told of every loss.
 
-    While the file cannot be opened, read or written, everything is kept in memory, by the same
-    bound and worth, and the file is tried again; while its disk is nearly full it does not grow but
-    for events. `trouble` says so.
+    While the file cannot be opened, read or written, all is kept in memory, by the same bound and
+    worth, and it is tried again. A file whose disk is nearly full grows for events alone.
 
     Attributes:
         origin: a random name made with the file, or by a start that could not write it: with
@@ -119,7 +118,7 @@ class Outbox:
 
     @property
     def trouble(self) -> str:
-        """What is the matter with the file, for people; empty while nothing is."""
+        """What is the matter with the file or its disk, for people; empty while nothing is."""
         with self._changed:
             return self._trouble.text
 

@@ -26,12 +26,23 @@ WHOLE_LATE_S = 15.0
 
 
 def feeds_of(
-    settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
+    settings: Settings,
+    *,
+    clock: Clock,
+    observer: Observer = UNOBSERVED,
+    is_held: Callable[[str], bool] = lambda _camera_id: False,
 ) -> tuple[Feed, ...]:
-    """Return the sources to run: one per camera with an address, one for Kafka."""
+    """Return the sources to run: one per camera with an address, one for Kafka.
+
+    Args:
+        settings: sound ones.
+        clock: for all of them.
+        observer: told of what is counted.
+        is_held: whether a camera that a topic brings is still another worker's.
+    """
     feeds = camera_feeds(settings, clock=clock, observer=observer)
     if settings.kafka.bootstrap_servers:
-        feeds += (_kafka_feed(_Given(settings, clock, observer)),)
+        feeds += (_kafka_feed(_Given(settings, clock, observer), is_held),)
     return feeds
 
 
@@ -140,7 +151,7 @@ def _address(camera: CameraSettings) -> str:
     return camera.url.get_secret_value() if camera.url else ""
 
 
-def _kafka_feed(given: _Given) -> Feed:
+def _kafka_feed(given: _Given, is_held: Callable[[str], bool]) -> Feed:
     config = kafka_config(given.settings)
     return Feed(
         name=f"kafka/{config.topic}",
@@ -153,6 +164,7 @@ def _kafka_feed(given: _Given) -> Feed:
             clock=given.clock,
             observer=given.observer,
             tell=tell,
+            is_held=is_held,
         ),
         is_endless=True,
         retry=given.retry,

@@ -88,7 +88,7 @@ def build(
     tenures = _tenures(settings, clock=clock)
     status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
     try:
-        feeds = feeds_of(settings, clock=clock, observer=metrics)
+        feeds = feeds_of(settings, clock=clock, observer=metrics, is_held=tenures.is_held)
         new_publisher: Callable[[], Publisher] = redis_publishers(
             settings,
             clock=clock,

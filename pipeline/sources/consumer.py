@@ -15,14 +15,9 @@ from kafka import OffsetAndMetadata, TopicPartition
 
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
-from pipeline.metrics import (
-    KAFKA_COMMITS,
-    KAFKA_LAG,
-    KAFKA_PASSED_OVER,
-    KAFKA_RECORDS,
-)
+from pipeline.metrics import KAFKA_COMMITS, KAFKA_LAG, KAFKA_PASSED_OVER, KAFKA_RECORDS
 from pipeline.observer import Observer
-from pipeline.sources.attempts import MAX_DEATHS, Attempts
+from pipeline.sources.attempts import MAX_DEATHS, THIS_PROCESS, Attempts
 from pipeline.sources.beginning import Beginning
 from pipeline.sources.broker import DRIVER_ERRORS, Opened, Rebalance, ms, poll
 from pipeline.sources.dead_letters import DeadLetters, Letter
@@ -31,7 +26,7 @@ from pipeline.sources.judge import Verdict
 from pipeline.sources.look_back import LookBack
 from pipeline.sources.membership import Membership
 from pipeline.sources.offsets import place_of
-from pipeline.sources.partition import Partition, are_done
+from pipeline.sources.partition import Partition, are_done, to_commit
 from pipeline.sources.record import RecordError
 from pipeline.sources.silence import Silence
 from pipeline.types import RecordPlace
@@ -141,12 +136,11 @@ class TopicReader:
         """Note that a record's picture was decoded, or is none. Any thread."""
         place = place_of(taken.record)
         with self._lock:
-            partition = self._partitions.get(place.partition)
             if self._trying == place:
                 self._trying = None
-            if partition is None or partition.attempts is None:
+            if (partition := self._partitions.get(place.partition)) is None:
                 return
-            partition.attempts.end(place.offset)
+            partition.ended(place.offset)
         if is_good:
             self._silence.heard(place.partition, [taken.camera_id])
 
@@ -160,7 +154,8 @@ class TopicReader:
     def _read(self) -> None:
         for one in self._consumer.assignment():
             self._begin_or_hold(one)
-        timeout_s = RETRY_S if any(one.polled for one in self._partitions.values()) else POLL_S
+        is_urgent = any(one.polled or one.is_named for one in self._partitions.values())
+        timeout_s = RETRY_S if is_urgent else POLL_S
         polled = poll(self._consumer, timeout_s=timeout_s, max_records=MAX_POLLED_RECORDS)
         for records in polled.values():
             for record in records:
@@ -169,7 +164,13 @@ class TopicReader:
         for partition in list(self._partitions.values()):
             while partition.polled and self._place(partition, *partition.polled[0]):
                 partition.polled.popleft()
+        self._acquit()
         self._observer.count(KAFKA_RECORDS, sum(map(len, polled.values())), topic=self._topic)
+
+    def _acquit(self) -> None:
+        """Take a record's name back as soon as it was decoded: what kills now is another's deed."""
+        done = [number for number, one in self._partitions.items() if one.is_acquitted()]
+        self._commit(TopicPartition(self._topic, number) for number in done)
 
     def _judged(self, record: Any) -> bool:
         """Say what becomes of a record; False where the next ones are to come again."""
@@ -198,8 +199,7 @@ class TopicReader:
             return False
         with self._lock:
             partition.ledger.delivered(record.offset)
-            if partition.attempts is not None:
-                partition.attempts.end(record.offset)
+            partition.ended(record.offset)
             if not isinstance(verdict, RecordError):
                 partition.ledger.settled(record.offset)
         if isinstance(verdict, RecordError):
@@ -221,7 +221,9 @@ class TopicReader:
                 return False
             with self._lock:
                 self._trying = place
-                partition.attempts.begin(place.offset)
+                partition.begin(place.offset)
+                # the next one is another partition's
+                self._partitions[place.partition] = self._partitions.pop(place.partition)
             self._commit_now(TopicPartition(place.topic, place.partition))
         with self._lock:
             partition.ledger.delivered(place.offset)
@@ -251,7 +253,7 @@ class TopicReader:
         if found is None:
             return
         position, metadata = found
-        attempts, begin = Attempts(metadata, position=position), position
+        attempts, begin = Attempts(metadata, position=position, process=THIS_PROCESS), position
         if attempts.deaths(position) >= GIVEN_UP_AT:
             log.error("record_skipped", topic=one.topic, partition=one.partition, offset=position)
             self._observer.count(KAFKA_PASSED_OVER, topic=self._topic, reason="deadly")
@@ -331,14 +333,8 @@ class TopicReader:
     def _offsets(
         self, partitions: Iterable[TopicPartition], *, is_last: bool = False
     ) -> dict[TopicPartition, OffsetAndMetadata]:
-        offsets = {}
         with self._lock:
-            for one in partitions:
-                partition = self._partitions.get(one.partition)
-                offset = partition.to_commit(is_last=is_last) if partition else None
-                if offset is not None:
-                    offsets[one] = offset
-        return offsets
+            return to_commit(self._partitions, partitions, is_last=is_last)
 
     def _note_committed(
         self, offsets: Mapping[TopicPartition, OffsetAndMetadata], response: object

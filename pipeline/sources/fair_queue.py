@@ -3,10 +3,12 @@
 The camera that has used the least decoding time goes first. Every camera has a few places; what
 happens when they are full is its policy: `Overflow.WAIT` holds the camera's partition back, but
 where its pictures are heavy and others share the topic its oldest one gives way; under
-`Overflow.LATEST` the newest replaces the one that waits.
+`Overflow.LATEST` the newest replaces the one that waits. A camera that is held keeps its places,
+and nobody waits behind it.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Condition
@@ -53,8 +55,19 @@ class Taken:
 class FairQueue:
     """Records between the thread that polls, which alone puts, and the one that decodes."""
 
-    def __init__(self, overflow: Overflow) -> None:
-        """Begin empty; `overflow` says what a camera's full places mean."""
+    def __init__(
+        self,
+        overflow: Overflow,
+        *,
+        is_held: Callable[[str], bool] = lambda _camera_id: False,
+    ) -> None:
+        """Begin empty.
+
+        Args:
+            overflow: what a camera's full places mean.
+            is_held: whether a camera's records are not to be decoded yet.
+        """
+        self._is_held = is_held
         self._is_latest = overflow is Overflow.LATEST
         self._changed = Condition()
         self._waiting: dict[str, deque[Taken]] = {}
@@ -66,11 +79,13 @@ class FairQueue:
         self._is_closed = False
 
     def has_room(self, taken: Taken) -> bool:
-        """Say whether `put` would take a record; only the thread that puts can change it to no."""
+        """Say whether `put` would take a record."""
         with self._changed:
             waiting = self._waiting.get(taken.camera_id, ())
             if self._gives_way(taken.camera_id):
                 return True
+            if self._is_held(taken.camera_id):
+                return False
             return len(waiting) < MAX_WAITING_OF_A_CAMERA and self._num_bytes < MAX_WAITING_BYTES
 
     def put(self, taken: Taken) -> tuple[Taken, GaveWay] | None:
@@ -95,15 +110,16 @@ class FairQueue:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._is_closed or self._failure or self._waiting, timeout_s
+                lambda: self._is_closed or self._failure or self._free(), timeout_s
             )
             if self._is_closed:
                 return None
             if self._failure is not None:
                 raise self._failure
-            if not self._waiting:
+            free = self._free()
+            if not free:
                 return None
-            camera_id = min(self._waiting, key=lambda one: self._used_s[one])
+            camera_id = min(free, key=lambda one: self._used_s[one])
             self._level_s = self._used_s[camera_id]
             return self._removed(camera_id)
 
@@ -130,6 +146,10 @@ class FairQueue:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def _free(self) -> list[str]:
+        """Return the cameras of which a record may be decoded now."""
+        return [one for one in self._waiting if not self._is_held(one)]
 
     def _gives_way(self, camera_id: str) -> GaveWay | None:
         waiting = self._waiting.get(camera_id, ())

@@ -141,6 +141,7 @@ class KafkaSource:
         clock: Clock,
         observer: Observer = UNOBSERVED,
         tell: Tell = tell_nobody,
+        is_held: Callable[[str], bool] = lambda _camera_id: False,
     ) -> None:
         """Make a source; it connects in `frames`.
 
@@ -151,6 +152,7 @@ class KafkaSource:
             clock: for capture times, silences and the commit interval.
             observer: told what becomes of the records.
             tell: told of cameras that are silent, or whose pictures come late.
+            is_held: whether a camera's frames wait, so that others' are to go before.
         """
         self._config = config
         self._wanted = wanted
@@ -162,7 +164,7 @@ class KafkaSource:
         for reason in get_args(PassedOver):
             observer.count(KAFKA_PASSED_OVER, 0, topic=config.topic, reason=reason)
         self._connector = connector_of(config)
-        self._queue = FairQueue(config.overflow)
+        self._queue = FairQueue(config.overflow, is_held=is_held)
         self._door = Door(
             camera_ids=config.camera_ids,
             elsewhere=config.elsewhere,

@@ -16,7 +16,8 @@ LOOK_S = 0.3
 TIMEOUT_S = 2.0
 
 _SERIES = re.compile(
-    r"^(vigil_(?:publish\w+|outbox\w+|camera_up|events_total))(?:\{(.*)\})? (\S+)$", re.M
+    r"^(vigil_(?:publish\w+|outbox\w+|camera_up|events_total|fenced_total))(?:\{(.*)\})? (\S+)$",
+    re.M,
 )
 _LABEL = re.compile(r'(camera|kind|reason)="(\w*)"')
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from threading import Thread
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.pruner import Pruner
-from pipeline.types import Overflow
+from pipeline.types import Overflow, RecordPlace, Tenure
 from tests.fakes import FakeClock, frame_at, picture
 
 
@@ -118,6 +119,17 @@ def test_a_source_that_is_held_back_goes_first() -> None:
     first = lanes.wait(0.0)
     assert first is not None
     assert (first.frame.camera_id, first.is_live) == ("b", False)
+
+
+def test_a_frame_whose_record_another_worker_has_holds_no_source_back() -> None:
+    """Its camera may come back, and be held, before it is known to be gone."""
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=FakeClock(), is_held=lambda _camera_id: True)
+    lane = lanes.lane("yard", overflow=Overflow.WAIT)
+    tenure = Tenure("g", 1)
+    old = replace(frame_at(0.0), record=RecordPlace("frames", 0, 0, tenure))
+    assert lane.offer(old) is None
+    tenure.is_over = True
+    assert lane.offer(frame_at(1.0)) is old
 
 
 def test_the_threshold_is_raised_for_cameras_that_are_here_and_for_those_to_come() -> None:

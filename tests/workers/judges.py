@@ -15,6 +15,7 @@ NOTICED_MS = 8_000  # a start or an end, of stream time: two answers of three, a
 REBUILT_WITHIN_MS = 30_000
 FEWEST_AGES = 30
 WORSE = 1.5
+FRESH_MS = 1_000  # an answer about a camera of which nothing waits any more
 AFTER_MS = 10_000  # how long the others may feel a takeover
 SEEN_MS = 2_000  # a page is looked at that often, and asked for one worker after the other
 
@@ -25,6 +26,7 @@ def judge(record: Record) -> Verdict:
     for part in (
         judge_events,
         judge_messages,
+        judge_records,
         judge_owners,
         judge_windows,
         judge_ages,
@@ -58,14 +60,24 @@ def judge_messages(record: Record, found: Verdict) -> None:
     found.figures["messages"] = len(record.entries)
 
 
+def judge_records(record: Record, found: Verdict) -> None:
+    """No picture is taken for one that kills workers, only because they died."""
+    letters = [(one["partition"], one["offset"]) for one in record.logged("record_dead_lettered")]
+    found.wants(not letters, f"dead letters of good pictures (partition, offset): {letters}")
+
+
 def judge_owners(record: Record, found: Verdict) -> None:
-    """Every camera is online at exactly one worker, but for moments in which it changes hands."""
+    """Every camera is watched by exactly one worker, but for moments in which it changes hands.
+
+    A worker that works off what has waited calls its camera `degraded`: it has it all the same. At
+    the end all are online.
+    """
     owners: defaultdict[str, dict[str, float]] = defaultdict(dict)  # camera -> worker -> last seen
     num_looks = 0
     for sighting in sorted(record.sightings, key=lambda one: one.at_ms):
         for mine in owners.values():
             mine.pop(sighting.worker_id, None)
-        for camera_id in sighting.online:
+        for camera_id in sighting.watched:
             owners[camera_id][sighting.worker_id] = sighting.at_ms
         if any(one.begin_ms <= sighting.at_ms <= one.end_ms for one in record.disturbed):
             continue
@@ -76,7 +88,7 @@ def judge_owners(record: Record, found: Verdict) -> None:
                 for worker_id, at_ms in owners[camera_id].items()
                 if sighting.at_ms - at_ms <= SEEN_MS
             ]
-            said = f"{sighting.at_ms:.0f}: {camera_id} is online at {now}"
+            said = f"{sighting.at_ms:.0f}: {camera_id} is watched at {now}"
             found.wants(len(now) == 1, said)
     for camera_id in record.cameras:
         owner = record.shown.get(camera_id)
@@ -90,12 +102,7 @@ def judge_windows(record: Record, found: Verdict) -> None:
     shortest_s, num_judged = record.window_s, 0
     for one in record.takeovers:
         by_ms = one.first.written_ms + REBUILT_WITHIN_MS
-        mine = [
-            entry
-            for entry in record.answers[one.camera_id]
-            if one.first.written_ms <= entry.written_ms <= by_ms
-            and entry.said["worker_id"] == one.new
-        ]
+        mine = [entry for entry in one.answers if entry.written_ms <= by_ms]
         if mine[-1].written_ms < by_ms - 5_000 and not _is_whole(record, mine[-1]):
             continue  # the next takeover, or the end, came before it was due
         num_judged += 1
@@ -127,21 +134,24 @@ def _is_whole(record: Record, entry: Entry) -> bool:
 
 
 def judge_ages(record: Record, found: Verdict) -> None:
-    """A takeover keeps the cameras of the others hardly waiting."""
+    """A takeover keeps the cameras of the others hardly waiting.
+
+    A camera that was taken over is itself no other until what had waited of it is worked off; and
+    while the broker is away all wait, with and without a takeover.
+    """
     taken: defaultdict[str, list[Span]] = defaultdict(list)
     for one in record.takeovers:
-        taken[one.camera_id].append(_around(one))
-    spans = [span for mine in taken.values() for span in mine]
-    during, calm = [], []
+        taken[one.camera_id].append(_until_fresh(one))
+    spans = [_around(one) for one in record.takeovers]
+    away = [one.span.wider(after_ms=AFTER_MS) for one in record.timeline.of("broker")]
+    during: list[float] = []
+    calm: list[float] = []
     for camera_id, answers in record.answers.items():
         for entry in answers:
             at_ms = entry.made_ms
-            if any(span.begin_ms <= at_ms <= span.end_ms for span in taken[camera_id]):
-                continue  # its own frames have waited for the group to notice
-            if any(span.begin_ms <= at_ms <= span.end_ms for span in spans):
-                during.append(entry.said["frame_age_ms"])
-            elif not any(one.begin_ms <= at_ms <= one.end_ms for one in record.disturbed):
-                calm.append(entry.said["frame_age_ms"])
+            if _is_in(at_ms, [*taken[camera_id], *away]):
+                continue
+            (during if _is_in(at_ms, spans) else calm).append(entry.said["frame_age_ms"])
     is_enough = len(during) >= FEWEST_AGES and len(calm) >= FEWEST_AGES
     found.wants(is_enough, f"ages of {len(during)} answers beside takeovers, {len(calm)} without")
     if is_enough:
@@ -153,8 +163,18 @@ def judge_ages(record: Record, found: Verdict) -> None:
         found.figures |= {"p95_age_beside_ms": worst, "p95_age_without_ms": usual}
 
 
+def _is_in(at_ms: float, spans: Sequence[Span]) -> bool:
+    return any(span.begin_ms <= at_ms <= span.end_ms for span in spans)
+
+
 def _around(one: Takeover) -> Span:
     return Span(one.first.made_ms - AFTER_MS / 2, one.first.made_ms + AFTER_MS)
+
+
+def _until_fresh(one: Takeover) -> Span:
+    fresh = (entry.made_ms for entry in one.answers if entry.said["frame_age_ms"] <= FRESH_MS)
+    end_ms = next(fresh, one.answers[-1].made_ms)
+    return Span(_around(one).begin_ms, max(end_ms, _around(one).end_ms))
 
 
 def p95(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from pipeline.messages import MessageKind
 from tests.chaos.faults import Timeline
@@ -31,8 +32,9 @@ class Sighting:
     states: Mapping[str, str]
 
     @property
-    def online(self) -> list[str]:
-        return [camera_id for camera_id, state in self.states.items() if state == "online"]
+    def watched(self) -> list[str]:
+        """The cameras whose pictures arrive there, late ones too."""
+        return [one for one, state in self.states.items() if state in ("online", "degraded")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,17 @@ class Takeover:
         camera_id: it.
         old: the worker before.
         new: the worker after.
-        first: the first message of the new one's making.
+        answers: of the new one's making, until the next takeover.
     """
 
     camera_id: str
     old: str
     new: str
-    first: Entry
+    answers: list[Entry]
+
+    @property
+    def first(self) -> Entry:
+        return self.answers[0]
 
 
 @dataclass
@@ -104,12 +110,19 @@ class Record:
                 found[one.lane[0]].append(one)
         return dict(found)
 
+    def logged(self, event: str) -> list[Mapping[str, Any]]:
+        """What all workers logged under a name."""
+        lives = (life for mine in self.lives.values() for life in mine)
+        return [line for life in lives for line in life.log if line.get("event") == event]
+
     @cached_property
     def takeovers(self) -> list[Takeover]:
-        found = []
+        found: list[Takeover] = []
         for camera_id, answers in self.answers.items():
             for before, after in pairwise(answers):
                 old, new = before.said["worker_id"], after.said["worker_id"]
                 if old != new:
-                    found.append(Takeover(camera_id, old, new, after))
+                    found.append(Takeover(camera_id, old, new, []))
+                if found and found[-1].camera_id == camera_id:
+                    found[-1].answers.append(after)
         return found

@@ -13,12 +13,14 @@ from tests.chaos.faults import Timeline
 from tests.chaos.reader import Entry
 from tests.chaos.record import Verdict
 from tests.chaos.truth import Span, Truth
+from tests.chaos.worker_process import Life
 from tests.workers.judges import (
     judge_ages,
     judge_events,
     judge_fences,
     judge_messages,
     judge_owners,
+    judge_records,
     judge_windows,
 )
 from tests.workers.record import Record, Sighting
@@ -150,14 +152,22 @@ def seen(at_ms: float, worker: str, state: str = "online") -> Sighting:
     ("sightings", "disturbed", "broken"),
     [
         ([seen(1000, "one"), seen(1100, "two", "offline"), seen(1500, "one")], [], ""),
-        ([seen(1000, "one"), seen(1100, "two")], [], "online at ['one', 'two']"),
-        ([seen(1000, "one"), seen(1100, "one", "offline")], [], "online at []"),
+        ([seen(1000, "one"), seen(1100, "two")], [], "watched at ['one', 'two']"),
+        ([seen(1000, "one"), seen(1100, "two", "degraded")], [], "watched at ['one', 'two']"),
+        ([seen(1000, "one"), seen(1100, "one", "offline")], [], "watched at []"),
         ([seen(1000, "one"), seen(1100, "two")], [Span(1050, 3000)], ""),
         ([seen(1000, "one"), seen(9000, "two")], [], ""),
     ],
-    ids=["one", "two", "none", "while it changes hands", "one that does not answer any more"],
+    ids=[
+        "one",
+        "two",
+        "two, of which one is late",
+        "none",
+        "while it changes hands",
+        "one that does not answer any more",
+    ],
 )
-def test_a_camera_is_online_at_exactly_one_worker(
+def test_a_camera_is_watched_by_exactly_one_worker(
     sightings: list[Sighting], disturbed: list[Span], broken: str
 ) -> None:
     judged = record(sightings=sightings, disturbed=disturbed)
@@ -178,6 +188,17 @@ def test_a_window_that_is_not_rebuilt_is_found() -> None:
     short = [second * 0.7 for second in range(50)]
     assert "of 30.0" in said_by(judge_windows, record(*handed_over(reach_s=short)))
     assert "no takeover" in said_by(judge_windows, record(*handed_over()[:40]))
+
+
+def test_a_window_is_judged_up_to_the_next_takeover() -> None:
+    """Whoever has a camera again after a while builds its window anew."""
+    there = [one for one in handed_over(reach_s=[5.0] * 50) if one.seq < HANDED_OVER_S + 10]
+    back = [answer(second, "one", term=3) for second in range(HANDED_OVER_S + 10, 75)]
+    again = [answer(second, "two", term=4, reach_s=5.0) for second in range(75, 78)]
+    judged = record(*there, *back, *again)
+    assert [one.new for one in judged.takeovers] == ["two", "one", "two"]
+    assert [len(one.answers) for one in judged.takeovers] == [10, 15, 3]
+    assert said_by(judge_windows, judged) == ""
 
 
 def test_a_window_reaches_back_no_further_than_there_are_pictures() -> None:
@@ -206,6 +227,23 @@ def test_others_that_wait_for_a_takeover_are_found() -> None:
     told = said_by(judge_ages, record(*handed_over(), *others(160)))
     assert "p95 age of the others beside takeovers 160 ms, without 100 ms" in told
     assert "ages of 0 answers" in said_by(judge_ages, record(*handed_over()))
+
+
+def test_what_waited_of_the_camera_that_was_taken_over_is_nobody_elses() -> None:
+    mine = [
+        replace(one, said={**one.said, "frame_age_ms": 30_000})
+        if HANDED_OVER_S <= one.seq < HANDED_OVER_S + 30
+        else one
+        for one in handed_over()
+    ]
+    assert said_by(judge_ages, record(*mine, *others(140))) == ""
+
+
+def test_a_dead_letter_is_found() -> None:
+    life = Life(0.0, log=[{"event": "record_dead_lettered", "partition": 3, "offset": 7}])
+    told = said_by(judge_records, record(lives={"two": [life]}))
+    assert "[(3, 7)]" in told
+    assert said_by(judge_records, record(lives={"two": [Life(0.0)]})) == ""
 
 
 def test_an_owner_that_goes_on_after_it_was_taken_over_is_found() -> None:

@@ -107,8 +107,9 @@ def test_a_camera_keeps_its_events_numbers_and_window_whoever_watches_it(
     )
     begin_ms = now_ms()
     try:
-        for worker_id in plan.first:
-            workers[worker_id].start()
+        with timeline.during("begin"):
+            for worker_id in plan.first:
+                workers[worker_id].start()
         within = Span(now_ms() + 5_000, now_ms() + 1000 * plan.seconds)
         truth = scripted(chaos_seed, within=within)
         cameras = Cameras(broker.bootstrap, TOPIC, truth=truth, model=model)

@@ -99,6 +99,24 @@ def test_what_waits_is_bounded_in_bytes() -> None:
     assert queue.has_room(taken("yard"))
 
 
+def test_nobody_waits_behind_a_camera_that_is_held() -> None:
+    """While Redis was away at a takeover, all cameras of the worker stood still with one."""
+    held = {"gate"}
+    queue = FairQueue(Overflow.WAIT, is_held=held.__contains__)
+    held.clear()
+    put(queue, taken("gate", 1))
+    put(queue, taken("gate", 2))
+    put(queue, taken("yard", 3))
+    assert next_of(queue) == ("gate", 1)
+    held.add("gate")
+    assert not queue.has_room(taken("gate"))
+    assert next_of(queue) == ("yard", 3)
+    assert queue.take(0.01) is None
+    assert queue.waits("gate")
+    held.clear()
+    assert next_of(queue) == ("gate", 2)
+
+
 @given(st.lists(st.sampled_from("abc"), max_size=40), st.data())
 def test_every_camera_keeps_its_order_and_nothing_is_lost(
     cameras: list[str], data: st.DataObject
