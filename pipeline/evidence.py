@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.events import Transition
+from pipeline.jpeg import halved, jpeg_of, strip_of
 from pipeline.metrics import EVIDENCE_LOST
 from pipeline.observer import UNOBSERVED, Observer
-from pipeline.pictures import Picture, Role, halved, jpeg_of, strip_of
+from pipeline.pictures import Picture, Role
 from pipeline.types import PrunedSample
 
 STRIP = 6  # pictures in a strip

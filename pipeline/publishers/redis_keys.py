@@ -9,6 +9,9 @@ _CHANNELS: dict[MessageKind, str] = {
     "status": "status",
 }
 
+NO_CAMERA_IDS = ("worker", "cameras", "asks", "control", "questions")
+"""What stands in the place of a camera's id in other keys."""
+
 
 def channel(prefix: str, camera_id: str, kind: MessageKind) -> str:
     """Return the pub/sub channel of a camera's messages of one kind."""

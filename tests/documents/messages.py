@@ -133,14 +133,14 @@ that in `{state}` it takes no other's place; it is gone there within a heartbeat
 
 **Pictures of events.** What an event's `pictures` name is there when the message is, as JPEG, with
 areas of `PRIVATE` black, for `VIGIL_EVIDENCE__KEEP`: the very frames that the model saw. `at` is
-that of `started_at`, `before` the one that the model saw before it, `latest` the newest, `strip` six
-side by side, from `before` to `latest`; its `captured_at` is that of the last. A `start` and an
+that of `started_at`, `before` the one that the model saw before it, `latest` the newest, `strip`
+six side by side, from `before` to `latest`; its `captured_at` is that of the last. A `start` and an
 `end` name all four and an `update` the `latest` alone, under the same keys, so the newer ones take
 the place of the older. An event that began in another process ends with `latest` and `strip` alone;
-a test event, and one whose camera has no frame at hand, has none. `{evidence}` and
-`{sizes}` list all, and bound them to `VIGIL_EVIDENCE__MAX_BYTES`: the oldest give way. So a key may
-be gone before it expires, or, where the outbox was full or Redis refused the picture, never be
-there: a reader takes both the same way.
+a test event, and one whose camera has no frame at hand, has none. `{evidence}` and `{sizes}` list
+all, and bound them to `VIGIL_EVIDENCE__MAX_BYTES`: the oldest give way. So a key may be gone before
+it expires, or, where the outbox was full or Redis refused the picture, never be there: a reader
+takes both the same way.
 
 A user of Redis needs the keys and channels `{prefix}:*` and the commands {commands};
 for live pictures and one-off questions also {visiting}, and for pictures of events {pictured},

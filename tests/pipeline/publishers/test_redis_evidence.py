@@ -29,11 +29,15 @@ ROLES: tuple[Role, ...] = ("before", "at", "latest", "strip")
 DAY_S = 24 * 3600.0
 
 
-def pictured(event_id: str = "e1", *, num: int = 2, size_bytes: int = SIZE_BYTES) -> Message:
+def pictured(
+    event_id: str = "e1", *, num: int = 2, size_bytes: int = SIZE_BYTES, camera_id: str = "gate"
+) -> Message:
     """An event with pictures, which need not be JPEG to lie there."""
-    made = message("event")
+    made = message("event", camera_id=camera_id)
     pictures = tuple(
-        Picture(role, evidence_key("vigil", "gate", event_id, role), AT, bytes([65]) * size_bytes)
+        Picture(
+            role, evidence_key("vigil", camera_id, event_id, role), AT, bytes([65]) * size_bytes
+        )
         for role in ROLES[:num]
     )
     named = [
