@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from model.types import EngineStats
 from pipeline.errors import OutboxError
 from pipeline.metrics import (
+    ANSWER_AGE,
     ANSWER_MASS,
+    ANSWERS_LATE,
     ANSWERS_UNKNOWN,
     ENGINE_INCIDENTS,
     EVENTS,
@@ -19,6 +21,9 @@ from pipeline.metrics import (
     REFRESHES,
     REPLIES,
     STREAMS,
+    TICK_LATENESS,
+    TICK_OVERRUNS,
+    TICK_SECONDS,
     TOKENS,
     VISION_DRIFT,
 )
@@ -35,6 +40,19 @@ def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> No
     observer.count(TOKENS, kept, camera=camera, kind="kept")
     observer.count(TOKENS, sample.frame.grid.num_tokens - kept, camera=camera, kind="pruned")
     observer.observe(FRAME_AGE, max(0.0, age_s))
+
+
+def answer_given(observer: Observer, *, age_s: float, is_late: bool) -> None:
+    """Count an answer that comes so long after its frame."""
+    observer.observe(ANSWER_AGE, max(0.0, age_s))
+    observer.count(ANSWERS_LATE, is_late)
+
+
+def tick_made(observer: Observer, *, took_s: float, lateness_s: float, tick_s: float) -> None:
+    """Count a tick that took so long, begun so late, of `tick_s` that it has."""
+    observer.observe(TICK_SECONDS, took_s)
+    observer.observe(TICK_LATENESS, max(0.0, lateness_s))
+    observer.count(TICK_OVERRUNS, took_s > tick_s)
 
 
 def reply_made(observer: Observer, kind: str, camera: str, said: Mapping[str, Any]) -> None:

@@ -54,6 +54,7 @@ class Transition:
         ended_at: capture time of the first frame of those that ended it, or of the last sound
             answer where none did; never before `started_at`; None before the end.
         p: probability of the evaluation that brought the transition; None where none did.
+        spoke_at: of a start, the capture time of the first frame as its own clock gave it then.
     """
 
     phase: Phase
@@ -61,6 +62,7 @@ class Transition:
     started_at: datetime
     ended_at: datetime | None
     p: float | None
+    spoke_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,12 @@ class EventMachine:
     def sound_at(self) -> datetime | None:
         """Capture time of the last sound evaluation; None before the first."""
         return self._state.sound_at
+
+    @property
+    def spoke_at(self) -> list[datetime]:
+        """Capture times of the frames that speak for an event that is off, oldest first."""
+        is_speaking = not self.is_active
+        return [one.at for one in self._recent if is_speaking and one.p >= self.rule.enter]
 
     def step(
         self,
@@ -266,7 +274,7 @@ class EventMachine:
         )
         self._recent.clear()
         self._num_against = 0
-        return Transition("start", event_id, started_at, None, now.p)
+        return Transition("start", event_id, started_at, None, now.p, first.at)
 
     def _maybe_end(self, event_id: str, now: _Evaluation) -> Transition | None:
         state, rule = self._state, self.rule

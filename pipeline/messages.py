@@ -9,7 +9,7 @@ null. CloudEvents 1.0: https://github.com/cloudevents/spec/blob/v1.0.2/cloudeven
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -20,6 +20,7 @@ from model.kinds.base import Published
 from pipeline.carry import Carried
 from pipeline.errors import ConfigError
 from pipeline.ids import message_id
+from pipeline.pictures import Picture
 from pipeline.redact import redact
 from pipeline.types import CameraState, Phase, RecordPlace, Video
 
@@ -111,6 +112,7 @@ class Message:
         body: the CloudEvents envelope but for what is put in when it leaves: `source`, and of
             `data` the fields `worker_id`, `term`, `seq` and `published_at`.
         carried: what whoever takes the camera over must know with it.
+        pictures: what its `pictures` name.
     """
 
     kind: MessageKind
@@ -118,6 +120,7 @@ class Message:
     id: str
     body: Mapping[str, Any]
     carried: Carried | None = None
+    pictures: tuple[Picture, ...] = ()
 
 
 def caption_message(provenance: Provenance, *, text: str, is_truncated: bool = False) -> Message:
@@ -181,6 +184,7 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
     started_at: datetime,
     ended_at: datetime | None,
     reason: EndReason | None,
+    pictures: tuple[Picture, ...] = (),
 ) -> Message:
     """Return the start, an update or the end of an event.
 
@@ -194,6 +198,7 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
         started_at: when it began.
         ended_at: when it ended; given in phase `end` and in no other.
         reason: why it ended; as `ended_at`.
+        pictures: what the model saw of it.
 
     Raises:
         InputError: the answer is not of its kind.
@@ -211,12 +216,16 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
         "started_at": rfc3339(started_at),
         "ended_at": None if ended_at is None else rfc3339(ended_at),
         "reason": reason,
-        "pictures": [],
+        "pictures": [
+            {"role": one.role, "key": one.key, "captured_at": rfc3339(one.captured_at)}
+            for one in pictures
+        ],
         "clip": None,
         "test": False,
     }
     its_id = _id("event", provenance, question_id=asked.question_id, phase=phase)
-    return _message("event", its_id, at=provenance.inferred_at, data=data)
+    made = _message("event", its_id, at=provenance.inferred_at, data=data)
+    return replace(made, pictures=pictures)
 
 
 def status_message(  # noqa: PLR0913 - a message is as wide as its schema

@@ -312,6 +312,15 @@ OUTBOX_DROPPED = Metric(
     kind="gauge",
     labels=("kind",),
 )
+EVIDENCE_LOST = Metric(
+    "vigil_evidence_lost",
+    "Pictures of events that were lost; the events were not. `memory`: too many frames spoke for "
+    "events that were not decided yet; `busy`: too many events at once; `outbox`: the outbox was "
+    "full; `max_bytes`: larger than VIGIL_EVIDENCE__MAX_BYTES; another word: why Redis refused it, "
+    "such as `not_permitted`.",
+    kind="counter",
+    labels=("reason",),
+)
 OUTBOX_SET_ASIDE = Metric(
     "vigil_outbox_set_aside",
     "Messages that Redis refused because of the message itself, for example because its key has "

@@ -9,18 +9,17 @@ undone are given again, in a later `generation`, so that what follows is taken f
 
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import structlog
 
+from pipeline import outbox_pictures
 from pipeline import outbox_tables as tables
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import OutboxError
-from pipeline.messages import KINDS, Message, MessageKind
-from pipeline.metrics import OUTBOX_DROPPED, OUTBOX_SET_ASIDE
+from pipeline.messages import Message
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.outbox_file import (
     RESERVE_BYTES,
@@ -34,7 +33,7 @@ from pipeline.outbox_file import (
     reason_of,
 )
 from pipeline.outbox_tables import SET_ASIDE, WORTH
-from pipeline.outbox_trouble import FileError, Trouble, outlives_file
+from pipeline.outbox_trouble import FileError, Losses, Trouble, outlives_file
 from pipeline.redact import redact
 from pipeline.stored import Stored, written
 
@@ -42,7 +41,7 @@ _ROW_BYTES = 192  # what SQLite adds to a body: the other columns, the index, it
 NEARLY_FULL = 0.9  # of the bound
 _STEP_BYTES = 256 << 10  # how far the file may grow before the disk is looked at again
 _IN_MEMORY = "messages are kept in memory, and a kill would lose them"
-_SHORT = "the disk is nearly full: captions, status and answers give way, in this order"
+_SHORT = "the disk is nearly full: pictures, captions, status and answers give way, in this order"
 
 _log = structlog.get_logger("vigil")
 
@@ -50,8 +49,8 @@ _log = structlog.get_logger("vigil")
 class Outbox:
     """Messages that were not delivered yet, oldest first. Any thread may call anything.
 
-    When it is full the least worth goes first: messages that were set aside, then the oldest
-    captions, status, answers, and events last of all. The observer is told of every loss.
+    When it is full the least worth goes first: pictures of events, messages that were set aside,
+    the oldest captions, status, answers, and events last of all. The observer is told of each loss.
 
     While the file cannot be opened, read or written, all is kept in memory, by the same bound and
     worth, and it is tried again. A file whose disk is nearly full grows for events alone.
@@ -86,11 +85,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._trouble = Trouble(clock=clock or SystemClock(), observer=observer)
         self._changed = threading.Condition()
-        self._observer = observer
-        self._dropped: Counter[MessageKind] = Counter()
-        self._note_dropped(())
-        for kind in KINDS:
-            observer.count(OUTBOX_SET_ASIDE, 0, kind=kind)
+        self._losses = Losses(observer)
         self.moved_aside: Path | None = None
         self._num_waiting = self._num_set_aside = self._size_bytes = self._last_row = 0
         self._is_in_memory = path is None
@@ -192,7 +187,7 @@ class Outbox:
         ]
         with self._changed:
             self._look_at_file()
-            self._keep(rows, states=states or {})
+            self._keep(rows, states=states or {}, messages=messages)
             self._changed.notify_all()
 
     def load_states(self) -> dict[str, str]:
@@ -208,7 +203,10 @@ class Outbox:
         """
         with self._transaction() as db:
             rows = tables.oldest(db, limit)
-        stored = tables.as_stored(rows, older=self._older, origin=self.origin, late=self._late)
+            jpegs = outbox_pictures.of(db, [row for row, *_ in rows])
+        stored = tables.as_stored(
+            rows, older=self._older, origin=self.origin, late=self._late, jpegs=jpegs
+        )
         return [one for one in stored if one.origin == stored[0].origin]
 
     @outlives_file
@@ -216,7 +214,7 @@ class Outbox:
         """Forget messages, by `Stored.row`."""
         with self._changed:
             with self._transaction() as db:
-                gone = tables.forget(db, rows)
+                gone = tables.forget(db, list(rows))
             self._num_waiting -= sum(worth > SET_ASIDE for worth, _ in gone)
             self._size_bytes -= sum(size for _, size in gone)
 
@@ -225,11 +223,11 @@ class Outbox:
         """Take messages out of the way until the next start; they stay while there is room."""
         with self._changed:
             with self._transaction() as db:
-                aside = tables.shelve(db, rows)
+                aside, freed_bytes = tables.shelve(db, list(rows))
             self._num_waiting -= len(aside)
             self._num_set_aside += len(aside)
-            for kind in aside:
-                self._observer.count(OUTBOX_SET_ASIDE, kind=kind)
+            self._size_bytes -= freed_bytes
+            self._losses.set_aside(aside)
 
     def wait(self, timeout_s: float) -> bool:
         """Return True as soon as there is something to deliver, False after `timeout_s`."""
@@ -249,23 +247,24 @@ class Outbox:
             if self._file is not None:
                 self._file.close()
 
-    def _note_dropped(self, kinds: Iterable[MessageKind]) -> None:
-        self._dropped.update(kinds)
-        for kind in KINDS:
-            self._observer.set(OUTBOX_DROPPED, self._dropped[kind], kind=kind)
-
-    def _keep(self, rows: Sequence[tables.Row], *, states: Mapping[str, str | None]) -> None:
+    def _keep(
+        self,
+        rows: Sequence[tables.Row],
+        *,
+        states: Mapping[str, str | None],
+        messages: Sequence[Message] = (),
+    ) -> None:
         """Number and store rows; what is worth least gives way to them."""
-        numbers: tables.Numbers = {}
-        numbered = []
-        for place, row in enumerate(rows, self._last_row + 1):
-            key = (row[1], row[2])
-            numbers[key] = numbers.get(key, self._numbers.get(key, 0)) + 1
-            numbered.append((*row, self.generation, numbers[key], place))
-        size_bytes = self._size_bytes + sum(row[4] for row in rows)
+        first = self._last_row + 1
+        numbers, numbered = tables.numbered(
+            rows, self._numbers, first=first, generation=self.generation
+        )
+        pictures = outbox_pictures.rows_of(messages, first=first)
+        size_bytes = self._size_bytes + sum(row[4] for row in rows) + sum(p[2] for p in pictures)
         room_bytes = self._room_for(size_bytes)
         with self._transaction() as db:
             tables.insert(db, numbered)
+            outbox_pictures.insert(db, pictures)
             tables.remember(db, numbers, states)
             lost = tables.make_room(
                 db, size_bytes, room_bytes=room_bytes, max_bytes=self._max_bytes
@@ -275,9 +274,8 @@ class Outbox:
         self._last_row += len(rows)
         self._num_waiting += len(rows) - sum(worth > SET_ASIDE for worth, *_ in lost)
         self._size_bytes = size_bytes - sum(size for *_, size in lost)
-        if lost:
-            self._num_set_aside -= sum(worth == SET_ASIDE for worth, *_ in lost)
-            self._note_dropped(kind for worth, kind, _ in lost if worth > SET_ASIDE)
+        self._num_set_aside -= sum(worth == SET_ASIDE for worth, *_ in lost)
+        self._losses.dropped(kind for worth, kind, _ in lost if worth != SET_ASIDE)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -15,12 +15,13 @@ from pipeline.outbox_tables import TABLES
 
 RESERVE_BYTES = 1 << 20  # kept free on the disk: the log, and what moving it into the file takes
 
-_VERSION = 1
+_VERSION = 2
+_READABLE = (0, 1, _VERSION)  # a new file, one without pictures
 _LOG_PAGES = 128  # half a MiB, then the log's pages are moved into the file and synced
 _MEMORY = ":memory:"
 _PARTS = ("", "-wal", "-shm")
 
-_OURS = {"origin", "messages", "numbers", "states"}
+_OURS = {"origin", "messages", "numbers", "states", "pictures"}
 
 _HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _REASONS = {
@@ -214,7 +215,7 @@ def _connect(path: Path | str) -> sqlite3.Connection:
 def _check(db: sqlite3.Connection, path: Path | str) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if version not in (0, _VERSION):
+    if version not in _READABLE:
         raise OutboxError(f"{path}: expected version {_VERSION}, got {version}: another wrote it")
     if {name for name in tables if not name.startswith("sqlite_")} - _OURS:
         raise OutboxError(f"{path}: expected an outbox, got another program's database")

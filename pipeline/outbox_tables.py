@@ -2,14 +2,16 @@
 
 import json
 import sqlite3
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 
+from pipeline import outbox_pictures
 from pipeline.earlier_messages import up_to_date
 from pipeline.messages import Message, MessageKind
+from pipeline.outbox_pictures import PICTURE
 from pipeline.stored import Stored, with_carried
 
-SET_ASIDE = 0
+_PICTURES, SET_ASIDE = -1, 0
 WORTH: dict[MessageKind, int] = {"caption": 1, "status": 2, "answer": 3, "event": 4}
 
 TABLES = """
@@ -33,6 +35,13 @@ CREATE TABLE IF NOT EXISTS numbers (
     PRIMARY KEY (camera_id, kind)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pictures (
+    message INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    jpeg BLOB NOT NULL,
+    PRIMARY KEY (message, place)
+);
 """
 
 _INSERT = """
@@ -84,7 +93,9 @@ SELECT worth, camera_id, kind, id, size, body, row FROM messages
 WHERE row > ? AND worth > ? ORDER BY row
 """
 _TOTALS = """
-SELECT COALESCE(MAX(row), 0), COALESCE(SUM(size), 0), COUNT(*) FILTER (WHERE worth > ?)
+SELECT COALESCE(MAX(row), 0),
+    COALESCE(SUM(size), 0) + (SELECT COALESCE(SUM(size), 0) FROM pictures),
+    COUNT(*) FILTER (WHERE worth > ?)
 FROM messages
 """
 
@@ -98,6 +109,26 @@ _Read = tuple[int, int, int, MessageKind, str, str, bytes]
 
 Numbered = tuple[int, str, str, str, int, bytes, int, int, int]
 """A `Row` with its generation, number and place."""
+
+
+def numbered(
+    rows: Sequence[Row], numbers: Numbers, *, first: int, generation: int
+) -> tuple[Numbers, list[Numbered]]:
+    """Return the last numbers after these rows, and the rows with theirs.
+
+    Args:
+        rows: in their order.
+        numbers: the last ones given.
+        first: place of the first row.
+        generation: of the outbox now.
+    """
+    last: Numbers = {}
+    found = []
+    for place, row in enumerate(rows, first):
+        key = (row[1], row[2])
+        last[key] = last.get(key, numbers.get(key, 0)) + 1
+        found.append((*row, generation, last[key], place))
+    return last, found
 
 
 def insert(db: sqlite3.Connection, rows: Iterable[Numbered]) -> None:
@@ -145,7 +176,12 @@ def oldest(db: sqlite3.Connection, limit: int) -> list[_Read]:
 
 
 def as_stored(
-    rows: Iterable[_Read], *, older: tuple[int, str], origin: str, late: Container[str]
+    rows: Iterable[_Read],
+    *,
+    older: tuple[int, str],
+    origin: str,
+    late: Container[str],
+    jpegs: Mapping[int, Mapping[int, bytes]] = {},
 ) -> list[Stored]:
     """Return what `oldest` gave as messages.
 
@@ -154,12 +190,14 @@ def as_stored(
         older: those up to this row have this origin.
         origin: that of the others.
         late: ids of messages of which one with a later number is not here any more.
+        jpegs: pictures of them, by row and place.
     """
     stored = []
     for row, generation, seq, kind, camera_id, id_, text in rows:
         its_origin = older[1] if row <= older[0] else origin
         body = up_to_date(kind, json.loads(text))
         message = with_carried(Message(kind, camera_id, id_, body), body)
+        message = outbox_pictures.with_pictures(message, jpegs.get(row, {}))
         stored.append(Stored(row, its_origin, generation, seq, message, is_late=id_ in late))
     return stored
 
@@ -177,15 +215,21 @@ def continue_after(
     return numbers
 
 
-def forget(db: sqlite3.Connection, rows: Iterable[int]) -> list[tuple[int, int]]:
-    """Delete messages; return (worth, size) of each that was there."""
-    return db.execute(_FORGET, (json.dumps(list(rows)),)).fetchall()
+def forget(db: sqlite3.Connection, rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Delete messages; return (worth, size) of each that was there, and of their pictures."""
+    freed_bytes = outbox_pictures.forget(db, rows)
+    gone: list[tuple[int, int]] = db.execute(_FORGET, (json.dumps(rows),)).fetchall()
+    return [*gone, (_PICTURES, freed_bytes)]
 
 
-def shelve(db: sqlite3.Connection, rows: Iterable[int]) -> list[MessageKind]:
-    """Set messages aside; return the kind of each that was not."""
-    names = {"aside": SET_ASIDE, "rows": json.dumps(list(rows))}
-    return [kind for (kind,) in db.execute(_SHELVE, names).fetchall()]
+def shelve(db: sqlite3.Connection, rows: Sequence[int]) -> tuple[list[MessageKind], int]:
+    """Set messages aside; return the kind of each that was not, and what their pictures took.
+
+    Of a message that is refused for its own sake Redis has the pictures.
+    """
+    names = {"aside": SET_ASIDE, "rows": json.dumps(rows)}
+    kinds = [kind for (kind,) in db.execute(_SHELVE, names).fetchall()]
+    return kinds, outbox_pictures.forget(db, rows)
 
 
 def retry(db: sqlite3.Connection, *, generation: int) -> None:
@@ -215,6 +259,7 @@ def take(file: sqlite3.Connection, memory: sqlite3.Connection) -> int:
         for message in file.execute(_WHOLE):
             memory.execute(_INSERT, message)
             last_row = message[-1]
+    outbox_pictures.take(file, memory)
     return last_row
 
 
@@ -229,24 +274,26 @@ def replace(file: sqlite3.Connection, memory: sqlite3.Connection) -> None:
     file.execute("DELETE FROM messages")
     with closing(memory.execute(_WHOLE)) as messages:
         insert(file, messages)
+    outbox_pictures.replace_all(file, memory)
 
 
 def make_room(
     db: sqlite3.Connection, size_bytes: int, *, room_bytes: int, max_bytes: int
-) -> list[tuple[int, MessageKind, int]]:
+) -> list[tuple[int, str, int]]:
     """Delete the least worth, oldest first, until the rest fits; an event only above `max_bytes`.
 
     Returns:
         (worth, kind, size) of what was lost.
     """
+    sizes = outbox_pictures.give_way(db, size_bytes - min(room_bytes, max_bytes))
+    pictures: list[tuple[int, str, int]] = [(_PICTURES, PICTURE, size) for size in sizes]
+    size_bytes -= sum(sizes)
     lost = _delete(db, size_bytes - room_bytes, below=WORTH["event"])
     size_bytes -= sum(size for *_, size in lost)
-    return lost + _delete(db, size_bytes - max_bytes, below=WORTH["event"] + 1)
+    return pictures + lost + _delete(db, size_bytes - max_bytes, below=WORTH["event"] + 1)
 
 
-def _delete(
-    db: sqlite3.Connection, excess_bytes: int, *, below: int
-) -> list[tuple[int, MessageKind, int]]:
+def _delete(db: sqlite3.Connection, excess_bytes: int, *, below: int) -> list[tuple[int, str, int]]:
     if excess_bytes <= 0:
         return []
     rows, lost = [], []

@@ -1,15 +1,24 @@
 """What is the matter with the outbox's disk: told when it begins, changes and is over."""
 
 import sqlite3
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import structlog
 
 from pipeline.clock import Clock
-from pipeline.metrics import OUTBOX_DEGRADED, OUTBOX_FAILURES
+from pipeline.messages import KINDS, MessageKind
+from pipeline.metrics import (
+    EVIDENCE_LOST,
+    OUTBOX_DEGRADED,
+    OUTBOX_DROPPED,
+    OUTBOX_FAILURES,
+    OUTBOX_SET_ASIDE,
+)
 from pipeline.observer import Observer
+from pipeline.outbox_pictures import PICTURE
 
 LOOK_EVERY_S = 10.0
 
@@ -48,6 +57,31 @@ class Trouble:
         self.text = ""
         self._observer.set(OUTBOX_DEGRADED, 0)
         _log.info("outbox_recovered")
+
+
+class Losses:
+    """What has given way in an outbox, and what was set aside in it; the observer is told."""
+
+    def __init__(self, observer: Observer) -> None:
+        """Begin with none."""
+        self._observer = observer
+        self._dropped: Counter[str] = Counter()
+        self.dropped(())
+        for kind in KINDS:
+            observer.count(OUTBOX_SET_ASIDE, 0, kind=kind)
+
+    def dropped(self, kinds: Iterable[str]) -> None:
+        """Note messages that were lost, by kind, and pictures."""
+        lost = Counter(kinds)
+        self._observer.count(EVIDENCE_LOST, lost.pop(PICTURE, 0), reason="outbox")
+        self._dropped += lost
+        for kind in KINDS:
+            self._observer.set(OUTBOX_DROPPED, self._dropped[kind], kind=kind)
+
+    def set_aside(self, kinds: Iterable[MessageKind]) -> None:
+        """Note messages that were set aside."""
+        for kind in kinds:
+            self._observer.count(OUTBOX_SET_ASIDE, kind=kind)
 
 
 class FileError(Exception):

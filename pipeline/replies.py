@@ -10,6 +10,7 @@ from pipeline.camera_session import Ask
 from pipeline.carry import ANSWERED, AT, MACHINE, Carried, Position
 from pipeline.event_machines import Ending, EventMachines
 from pipeline.events import Transition
+from pipeline.evidence import MAX_PICTURED, Evidence
 from pipeline.messages import (
     Asked,
     AskedBy,
@@ -21,6 +22,7 @@ from pipeline.messages import (
     event_message,
     rfc3339,
 )
+from pipeline.pictures import Picture
 from pipeline.questions import StandingQuestion
 from pipeline.types import Frame
 
@@ -32,10 +34,12 @@ class TickReplies:
         messages: in the order they were made.
     """
 
-    def __init__(self, machines: EventMachines) -> None:
-        """Begin with nothing to say; `machines` make the events."""
+    def __init__(self, machines: EventMachines, evidence: Evidence | None = None) -> None:
+        """Begin with nothing to say; `machines` make the events, `evidence` has their pictures."""
         self.messages: list[Message] = []
         self._machines = machines
+        self._evidence = evidence
+        self._num_pictured = 0
 
     def add(self, ask: Ask, answer: Answer, *, stream_s: float, provenance: Provenance) -> None:
         """Make the messages of one answer, and step its event machine."""
@@ -74,6 +78,9 @@ class TickReplies:
                 provenance, asked, answer=published.answer, transition=transition, reason=reason
             )
             self._carry_last(self._carried(ask, is_whole=True))
+        if self._evidence is not None and standing.rule is not None:
+            spoke_at = self._machines.spoke_at(provenance.camera_id, standing)
+            self._evidence.hold(provenance.camera_id, standing.id, spoke_at)
 
     def add_unknown(
         self, standing: StandingQuestion, reason: Reason, *, provenance: Provenance
@@ -125,6 +132,15 @@ class TickReplies:
         transition: Transition,
         reason: EndReason | None,
     ) -> None:
+        pictures: tuple[Picture, ...] = ()
+        if self._evidence is not None:
+            self._num_pictured += 1
+            pictures = self._evidence.pictures(
+                provenance.camera_id,
+                asked.question_id,
+                transition,
+                is_busy=self._num_pictured > MAX_PICTURED,
+            )
         self.messages.append(
             event_message(
                 provenance,
@@ -136,6 +152,7 @@ class TickReplies:
                 started_at=transition.started_at,
                 ended_at=transition.ended_at,
                 reason=reason,
+                pictures=pictures,
             )
         )
 

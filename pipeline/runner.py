@@ -15,21 +15,14 @@ from pipeline.asks import OneOff
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.caption_gate import When
 from pipeline.clock import Clock
-from pipeline.counted import engine_stands, frame_shown, reply_made
+from pipeline.counted import answer_given, engine_stands, frame_shown, reply_made, tick_made
 from pipeline.engine import Engine
 from pipeline.event_machines import EventMachines
+from pipeline.evidence import Evidence
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message, Provenance
-from pipeline.metrics import (
-    ANSWER_AGE,
-    ANSWERS_LATE,
-    FRAMES_REFUSED,
-    STAGE_SECONDS,
-    TICK_LATENESS,
-    TICK_OVERRUNS,
-    TICK_SECONDS,
-)
+from pipeline.metrics import FRAMES_REFUSED, STAGE_SECONDS
 from pipeline.observer import Observer
 from pipeline.once import answered_once
 from pipeline.questions import DEFAULT_DOUBT, Schedule, StandingQuestion
@@ -76,6 +69,7 @@ class Runner:
         rebuilding: Rebuilding,
         forget_after_s: float,
         visits: Visits | None = None,
+        evidence: Evidence | None = None,
         doubt: Doubt = DEFAULT_DOUBT,
         caption_when: When = "periodic",
     ) -> None:
@@ -99,6 +93,7 @@ class Runner:
             rebuilding: rebuilds windows of cameras that come from elsewhere.
             forget_after_s: a camera without a frame for so long frees what the engine holds of it.
             visits: told of every frame that the model has seen, and has questions asked once.
+            evidence: told of the same, and has the pictures of events; None for none.
             doubt: when the answers to those are published as `unknown`.
             caption_when: what makes a caption due.
         """
@@ -126,6 +121,7 @@ class Runner:
         self._admission_backlog = admission_backlog
         self._forget_after_s = forget_after_s
         self._visits = visits or Visits(clock=clock)
+        self._evidence = evidence
         self._doubt = doubt
         self._caption_when = caption_when
         self._cameras: dict[str, CameraSession] = {}
@@ -194,6 +190,8 @@ class Runner:
     def _release(self, camera_id: str) -> None:
         self._rebuilding.forget(camera_id)
         self._visits.forget(camera_id)
+        if self._evidence is not None:
+            self._evidence.forget(camera_id)
         self._engine.remove(camera_id)
         self._ticks.remove(camera_id)
         self._admission_backlog.leave(camera_id)
@@ -247,6 +245,8 @@ class Runner:
         camera.told = replace(told, damaged=camera.shown.is_damaged)
         self._rebuilding.seen(frame, window)
         self._visits.shown(sent)
+        if self._evidence is not None:
+            self._evidence.shown(sent)
         age = self._clock.now() - frame.captured_at
         frame_shown(self._observer, sent, age_s=age.total_seconds())
 
@@ -279,7 +279,7 @@ class Runner:
 
     def _reply(self, answers: Sequence[tuple[Ask, Answer]]) -> None:
         """Store what is to be said, and what the events have come to."""
-        replies = TickReplies(self._machines)
+        replies = TickReplies(self._machines, self._evidence)
         for ask, answer in answers:
             camera_id, now_s = ask.sent.frame.camera_id, self._now_s()
             camera = self._camera(camera_id)
@@ -288,8 +288,8 @@ class Runner:
             stream_s = camera.stretch.stream_s
             replies.add(ask, answer, stream_s=stream_s, provenance=provenance)
             age_s = now_s - ask.sent.arrived_s
-            self._observer.observe(ANSWER_AGE, max(0.0, age_s))
-            self._observer.count(ANSWERS_LATE, ask.is_deferred or age_s > self._load.max_age_s)
+            is_late = ask.is_deferred or age_s > self._load.max_age_s
+            answer_given(self._observer, age_s=age_s, is_late=is_late)
         for camera_id, camera in self._cameras.items():
             if self._tenures.is_held(camera_id):
                 continue
@@ -356,9 +356,8 @@ class Runner:
                 lags_s={one.frame.camera_id: one.frame.lag_s for one in live},
             )
             lateness_s = begun_s - self._ticks.due_s(min(one.arrived_s for one in live))
-            self._observer.observe(TICK_SECONDS, ended_s - begun_s)
-            self._observer.observe(TICK_LATENESS, max(0.0, lateness_s))
-            self._observer.count(TICK_OVERRUNS, ended_s - begun_s > self._ticks.tick_s)
+            took_s, tick_s = ended_s - begun_s, self._ticks.tick_s
+            tick_made(self._observer, took_s=took_s, lateness_s=lateness_s, tick_s=tick_s)
         self._num_dropped = num_dropped
         if self._load.judge(ended_s):
             self._lanes.raise_threshold(self._load.step.threshold_ratio)

@@ -25,6 +25,7 @@ COMMANDS = {
     "try": "worker.commands.try_source",
     "watch": "worker.commands.watch",
     "ask": "worker.commands.ask",
+    "erase": "worker.commands.erase",
     "demo": "worker.commands.demo",
     "healthcheck": "worker.commands.healthcheck",
     "inspect": "worker.commands.inspect",

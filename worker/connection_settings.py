@@ -141,7 +141,19 @@ class OutboxSettings(Part):
     restart loses them."""
     max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
     """Upper limit of the waiting messages' size, such as 256MiB. When it is reached, messages are
-    lost: captions first, then status messages, then answers, events last."""
+    lost: pictures of events first, then captions, status messages, answers, and events last."""
+
+
+class EvidenceSettings(Part):
+    """These settings say how long the pictures of events are kept."""
+
+    keep: DurationOrZero = 24 * 3600.0
+    """How long Redis keeps the pictures that an event's messages name: of its start, of just before
+    it, the latest, and a strip of six, with private regions black. 0s: no pictures are made."""
+    max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
+    """Upper limit of the size of all of them in Redis, such as 256MiB, whatever the number of
+    workers. When it is reached, the oldest are deleted. An event takes 50 to 150 kB: 256MiB are
+    2000 to 5000 events."""
 
 
 class IngestBufferSettings(Part):

@@ -16,7 +16,7 @@ from pipeline.messages import Message, rfc3339
 from pipeline.metrics import FENCED, PUBLISH_FAILURES, PUBLISHING_UP
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.outbox import Outbox
-from pipeline.questions import StandingQuestion
+from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.retry import backoff_s
 from pipeline.status import StatusBoard
 from pipeline.tenures import Claim, Tenures
@@ -199,7 +199,9 @@ class KnownCameras:
                 **{name: said[name] for name in ("state", "reason", "since")},
                 "grid": asdict(grid) if grid else None,
                 "questions": {
-                    one.id: _told(one) for one in self.standing if one.is_asked_of(camera_id)
+                    one.id: _told(one)
+                    for one in self.standing
+                    if one.id != CAPTION_ID and one.is_asked_of(camera_id)
                 },
             }
         return found

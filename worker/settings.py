@@ -15,6 +15,7 @@ from pipeline.caption_gate import When
 from pipeline.pruner import PrunerMode
 from worker.connection_settings import (
     ConsoleSettings,
+    EvidenceSettings,
     IngestSettings,
     KafkaSettings,
     OutboxSettings,
@@ -205,6 +206,7 @@ class Settings(BaseSettings):
     pruner: PrunerSettings = PrunerSettings()
     load: LoadSettings = LoadSettings()
     outbox: OutboxSettings = OutboxSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     ingest: IngestSettings = IngestSettings()
     rtsp: RtspSettings = RtspSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -31,6 +31,7 @@ def settings_for(source: str, *, asks: Sequence[str], model: str) -> Settings:
         f"VIGIL_CAMERAS__{CAMERA.upper()}__URL": source,
         f"VIGIL_CAMERAS__{CAMERA.upper()}__LIVE": str(is_live).lower(),
         "VIGIL_MODEL__PATH": model,
+        "VIGIL_EVIDENCE__KEEP": "0s",
         "VIGIL_OUTBOX__PATH": "memory",
         "VIGIL_WORKER_ID": "try",
     }

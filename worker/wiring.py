@@ -27,11 +27,11 @@ from pipeline.metrics import (
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
 )
+from pipeline.observer import UNOBSERVED, Observer
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
 from pipeline.publishers.base import NO_CAMERAS, Cameras, Publisher
-from pipeline.publishers.redis import Keeping, RedisPublisher
-from pipeline.questions import CAPTION_ID
+from pipeline.publishers.redis import RedisPublisher
 from pipeline.rebuilding import Rebuilding
 from pipeline.regions import Region
 from pipeline.runner import Runner
@@ -41,6 +41,7 @@ from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from pipeline.visits import Visits
+from worker.evidence import evidence_of, keeping
 from worker.feeds import feeds_of, past_of
 from worker.loading import loaded, num_inference_threads, try_questions
 from worker.metrics import Metrics
@@ -89,16 +90,15 @@ def build(
     status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics, is_held=tenures.is_held)
-        new_publisher: Callable[[], Publisher] = redis_publishers(
-            settings,
-            clock=clock,
+        publishers = partial(redis_publishers, settings, clock=clock, observer=metrics)
+        new_publisher: Callable[[], Publisher] = publishers(
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
             cameras=KnownCameras(
                 status,
                 partial(questions_of_cameras, settings, outbox),
                 tenures,
                 metrics,
-                [one for one in standing_questions(settings) if one.id != CAPTION_ID],
+                standing_questions(settings),
             ),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
@@ -117,11 +117,10 @@ def build(
         metrics=metrics,
         visits=visits,
     )
-    stats = engine.stats
     about = {
         "model": engine.model_name,
-        "attention": stats.attention_backend,
-        "small_kernels": stats.small_kernels,
+        "attention": engine.stats.attention_backend,
+        "small_kernels": engine.stats.small_kernels,
     }
     _describe(stages, about)
     return Worker(
@@ -141,7 +140,7 @@ def build(
         # under the outbox's own name: who only passes on what another left is no camera's owner
         adopt=Orphans(
             folder_of(settings),
-            connect=lambda origin: redis_publishers(settings, clock=clock, run_id=origin)(),
+            connect=lambda origin: publishers(run_id=origin)(),
             max_bytes=settings.outbox.max_bytes,
             clock=clock,
         ).run,
@@ -292,11 +291,10 @@ def _private(settings: Settings) -> dict[str, tuple[Region, ...]]:
 
 
 def _new_runner(settings: Settings, stages: _Stages) -> Runner:
-    # On the thread that infers, and on no other: GNU OpenMP gives every thread that computes a
-    # team of its own, and where teams outnumber the cores the members sleep after each product
-    # and are woken for the next. One core is left to decoding and pruning: members that have to
-    # share a core wait for each other by turns of the scheduler, and two on two cores beside a
-    # third busy thread took 10 s for what takes 0.5.
+    # On the thread that infers alone: GNU OpenMP gives each thread that computes a team of its own,
+    # and where teams outnumber the cores their members sleep after each product and are woken for
+    # the next. One core is left to decoding and pruning: members that share a core wait for each
+    # other's turns, and two on two cores beside a third busy thread took 10 s for what takes 0.5.
     threads = num_inference_threads(settings.model.threads, is_on_cpu=stages.engine.is_on_cpu)
     torch.set_num_threads(threads)
     return Runner(
@@ -316,6 +314,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         rebuilding=_rebuilding(settings, stages),
         forget_after_s=settings.forget_after,
         visits=stages.visits,
+        evidence=evidence_of(settings, stages.metrics),
         doubt=Doubt(min_mass=settings.model.min_mass),
         caption_when=settings.caption_when,
     )
@@ -347,6 +346,7 @@ def redis_publishers(
     worker_id: str = "",
     run_id: str = "",
     cameras: Cameras = NO_CAMERAS,
+    observer: Observer = UNOBSERVED,
 ) -> Callable[[], RedisPublisher]:
     """Return what makes a connection to Redis.
 
@@ -356,6 +356,7 @@ def redis_publishers(
         worker_id: stands in for the settings' own.
         run_id: one that starts again with the same may publish at once.
         cameras: what the worker knows of its cameras.
+        observer: told of pictures that Redis does not take.
     """
     return partial(
         RedisPublisher,
@@ -364,7 +365,7 @@ def redis_publishers(
         worker_id=worker_id or settings.worker_id,
         clock=clock,
         run_id=run_id,
-        keeping=Keeping(settings.redis.stream_max_len),
+        keeping=keeping(settings, observer),
         heartbeat_s=settings.redis.heartbeat,
         cameras=cameras,
     )

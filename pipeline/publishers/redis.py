@@ -29,6 +29,7 @@ from pipeline.publishers.base import (
 )
 from pipeline.publishers.redis_claims import Claims, Owner
 from pipeline.publishers.redis_client import check_certificates, connect
+from pipeline.publishers.redis_evidence import NO_SHELF, Shelf
 from pipeline.publishers.redis_keys import (
     carry_key,
     channel,
@@ -60,10 +61,12 @@ class Keeping:
     Attributes:
         stream_max_len: entries of each stream, about (whole nodes are trimmed).
         gone_after_s: its keys expire this long after its worker last renewed them.
+        shelf: has the pictures of events.
     """
 
     stream_max_len: int = 10_000
     gone_after_s: float = GONE_AFTER_S
+    shelf: Shelf = NO_SHELF
 
 
 class RedisPublisher:
@@ -156,6 +159,7 @@ class RedisPublisher:
             camera_id, kind = lane = _lane(stored)
             carried = stored.message.carried
             taken = carried or Carried()
+            self._keeping.shelf.put(pipe, stored, prefix=self._prefix, at=at)
             pipe.eval(
                 scripts.PUBLISH,
                 3,
@@ -186,7 +190,8 @@ class RedisPublisher:
                 *taken.pairs(),
             )
             before[lane] = stored.position
-        return self._judged(batch, self._answered(lambda: pipe.execute(raise_on_error=False)))
+        replies = self._answered(lambda: pipe.execute(raise_on_error=False))
+        return self._judged(batch, self._keeping.shelf.judged(batch, replies))
 
     def heartbeat(self, fields: Mapping[str, object]) -> None:
         """Say that this worker lives, for three times `heartbeat_s`, with `fields` as JSON.

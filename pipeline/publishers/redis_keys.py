@@ -9,6 +9,9 @@ _CHANNELS: dict[MessageKind, str] = {
     "status": "status",
 }
 
+NO_CAMERA_IDS = ("worker", "cameras", "asks", "control", "questions")
+"""What stands in the place of a camera's id in other keys."""
+
 
 def channel(prefix: str, camera_id: str, kind: MessageKind) -> str:
     """Return the pub/sub channel of a camera's messages of one kind."""
@@ -58,3 +61,18 @@ def asks_key(prefix: str, ask_id: str = "") -> str:
 def evidence_prefix(prefix: str, camera_id: str) -> str:
     """Return what the keys of a camera's pictures and clips of events begin with."""
     return f"{prefix}:{camera_id}:evidence:"
+
+
+def evidence_key(prefix: str, camera_id: str, event_id: str, role: str) -> str:
+    """Return the key of one picture or clip of an event."""
+    return f"{evidence_prefix(prefix, camera_id)}{event_id}:{role}"
+
+
+def evidence_index_key(prefix: str) -> str:
+    """Return the key of the sorted set of all pictures and clips, by when they expire."""
+    return f"{prefix}:evidence"
+
+
+def evidence_sizes_key(prefix: str) -> str:
+    """Return the key of the hash with their sizes in bytes, and the sum of them as `total`."""
+    return f"{prefix}:evidence:sizes"

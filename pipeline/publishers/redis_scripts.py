@@ -9,10 +9,13 @@ COMMANDS = (
     *("xadd", "xdel", "xtrim"),
 )
 """The rights that a user of Redis needs, beside its keys and channels, PREFIX:*."""
+EVIDENCE_COMMANDS = ("del", "zadd", "zrange", "zrem")
+"""And for pictures of events; without them all else works."""
 VISITING_COMMANDS = ("mget", "rpush", "xread")
 """And for live pictures and one-off questions; without them all else works."""
 
 PUBLISHED, PASSED_OVER, HELD, FENCED = 1, 0, -1, -2
+SHELVED, TOO_LARGE = 1, 0
 GRANTED, TAKEN, OTHER_VERSION = b"granted", b"taken", b"version"
 
 # An owner is "WORKER RUN". It lives for as long as its heartbeat does, which has its run.
@@ -248,6 +251,57 @@ if type(reply) == 'table' and reply.err then
   return reply
 end
 return 1
+"""
+
+# Puts a picture where it expires; those that expire next give way to it, and what has expired is
+# struck off. ZADD comes first, for it is asked there whether there is memory; then DEL, so that
+# whoever has not the right to it leaves nothing that could not be bounded. Answers 0 where the
+# picture alone is too large.
+EVIDENCE = """
+local picture, index, sizes = unpack(KEYS)
+local jpeg, keep_ms, max_bytes, now_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local refusal
+local function try(...)
+  if refusal then return false end
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    refusal = reply
+    return false
+  end
+  return reply
+end
+local total = tonumber(try('HGET', sizes, 'total') or 0) or 0
+local function take_away(key)
+  try('DEL', key)
+  total = math.max(0, total - (tonumber(try('HGET', sizes, key) or 0) or 0))
+  try('HDEL', sizes, key)
+  try('ZREM', index, key)
+end
+try('ZADD', index, now_ms + keep_ms, picture)
+take_away(picture)
+total = total + #jpeg
+while not refusal do
+  local first = try('ZRANGE', index, 0, 0, 'WITHSCORES')
+  if not first or not first[1] then break end
+  if tonumber(first[2]) > now_ms and total <= max_bytes then break end
+  take_away(first[1])
+end
+local is_too_large = total > max_bytes
+if not is_too_large then
+  try('HSET', sizes, picture, #jpeg)
+  try('ZADD', index, now_ms + keep_ms, picture)
+  try('SET', picture, jpeg, 'PX', keep_ms)
+end
+try('HSET', sizes, 'total', string.format('%.0f', is_too_large and total - #jpeg or total))
+try('PEXPIRE', index, keep_ms)
+try('PEXPIRE', sizes, keep_ms)
+if refusal then
+  redis.pcall('DEL', picture)
+  redis.pcall('HDEL', sizes, picture)
+  redis.pcall('ZREM', index, picture)
+  return refusal
+end
+return is_too_large and 0 or 1
 """
 
 # Of all workers that would reply to an ask, the first one does. Answers 0 to the others.

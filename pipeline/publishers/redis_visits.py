@@ -5,7 +5,6 @@ by the deadline. While nobody looks or asks it costs two commands a second, what
 cameras.
 """
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -14,11 +13,11 @@ from threading import Event
 from typing import Any
 
 import structlog
-from PIL import Image
 from redis.exceptions import RedisError
 
 from pipeline.asks import OneOff, Refused, read_ask
 from pipeline.clock import Clock
+from pipeline.jpeg import jpeg_of
 from pipeline.messages import Message, encode, rfc3339
 from pipeline.publishers import redis_scripts as scripts
 from pipeline.publishers.redis_client import connect
@@ -38,7 +37,6 @@ from pipeline.visits import Visits
 LOOK_EVERY_S = 1.0  # also between two pictures of a camera
 PICTURE_LIVES_MS = 10_000
 REPLY_LIVES_MS = 60_000
-JPEG_QUALITY = 80
 ASKS_KEPT = 1000  # of the stream; whoever asks trims it too
 BATCH = 32  # asks in a round trip; what one connection can be made to refuse in a tenth of a second
 REPLIED_WITHIN_S = 0.05  # how long a reply may lie while asks are read
@@ -249,10 +247,9 @@ class RedisVisits:
 
 def _picture(sample: PrunedSample) -> list[str | bytes]:
     """Return the fields of a picture and their values, one after the other."""
-    pruned, jpeg = sample.pruned, io.BytesIO()
-    Image.fromarray(pruned.pixels).save(jpeg, "JPEG", quality=JPEG_QUALITY)
+    pruned = sample.pruned
     return [
-        *("jpeg", jpeg.getvalue()),
+        *("jpeg", jpeg_of(pruned.pixels)),
         *("captured_at", rfc3339(sample.frame.captured_at)),
         *("grid", json.dumps(asdict(pruned.grid))),
         *("sent", "".join("1" if kept else "0" for kept in pruned.keep_mask.flat)),

@@ -31,13 +31,15 @@ from pipeline.publishers.redis_keys import (
     cameras_key,
     carry_key,
     channel,
+    evidence_index_key,
+    evidence_sizes_key,
     heartbeat_key,
     picture_key,
     state_key,
     stream_key,
     watched_key,
 )
-from pipeline.publishers.redis_scripts import COMMANDS, VISITING_COMMANDS
+from pipeline.publishers.redis_scripts import COMMANDS, EVIDENCE_COMMANDS, VISITING_COMMANDS
 from pipeline.rehearsal import QUESTION_ID
 from pipeline.stored import Stored
 from pipeline.visits import MAX_WAITING, PER_S
@@ -129,8 +131,20 @@ worker that runs has the camera. The list expires in a minute.
 `start` and `end` are published as any event's, with `test` true. Its question is `{rehearsal}`, so
 that in `{state}` it takes no other's place; it is gone there within a heartbeat.
 
+**Pictures of events.** What an event's `pictures` name is there when the message is, as JPEG, with
+areas of `PRIVATE` black, for `VIGIL_EVIDENCE__KEEP`: the very frames that the model saw. `at` is
+that of `started_at`, `before` the one that the model saw before it, `latest` the newest, `strip`
+six side by side, from `before` to `latest`; its `captured_at` is that of the last. A `start` and an
+`end` name all four and an `update` the `latest` alone, under the same keys, so the newer ones take
+the place of the older. An event that began in another process ends with `latest` and `strip` alone;
+a test event, and one whose camera has no frame at hand, has none. `{evidence}` and `{sizes}` list
+all, and bound them to `VIGIL_EVIDENCE__MAX_BYTES`: the oldest give way. So a key may be gone before
+it expires, or, where the outbox was full or Redis refused the picture, never be there: a reader
+takes both the same way.
+
 A user of Redis needs the keys and channels `{prefix}:*` and the commands {commands};
-for live pictures and one-off questions also {visiting}, without which all else works.
+for live pictures and one-off questions also {visiting}, and for pictures of events {pictured},
+without which all else works.
 
 ## Every message
 
@@ -169,6 +183,9 @@ def messages_document() -> str:
             waiting=MAX_WAITING,
             rehearsal=QUESTION_ID,
             visiting=", ".join(f"`{name}`" for name in VISITING_COMMANDS),
+            pictured=", ".join(f"`{name}`" for name in EVIDENCE_COMMANDS),
+            evidence=evidence_index_key(PREFIX),
+            sizes=evidence_sizes_key(PREFIX),
             commands=", ".join(f"`{name}`" for name in COMMANDS),
             held=", ".join(f"`{_state_field(one)}`" for one, *_ in shown.values()),
         )

@@ -334,7 +334,7 @@ def test_a_file_of_another_version_is_refused_and_left_alone(tmp_path: Path) -> 
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(OutboxError, match="expected version 1, got 7"):
+    with pytest.raises(OutboxError, match="expected version 2, got 7"):
         Outbox(path, max_bytes=ROOM)
     assert path.exists()
 

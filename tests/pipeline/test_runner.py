@@ -18,6 +18,7 @@ from pipeline.caption_gate import When
 from pipeline.event_machines import EventMachines
 from pipeline.event_states import state_name
 from pipeline.events import EventRule
+from pipeline.evidence import Evidence
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.metrics import (
@@ -83,6 +84,7 @@ class Bench:
         clock: FakeClock | None = None,
         past: Past = NO_PAST,
         caption_when: When = "periodic",
+        evidence: Evidence | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.lanes = Lanes(
@@ -130,6 +132,7 @@ class Bench:
                 observer=self.observer,
             ),
             visits=self.visits,
+            evidence=evidence,
             caption_when=caption_when,
         )
 

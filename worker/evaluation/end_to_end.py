@@ -185,6 +185,7 @@ def settings_for(folder: str, filmed: Iterable[Filmed], *, redis_url: str) -> Se
         "VIGIL_WINDOW": f"{WINDOW_S:g}s",
         "VIGIL_REDIS__URL": redis_url,
         "VIGIL_REDIS__STREAM_MAX_LEN": "1000000",
+        "VIGIL_EVIDENCE__KEEP": "0s",
         "VIGIL_OUTBOX__PATH": "memory",
         "VIGIL_HEALTH__PORT": "0",
         "VIGIL_WORKER_ID": "eval",

@@ -12,7 +12,12 @@ from pipeline.camera_id import is_camera_id
 from pipeline.errors import ConfigError, SourceError
 from pipeline.recorded import sampled
 from pipeline.sources.decoder import GridOf
-from worker.connection_settings import KafkaSettings, OutboxSettings, RedisSettings
+from worker.connection_settings import (
+    EvidenceSettings,
+    KafkaSettings,
+    OutboxSettings,
+    RedisSettings,
+)
 from worker.settings import HealthSettings, Settings
 from worker.site_settings import CameraSettings, QuestionSettings
 
@@ -140,6 +145,7 @@ def settings_for(
             "redis": RedisSettings(),
             "kafka": KafkaSettings(),
             "outbox": OutboxSettings.model_validate({"path": "memory"}),
+            "evidence": EvidenceSettings(keep=0.0),
             "health": HealthSettings(port=0),
         }
     )
