@@ -1,14 +1,17 @@
 """What is counted together: of a frame, of a reply, of the engine."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from math import nan
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from model.types import EngineStats
+from pipeline.clock import Clock
 from pipeline.errors import OutboxError
 from pipeline.metrics import (
+    ANSWER_AGE,
     ANSWER_MASS,
+    ANSWERS_LATE,
     ANSWERS_UNKNOWN,
     ENGINE_INCIDENTS,
     EVENTS,
@@ -18,6 +21,7 @@ from pipeline.metrics import (
     MEMORY_BUDGET,
     REFRESHES,
     REPLIES,
+    STAGE_SECONDS,
     STREAMS,
     TOKENS,
     VISION_DRIFT,
@@ -25,6 +29,23 @@ from pipeline.metrics import (
 from pipeline.observer import Observer
 from pipeline.stored import Stored
 from pipeline.types import PrunedSample
+
+T = TypeVar("T")
+
+
+class Timed:
+    """Does the work of a stage, and counts how long it took."""
+
+    def __init__(self, observer: Observer, clock: Clock) -> None:
+        self._observer = observer
+        self._clock = clock
+
+    def __call__(self, stage: str, work: Callable[[], T]) -> T:
+        """Return what the work returns."""
+        begun_s = self._clock.monotonic_s()
+        result = work()
+        self._observer.observe(STAGE_SECONDS, self._clock.monotonic_s() - begun_s, stage=stage)
+        return result
 
 
 def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> None:
@@ -35,6 +56,12 @@ def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> No
     observer.count(TOKENS, kept, camera=camera, kind="kept")
     observer.count(TOKENS, sample.frame.grid.num_tokens - kept, camera=camera, kind="pruned")
     observer.observe(FRAME_AGE, max(0.0, age_s))
+
+
+def answer_given(observer: Observer, *, age_s: float, is_late: bool) -> None:
+    """Count how old a frame was when its answer was there."""
+    observer.observe(ANSWER_AGE, max(0.0, age_s))
+    observer.count(ANSWERS_LATE, is_late)
 
 
 def reply_made(observer: Observer, kind: str, camera: str, said: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
-from typing import TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION
@@ -15,17 +14,15 @@ from pipeline.asks import OneOff
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.caption_gate import When
 from pipeline.clock import Clock
-from pipeline.counted import engine_stands, frame_shown, reply_made
+from pipeline.control import Control, obey
+from pipeline.counted import Timed, answer_given, engine_stands, frame_shown, reply_made
 from pipeline.engine import Engine
 from pipeline.event_machines import EventMachines
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message, Provenance
 from pipeline.metrics import (
-    ANSWER_AGE,
-    ANSWERS_LATE,
     FRAMES_REFUSED,
-    STAGE_SECONDS,
     TICK_LATENESS,
     TICK_OVERRUNS,
     TICK_SECONDS,
@@ -42,8 +39,6 @@ from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
 from pipeline.visits import Visits
-
-T = TypeVar("T")
 
 IDLE_S = 0.5  # how long the loop sleeps without a frame before it looks at `stop` again
 
@@ -78,6 +73,7 @@ class Runner:
         visits: Visits | None = None,
         doubt: Doubt = DEFAULT_DOUBT,
         caption_when: When = "periodic",
+        control: Control | None = None,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -101,10 +97,11 @@ class Runner:
             visits: told of every frame that the model has seen, and has questions asked once.
             doubt: when the answers to those are published as `unknown`.
             caption_when: what makes a caption due.
+            control: what is asked instead, and which cameras are paused.
         """
         self._lanes = lanes
         self._engine = engine
-        self._questions = questions
+        self._control = control or Control(questions)
         self._replies = replies
         self._settle = settle
         self._settling = Settling(settle, replies)
@@ -119,6 +116,7 @@ class Runner:
         )
         self._clock = clock
         self._observer = observer
+        self._timed = Timed(observer, clock)
         self._machines = machines
         self._status = status
         self._ticks = ticks
@@ -154,6 +152,14 @@ class Runner:
         # 0. cameras that come from another worker, and that go
         for camera_id in self._takeover.look():
             self._leave(camera_id)
+        if obey(
+            self._control,
+            self._engine,
+            machines=self._machines,
+            lanes=self._lanes,
+            cameras=self._cameras,
+        ):
+            self._reply(())  # what has ended by it, before what begins
         begun_s = self._now_s()
         # 1. take: from here on the pruner counts these frames as seen by the model
         taken = self._lanes.take(self._ticks.max_frames(begun_s))
@@ -177,16 +183,15 @@ class Runner:
         return len(taken)
 
     def _is_new(self, sent: PrunedSample) -> bool:
-        """Say whether a frame is to be shown: it is not if its camera has gone or it is again."""
-        if not sent.frame.has_moved:
+        """Say whether a frame is to be shown: not of a camera that is gone or paused, nor again."""
+        if not sent.frame.has_moved and not self._control.is_paused(sent.frame.camera_id):
             return not self._camera(sent.frame.camera_id).has_seen(sent)
         self._lanes.reset(sent.frame.camera_id)
         return False
 
     def _leave(self, camera_id: str) -> None:
         """Forget a camera that another worker has now."""
-        dropped = self._lanes.remove(camera_id)
-        if dropped is not None:
+        if (dropped := self._lanes.remove(camera_id)) is not None:
             self._settle(dropped)
         self._release(camera_id)
         self._cameras.pop(camera_id, None)
@@ -288,8 +293,8 @@ class Runner:
             stream_s = camera.stretch.stream_s
             replies.add(ask, answer, stream_s=stream_s, provenance=provenance)
             age_s = now_s - ask.sent.arrived_s
-            self._observer.observe(ANSWER_AGE, max(0.0, age_s))
-            self._observer.count(ANSWERS_LATE, ask.is_deferred or age_s > self._load.max_age_s)
+            is_late = ask.is_deferred or age_s > self._load.max_age_s
+            answer_given(self._observer, age_s=age_s, is_late=is_late)
         for camera_id, camera in self._cameras.items():
             if self._tenures.is_held(camera_id):
                 continue
@@ -386,15 +391,10 @@ class Runner:
 
     def _camera(self, camera_id: str) -> CameraSession:
         if camera_id not in self._cameras:
-            schedule = Schedule(camera_id, self._questions, phase=self._ticks.ask_phase(camera_id))
+            phase = self._ticks.ask_phase(camera_id)
+            schedule = Schedule(camera_id, self._control.now.questions, phase=phase)
             self._cameras[camera_id] = CameraSession(schedule, caption_when=self._caption_when)
         return self._cameras[camera_id]
-
-    def _timed(self, stage: str, work: Callable[[], T]) -> T:
-        begun_s = self._now_s()
-        result = work()
-        self._observer.observe(STAGE_SECONDS, self._now_s() - begun_s, stage=stage)
-        return result
 
     def _now_s(self) -> float:
         return self._clock.monotonic_s()
