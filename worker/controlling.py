@@ -290,7 +290,10 @@ class Controlling:
                 raise CommandError("malformed", why.replace("text:", "ask:", 1))
         held = connection.keep(name, "" if order.is_nothing else order.text(), at=command_id)
         if held:  # another worker has been there: all go by the same
-            orders[name] = Order.read(held)
+            try:
+                orders[name] = Order.read(held)
+            except ValueError as error:
+                raise CommandError("other_version", str(error)) from None
         if orders[name].is_nothing:
             del orders[name]
         self._go_by(orders)

@@ -217,8 +217,8 @@ def _new_question() -> dict[str, Any]:
 
 
 def _rule(entry: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("question", "kind", "options", "every_s", "target", "enter", "exit")
-    names += ("paused", "changed")
+    asked = ("question", "kind", "options", "every_s", "target", "enter", "exit")
+    names = (*asked, "paused", "changed")
     return {name: entry.get(name) for name in names}
 
 
