@@ -1,7 +1,7 @@
 """What is remembered of one camera between two ticks, and what is due to be asked of it."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -104,6 +104,18 @@ class CameraSession:
         self._context_s: float | None = None  # when the asked context begins
         self._answered: dict[str, tuple[int, Answer]] = {}  # by question, with the version
         self._deferred: dict[str, StandingQuestion] = {}
+
+    def follow(self, questions: Iterable[StandingQuestion]) -> None:
+        """Ask these from now on; of what is asked otherwise than before, no answer stands."""
+        before = {one.id: one for one in self._schedule.questions}
+        self._schedule.follow(questions)
+        now = {one.id: one for one in self._schedule.questions}
+        by_id = self._told, self._answered_to, self._replied_s, self._answered, self._deferred
+        for question_id, one in before.items():
+            if question_id not in now or now[question_id].question != one.question:
+                for known in by_id:
+                    known.pop(question_id, None)
+        self._deferred = {question_id: now[question_id] for question_id in self._deferred}
 
     def rebuilt(self, shown: Shown) -> None:
         """Note that the model goes on with another context, of these frames: no answer stands."""

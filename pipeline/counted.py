@@ -1,11 +1,12 @@
 """What is counted together: of a frame, of a reply, of the engine."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from math import nan
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from model.types import EngineStats
+from pipeline.clock import Clock
 from pipeline.errors import OutboxError
 from pipeline.metrics import (
     ANSWER_AGE,
@@ -20,6 +21,7 @@ from pipeline.metrics import (
     MEMORY_BUDGET,
     REFRESHES,
     REPLIES,
+    STAGE_SECONDS,
     STREAMS,
     TICK_LATENESS,
     TICK_OVERRUNS,
@@ -30,6 +32,23 @@ from pipeline.metrics import (
 from pipeline.observer import Observer
 from pipeline.stored import Stored
 from pipeline.types import PrunedSample
+
+T = TypeVar("T")
+
+
+class Timed:
+    """Does the work of a stage, and counts how long it took."""
+
+    def __init__(self, observer: Observer, clock: Clock) -> None:
+        self._observer = observer
+        self._clock = clock
+
+    def __call__(self, stage: str, work: Callable[[], T]) -> T:
+        """Return what the work returns."""
+        begun_s = self._clock.monotonic_s()
+        result = work()
+        self._observer.observe(STAGE_SECONDS, self._clock.monotonic_s() - begun_s, stage=stage)
+        return result
 
 
 def frame_shown(observer: Observer, sample: PrunedSample, *, age_s: float) -> None:
@@ -48,7 +67,7 @@ def answer_given(observer: Observer, *, age_s: float, is_late: bool) -> None:
     observer.count(ANSWERS_LATE, is_late)
 
 
-def tick_made(observer: Observer, *, took_s: float, lateness_s: float, tick_s: float) -> None:
+def tick_made(observer: Observer, took_s: float, lateness_s: float, *, tick_s: float) -> None:
     """Count a tick that took so long, begun so late, of `tick_s` that it has."""
     observer.observe(TICK_SECONDS, took_s)
     observer.observe(TICK_LATENESS, max(0.0, lateness_s))

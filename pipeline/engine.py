@@ -57,6 +57,10 @@ class Engine(Contexts, Protocol):
         """Return how likely the model finds something worth saying; None where it is not asked."""
         ...
 
+    def check(self, question: Question) -> None:
+        """Refuse a question that cannot be put to this model, by an InputError."""
+        ...
+
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions over the cameras' contexts, in the order given."""
         ...

@@ -60,6 +60,7 @@ class EventMachines:
         forget_after_s: float,
         clock: Clock,
         waits: Callable[[str], bool] = lambda _camera_id: False,
+        paused: Iterable[str] = (),
         new_id: Callable[[str, str, str, RecordPlace | None], str] = event_id,
     ) -> None:
         """Take up what was left.
@@ -72,10 +73,12 @@ class EventMachines:
             clock: for both.
             waits: whether another process may have gone on with a camera: what was stored of it is
                 not believed before `take_over`.
+            paused: cameras of which nothing is asked for now; they have no event.
             new_id: makes the id of an event, of the camera, the question's id and words, and the
                 record it started with.
         """
         self._questions = {one.id: one for one in questions}
+        self._paused = frozenset(paused)
         self._may_come = may_come
         self._forget_after_s = forget_after_s
         self._clock = clock
@@ -128,6 +131,26 @@ class EventMachines:
     def spoke_at(self, camera_id: str, standing: StandingQuestion) -> list[datetime]:
         """Return when the frames were captured that speak for an event that has not begun."""
         return self._of(camera_id, standing).machine.spoke_at
+
+    def follow(self, questions: Iterable[StandingQuestion], *, paused: Iterable[str]) -> None:
+        """Go on with these questions, and end the events of what is not asked any more.
+
+        Args:
+            questions: all of them.
+            paused: cameras of which nothing is asked.
+        """
+        self._questions = {one.id: one for one in questions}
+        self._paused = frozenset(paused)
+        for kept in [kept for machines in self._kept.values() for kept in machines.values()]:
+            standing = self._questions.get(kept.asked.question_id)
+            fingerprint = kept.name.rpartition("/")[2]
+            reason = self._why_nobodys(kept.camera_id, standing, fingerprint=fingerprint)
+            if reason is not None:
+                self._end(kept, reason)
+                self._drop(kept)
+            elif standing is not None and standing.rule is not None:
+                kept.machine.go_by(standing.rule)
+                kept.limit_s = self._limit_s(standing)
 
     def gap(self, camera_id: str) -> None:
         """Note that a camera's frames had a gap."""
@@ -318,7 +341,7 @@ class EventMachines:
             return "camera_removed"
         if standing is None or not standing.is_asked_of(camera_id):
             return "question_removed"
-        if standing.rule is None:
+        if standing.rule is None or standing.is_paused or camera_id in self._paused:
             return "events_off"
         return "question_changed" if fingerprint not in ("", standing.fingerprint) else None
 

@@ -124,6 +124,11 @@ class EventMachine:
         self._state = _State()
         self._anchor: datetime | None = None  # capture time of second 0 of a restored state
 
+    def go_by(self, rule: EventRule) -> None:
+        """Judge by another rule from now on; what was evaluated stands."""
+        self.rule = rule
+        self._recent = deque(self._recent, maxlen=rule.confirm_m)
+
     @property
     def is_active(self) -> bool:
         """Whether an event is on."""

@@ -79,10 +79,13 @@ def condition_of(
     admission_backlog: AdmissionBacklog,
     outbox_trouble: Callable[[], str] = str,
     unknown: Callable[[str], str] = lambda _camera_id: "",
+    is_paused: Callable[[str], bool] = lambda _camera_id: False,
 ) -> Condition:
     """Return whether less is done with a camera's frames than was asked, and why."""
     if unsure := unknown(camera_id):
         return Condition("degraded", "state_unknown", unsure)
+    if is_paused(camera_id):
+        return Condition("degraded", "paused", "paused by a command; resume goes on with it")
     why = admission_backlog.why(camera_id)
     if why is not None:
         return Condition("degraded", "no_memory", why)

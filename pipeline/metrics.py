@@ -373,8 +373,8 @@ PUBLISH_FAILURES = Metric(
 )
 VISITS = Metric(
     "vigil_visits",
-    "Live pictures (`what` is `picture`), one-off questions (`ask`), test events and failed "
-    "connections for them. `outcome` is `done`, or the reason why not.",
+    "Live pictures (`what` is `picture`), one-off questions (`ask`), test events, commands at run "
+    "time (`command`) and failed connections for them. `outcome` is `done`, or the reason why not.",
     kind="counter",
     labels=("what", "outcome"),
 )

@@ -28,6 +28,7 @@ class StandingQuestion:
         cameras: ids of the cameras it is asked of; None means all.
         doubt: when its answers are published as `unknown`.
         rule: when its answers become an event; None where they never do.
+        is_paused: it is not asked for now.
     """
 
     id: str
@@ -36,6 +37,7 @@ class StandingQuestion:
     cameras: frozenset[str] | None = None
     doubt: Doubt = DEFAULT_DOUBT
     rule: EventRule | None = None
+    is_paused: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -74,24 +76,31 @@ class Schedule:
             phase: when within the periods this camera is asked. Cameras of different phases are not
                 asked in the same second.
         """
-        self.questions = mine = [one for one in questions if one.is_asked_of(camera_id)]
+        self._camera_id = camera_id
+        self._phase = phase
+        self.questions: list[StandingQuestion] = []
+        self._cadences: list[Cadence] = []
+        self._num_captions_due = 0
+        self.follow(questions)
+
+    def follow(self, questions: Iterable[StandingQuestion]) -> None:
+        """Ask these from now on; those that were asked, and as often, keep their ticks."""
+        before = {(one.id, one.question, one.every_s): cadence for one, cadence in self._pairs()}
+        mine = [one for one in questions if one.is_asked_of(self._camera_id) and not one.is_paused]
         shortest_s = min((one.every_s for one in mine), default=1.0)
         num_turns = round(max((one.every_s for one in mine), default=1.0) / shortest_s)
-        delay_s = (phase.within + floor(phase.among * num_turns)) * shortest_s
+        delay_s = (self._phase.within + floor(self._phase.among * num_turns)) * shortest_s
         tolerance_s = shortest_s / 10  # the same for all, so that their ticks coincide
-        self._cadences = [
-            (
-                one,
-                Cadence(
-                    one.every_s,
-                    tolerance_s=tolerance_s,
-                    first_gap_s=_first_gap_s(one.every_s, delay_s),
-                    is_kept_in_gaps=True,
-                ),
+        self.questions, self._cadences = mine, []
+        for one in mine:
+            cadence = before.get((one.id, one.question, one.every_s)) or Cadence(
+                one.every_s,
+                tolerance_s=tolerance_s,
+                first_gap_s=_first_gap_s(one.every_s, delay_s),
+                is_kept_in_gaps=True,
             )
-            for one in mine
-        ]
-        self._num_captions_due = 0
+            cadence.tolerance_s = tolerance_s
+            self._cadences.append(cadence)
 
     def due(self, pts_s: float, *, caption_stretch: int = 1) -> list[StandingQuestion]:
         """Return the questions due at this moment of stream time, and note them as asked.
@@ -100,14 +109,17 @@ class Schedule:
             pts_s: the moment.
             caption_stretch: one caption is due where otherwise so many would be.
         """
-        due = [standing for standing, cadence in self._cadences if cadence.due(pts_s)]
+        due = [standing for standing, cadence in self._pairs() if cadence.due(pts_s)]
         return [one for one in due if one.question.kind != CAPTION or self._is_in(caption_stretch)]
 
     def reset(self) -> None:
         """Make every question due with the next frame."""
         self._num_captions_due = 0
-        for _, cadence in self._cadences:
+        for cadence in self._cadences:
             cadence.reset()
+
+    def _pairs(self) -> list[tuple[StandingQuestion, Cadence]]:
+        return list(zip(self.questions, self._cadences, strict=True))
 
     def _is_in(self, caption_stretch: int) -> bool:
         self._num_captions_due += 1

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
-from typing import TypeVar
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION
@@ -15,14 +14,15 @@ from pipeline.asks import OneOff
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.caption_gate import When
 from pipeline.clock import Clock
-from pipeline.counted import answer_given, engine_stands, frame_shown, reply_made, tick_made
+from pipeline.control import Control, obey
+from pipeline.counted import Timed, answer_given, engine_stands, frame_shown, reply_made, tick_made
 from pipeline.engine import Engine
 from pipeline.event_machines import EventMachines
 from pipeline.evidence import Evidence
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.messages import Message, Provenance
-from pipeline.metrics import FRAMES_REFUSED, STAGE_SECONDS
+from pipeline.metrics import FRAMES_REFUSED
 from pipeline.observer import Observer
 from pipeline.once import answered_once
 from pipeline.questions import DEFAULT_DOUBT, Schedule, StandingQuestion
@@ -35,8 +35,6 @@ from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
 from pipeline.visits import Visits
-
-T = TypeVar("T")
 
 IDLE_S = 0.5  # how long the loop sleeps without a frame before it looks at `stop` again
 
@@ -72,6 +70,7 @@ class Runner:
         evidence: Evidence | None = None,
         doubt: Doubt = DEFAULT_DOUBT,
         caption_when: When = "periodic",
+        control: Control | None = None,
     ) -> None:
         """Begin with no camera; each comes with its first frame.
 
@@ -96,10 +95,11 @@ class Runner:
             evidence: told of the same, and has the pictures of events; None for none.
             doubt: when the answers to those are published as `unknown`.
             caption_when: what makes a caption due.
+            control: what is asked instead, and which cameras are paused.
         """
         self._lanes = lanes
         self._engine = engine
-        self._questions = questions
+        self._control = control or Control(questions)
         self._replies = replies
         self._settle = settle
         self._settling = Settling(settle, replies)
@@ -114,6 +114,7 @@ class Runner:
         )
         self._clock = clock
         self._observer = observer
+        self._timed = Timed(observer, clock)
         self._machines = machines
         self._status = status
         self._ticks = ticks
@@ -150,6 +151,14 @@ class Runner:
         # 0. cameras that come from another worker, and that go
         for camera_id in self._takeover.look():
             self._leave(camera_id)
+        if obey(
+            self._control,
+            self._engine,
+            machines=self._machines,
+            lanes=self._lanes,
+            cameras=self._cameras,
+        ):
+            self._reply(())  # what has ended by it, before what begins
         begun_s = self._now_s()
         # 1. take: from here on the pruner counts these frames as seen by the model
         taken = self._lanes.take(self._ticks.max_frames(begun_s))
@@ -163,7 +172,6 @@ class Runner:
         self._reply(answers)
         # 5. once these have arrived, and no sooner, may a broker forget the records
         self._settling.add([one.frame for one in taken], row=self._replies.last_row)
-        self._settling.look()
         # 6. look back: was that fast enough, and who is gone?
         self._look_back(sent, begun_s=begun_s)
         self._forget_silent()
@@ -173,16 +181,15 @@ class Runner:
         return len(taken)
 
     def _is_new(self, sent: PrunedSample) -> bool:
-        """Say whether a frame is to be shown: it is not if its camera has gone or it is again."""
-        if not sent.frame.has_moved:
+        """Say whether a frame is to be shown: not of a camera that is gone or paused, nor again."""
+        if not sent.frame.has_moved and not self._control.is_paused(sent.frame.camera_id):
             return not self._camera(sent.frame.camera_id).has_seen(sent)
         self._lanes.reset(sent.frame.camera_id)
         return False
 
     def _leave(self, camera_id: str) -> None:
         """Forget a camera that another worker has now."""
-        dropped = self._lanes.remove(camera_id)
-        if dropped is not None:
+        if (dropped := self._lanes.remove(camera_id)) is not None:
             self._settle(dropped)
         self._release(camera_id)
         self._cameras.pop(camera_id, None)
@@ -356,8 +363,7 @@ class Runner:
                 lags_s={one.frame.camera_id: one.frame.lag_s for one in live},
             )
             lateness_s = begun_s - self._ticks.due_s(min(one.arrived_s for one in live))
-            took_s, tick_s = ended_s - begun_s, self._ticks.tick_s
-            tick_made(self._observer, took_s=took_s, lateness_s=lateness_s, tick_s=tick_s)
+            tick_made(self._observer, ended_s - begun_s, lateness_s, tick_s=self._ticks.tick_s)
         self._num_dropped = num_dropped
         if self._load.judge(ended_s):
             self._lanes.raise_threshold(self._load.step.threshold_ratio)
@@ -385,15 +391,10 @@ class Runner:
 
     def _camera(self, camera_id: str) -> CameraSession:
         if camera_id not in self._cameras:
-            schedule = Schedule(camera_id, self._questions, phase=self._ticks.ask_phase(camera_id))
+            questions, phase = self._control.now.questions, self._ticks.ask_phase(camera_id)
+            schedule = Schedule(camera_id, questions, phase=phase)
             self._cameras[camera_id] = CameraSession(schedule, caption_when=self._caption_when)
         return self._cameras[camera_id]
-
-    def _timed(self, stage: str, work: Callable[[], T]) -> T:
-        begun_s = self._now_s()
-        result = work()
-        self._observer.observe(STAGE_SECONDS, self._now_s() - begun_s, stage=stage)
-        return result
 
     def _now_s(self) -> float:
         return self._clock.monotonic_s()

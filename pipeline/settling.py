@@ -38,15 +38,15 @@ class Settling:
         self._frames: deque[tuple[int, Frame]] = deque()
 
     def add(self, frames: Sequence[Frame], *, row: int) -> None:
-        """Take frames whose messages lie in rows up to this one; who has no record needs none."""
+        """Take frames whose messages lie in rows up to this one; settle those that wait no more.
+
+        A frame without a record waits for nothing.
+        """
         for frame in frames:
             if frame.receipt is None:
                 self._settle(frame)
             else:
                 self._frames.append((row, frame))
-
-    def look(self) -> None:
-        """Settle the frames of which nothing waits any more."""
         if not self._frames:
             return
         first = self._replies.first_waiting()

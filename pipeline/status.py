@@ -17,6 +17,7 @@ _UNSOUND_STATES: Mapping[CameraState, Reason] = {"frozen": "frozen", "offline": 
 _UNSOUND_REASONS: Mapping[StatusReason | None, Reason] = {
     "damaged": "damaged",
     "no_memory": "no_memory",
+    "paused": "stalled",
 }
 """Of a camera that is degraded."""
 

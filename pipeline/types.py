@@ -32,6 +32,7 @@ StatusReason = Literal[
     "no_memory",
     "moved",
     "state_unknown",
+    "paused",
     "load_captions",
     "load_threshold",
     "load_frame_rate",

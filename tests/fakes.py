@@ -86,6 +86,7 @@ class ScriptedEngine:
     worth: Callable[[str], float | None] = lambda _stream_id: (
         None
     )  # p that something is worth saying
+    refused: set[str] = field(default_factory=set)  # words that it cannot be asked
     held: dict[str, PatchGrid] = field(default_factory=dict)
     windows: dict[str, tuple[Window, ...]] = field(default_factory=dict)  # the asked one first
 
@@ -128,6 +129,10 @@ class ScriptedEngine:
         self._work(len(shown))
         self.shown += shown
         self.windows = windows
+
+    def check(self, question: Question) -> None:
+        if question.text in self.refused:
+            raise InputError(f"text: expected other words, got {question.text!r}")
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         self._work(len(asks))

@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.redact import url_secrets
 from worker.cleaning import clean, named, read_env_file, read_text
 from worker.notation import choices, expected
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, UNKNOWN_CAMERAS, Settings
 from worker.site_settings import CameraSettings, Part, QuestionSettings
 
 _HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # read by the hub's client
@@ -150,6 +150,25 @@ def load_for_console() -> Settings:
         for name, words in settings.console.mistakes():
             mistakes[f"{PREFIX}CONSOLE__{name}"] = words
     return _sound(settings, mistakes)
+
+
+def read_question(question_id: str, given: Mapping[str, str]) -> QuestionSettings:
+    """Read one question's settings, written as in variables, by their names in small letters.
+
+    Whether there are the cameras that it names is not judged here.
+
+    Raises:
+        ConfigError: the names of what is wrong, and what was expected; no value.
+    """
+    start = f"{PREFIX}QUESTIONS__{question_id.upper()}__"
+    asked = {"ask": "", **given}
+    settings, mistakes = _read({f"{start}{name.upper()}": text for name, text in asked.items()})
+    if mistakes.get(f"{start}CAMERAS", "").startswith(UNKNOWN_CAMERAS):
+        del mistakes[f"{start}CAMERAS"]
+    if mistakes or settings is None:
+        told = (f"{name.removeprefix(start).lower()}: {one}" for name, one in mistakes.items())
+        raise ConfigError("; ".join(told))
+    return settings.questions[question_id]
 
 
 def without_settings() -> dict[str, str]:

@@ -129,7 +129,7 @@ class Process:
 
     `new_runner` is called on the thread that infers, `new_intake` for every thread of a feed;
     `adopt`, where there is one, sends until its stop what workers that are gone have left;
-    `visit` serves those who look and ask until told to stop, on a thread of its own.
+    `serve` has, by the names of their threads, what serves people until told to stop.
     """
 
     clock: Clock
@@ -146,7 +146,7 @@ class Process:
     about: Mapping[str, str | bool]
     rng: random.Random
     adopt: Callable[[Event], None] | None = field(default=None, kw_only=True)
-    visit: Callable[[Event], None] | None = field(default=None, kw_only=True)
+    serve: Mapping[str, Callable[[Event], None]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

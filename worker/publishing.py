@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from threading import Event, Lock
 from typing import Any
@@ -11,6 +11,7 @@ import structlog
 
 from pipeline.carry import Carry
 from pipeline.clock import Clock
+from pipeline.control import Control
 from pipeline.errors import OutboxError, PublishError
 from pipeline.messages import Message, rfc3339
 from pipeline.metrics import FENCED, PUBLISH_FAILURES, PUBLISHING_UP
@@ -155,14 +156,14 @@ class KnownCameras:
         questions: the ids of each camera's questions; None for a camera that is watched no more.
         tenures: which cameras a group has given to this worker.
         observer: told of what came too late.
-        standing: all questions.
+        control: all questions, and what commands have changed of them.
     """
 
     board: StatusBoard
     questions: Callable[[], Mapping[str, Collection[str] | None]]
     tenures: Tenures
     observer: Observer = UNOBSERVED
-    standing: Sequence[StandingQuestion] = ()
+    control: Control = field(default_factory=lambda: Control(()))
 
     def statuses(self) -> Mapping[str, Mapping[str, Any]]:
         return self.board.said()
@@ -191,16 +192,18 @@ class KnownCameras:
             )
 
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
-        found = {}
+        found, control, now = {}, self.control, self.control.now
         for camera_id, said in self.board.said().items():
             grid = self.board.grid(camera_id)
             found[camera_id] = {
                 "term": self.tenures.term(camera_id),
                 **{name: said[name] for name in ("state", "reason", "since")},
                 "grid": asdict(grid) if grid else None,
+                "control": control.is_on,
+                "paused": control.is_paused(camera_id),
                 "questions": {
-                    one.id: _told(one)
-                    for one in self.standing
+                    one.id: {**_told(one), "changed": list(now.changed.get(one.id, ()))}
+                    for one in now.questions
                     if one.id != CAPTION_ID and one.is_asked_of(camera_id)
                 },
             }
@@ -231,18 +234,21 @@ def _told(standing: StandingQuestion) -> dict[str, Any]:
         "target": rule.target if rule else None,
         "enter": rule.enter if rule else None,
         "exit": rule.exit if rule else None,
+        "paused": standing.is_paused,
     }
 
 
-def questions_of_cameras(settings: Settings, outbox: Outbox) -> dict[str, frozenset[str] | None]:
+def questions_of_cameras(
+    settings: Settings, outbox: Outbox, control: Control
+) -> dict[str, frozenset[str] | None]:
     """Return which questions each camera has; None where the settings have it no more.
 
     A camera whose frames come through Kafka needs no settings: whether it is gone is not known.
     """
-    asked = {question_id: one.cameras for question_id, one in settings.questions.items()}
+    asked = [one for one in control.now.questions if one.id != CAPTION_ID]
     found: dict[str, frozenset[str] | None] = {}
     for camera_id in outbox.camera_ids() | set(settings.cameras):
         is_gone = camera_id not in settings.cameras and not settings.kafka.bootstrap_servers
-        ids = (one for one, cameras in asked.items() if not cameras or camera_id in cameras)
+        ids = (one.id for one in asked if one.is_asked_of(camera_id))
         found[camera_id] = None if is_gone else frozenset(ids)
     return found

@@ -18,8 +18,8 @@ from worker.environment import variables
 from worker.feeds import feeds_of
 from worker.loading import sketch_engine, try_questions
 from worker.own_outbox import try_outbox
+from worker.publishers import redis_publishers
 from worker.settings import Settings
-from worker.wiring import redis_publishers
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from worker.values import (
 )
 
 PREFIX = "VIGIL_"
+UNKNOWN_CAMERAS = "expected ids of configured cameras"
 
 
 class ModelSettings(Part):
@@ -191,6 +192,10 @@ class Settings(BaseSettings):
     """The model forgets a camera when no picture of it has come for this long. An event ends
     (camera_lost) when no sound answer has come for this long: of a camera that is away, frozen,
     damaged or without memory, and of a model that does not answer, none is sound."""
+    control: Literal["off", "on"] = "off"
+    """on: questions are put, changed and removed, and cameras paused, by commands on Redis while
+    the worker runs (deploy/MESSAGES.md): whoever may write there may do so. What they changed is
+    kept on Redis, over these settings. off: neither is looked at."""
     worker_id: Id = Field(default_factory=host_name)
     """Name of this worker in its messages and to Kafka. Give every worker a different name. Empty:
     the host's name, or where VIGIL_OUTBOX__PATH is a folder a name that goes with the worker's
@@ -226,7 +231,7 @@ class Settings(BaseSettings):
             yield from ((f"{name}__{setting}", words) for setting, words in question.mistakes())
             if not set(question.cameras) <= set(self.cameras):
                 known = ", ".join(sorted(self.cameras)) or "none"
-                yield f"{name}__CAMERAS", f"expected ids of configured cameras ({known})"
+                yield f"{name}__CAMERAS", f"{UNKNOWN_CAMERAS} ({known})"
         for camera_id, camera in self.cameras.items():
             if camera.url is None and not self.kafka.bootstrap_servers:
                 yield (

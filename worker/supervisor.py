@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import Event, Lock, Thread
 from types import FrameType
 
@@ -100,9 +101,10 @@ class Supervisor:
         publishing = self._thread(
             "publish", lambda: self._publishing.run(stop_publishing, fields=self._heartbeat)
         )
-        visits = None
-        if (visit := worker.visit) is not None:
-            visits = self._thread("visits", lambda: visit(stop_publishing))
+        serving = [
+            self._thread(name, partial(serve, stop_publishing))
+            for name, serve in worker.serve.items()
+        ]
         inference = self._thread("infer", self._infer)
         for feed in worker.feeds:
             self._start_feed(feed)
@@ -124,8 +126,8 @@ class Supervisor:
                     worker.status.set(camera_id, "offline", reason="worker_stopped")
         stop_publishing.set()
         publishing.join(timeout=DRAIN_S)
-        if visits is not None:
-            visits.join(timeout=DRAIN_S)
+        for thread in serving:
+            thread.join(timeout=DRAIN_S)
         server.close()
         worker.outbox.close()
         log.info("worker_stopped", status=status)

@@ -77,23 +77,33 @@ def visiting(
         rehearse=rehearse,
     )
     rng = random.Random()  # noqa: S311 (jitter needs no secrecy)
-    return lambda stop: keep_visiting(new, stop, visits=visits, clock=clock, rng=rng)
+    return lambda stop: keep_visiting(new, stop, count=visits.count, clock=clock, rng=rng)
+
+
+class Connection(Protocol):
+    """One connection to Redis, by which people are served."""
+
+    def run(self, stop: Event, *, works: Callable[[], object]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def keep_visiting(
-    new: Callable[[], RedisVisits],
+    new: Callable[[], Connection],
     stop: Event,
     *,
-    visits: Visits,
+    count: Callable[[str, str], None],
     clock: Clock,
     rng: random.Random,
+    what: str = "visits",
 ) -> None:
-    """Serve visits until `stop`, over one connection after the other.
+    """Serve people until `stop`, over one connection after the other.
 
     Args:
         new: makes the next connection.
         stop: ends it.
-        visits: told of failures.
+        count: told of failures.
+        what: names them in the log.
         clock: for pauses.
         rng: makes them of random length.
     """
@@ -109,9 +119,9 @@ def keep_visiting(
             connection.run(stop, works=works)
         except PublishError as error:
             failures += 1
-            visits.count("connection", error.reason)
+            count("connection", error.reason)
             if error.reason != reason:
-                log.warning("visits_failed", reason=error.reason, detail=error.detail)
+                log.warning("visits_failed", what=what, reason=error.reason, detail=error.detail)
             reason = error.reason
         finally:
             connection.close()

@@ -14,6 +14,7 @@ from model.kinds.base import Doubt
 from model.progress import Telling
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.clock import Clock
+from pipeline.control import Control
 from pipeline.counted import oldest_age_s
 from pipeline.event_machines import EventMachines
 from pipeline.freeze_watch import FreezeWatch
@@ -27,11 +28,9 @@ from pipeline.metrics import (
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
 )
-from pipeline.observer import UNOBSERVED, Observer
 from pipeline.outbox import Outbox
 from pipeline.pruner import Pruner
-from pipeline.publishers.base import NO_CAMERAS, Cameras, Publisher
-from pipeline.publishers.redis import RedisPublisher
+from pipeline.publishers.base import Publisher
 from pipeline.rebuilding import Rebuilding
 from pipeline.regions import Region
 from pipeline.runner import Runner
@@ -41,13 +40,15 @@ from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from pipeline.visits import Visits
-from worker.evidence import evidence_of, keeping
+from worker.controlling import Controlling
+from worker.evidence import evidence_of
 from worker.feeds import feeds_of, past_of
 from worker.loading import loaded, num_inference_threads, try_questions
 from worker.metrics import Metrics
 from worker.orphans import Orphans
 from worker.own_outbox import folder_of, open_outbox
 from worker.parts import Feed, Health, Served, Worker
+from worker.publishers import redis_publishers
 from worker.publishing import KnownCameras, must_wait, put_status, questions_of_cameras
 from worker.questions import standing_questions
 from worker.settings import Settings
@@ -88,6 +89,9 @@ def build(
     outbox, settings = open_outbox(settings, clock=clock, observer=metrics)
     tenures = _tenures(settings, clock=clock)
     status = StatusBoard(partial(put_status, outbox, tenures), clock=clock)
+    control = Control(
+        standing_questions(settings), is_on=settings.control == "on" and publisher is None
+    )
     try:
         feeds = feeds_of(settings, clock=clock, observer=metrics, is_held=tenures.is_held)
         publishers = partial(redis_publishers, settings, clock=clock, observer=metrics)
@@ -95,10 +99,10 @@ def build(
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
             cameras=KnownCameras(
                 status,
-                partial(questions_of_cameras, settings, outbox),
+                partial(questions_of_cameras, settings, outbox, control),
                 tenures,
                 metrics,
-                standing_questions(settings),
+                control,
             ),
         )
         new_publisher().close()  # reads the address, so that a mistake in it is refused now
@@ -107,6 +111,7 @@ def build(
         outbox.close()
         raise
     visits = visits or Visits(clock=clock, observer=metrics)
+    controlling = Controlling(settings, control, status=status, visits=visits, clock=clock)
     stages = _stages(
         settings,
         engine,
@@ -116,7 +121,18 @@ def build(
         clock=clock,
         metrics=metrics,
         visits=visits,
+        controlling=controlling,
     )
+    visit = visiting(
+        settings,
+        visits,
+        status=status,
+        tenures=tenures,
+        outbox=outbox,
+        engine=engine,
+        clock=clock,
+    )
+    serve = {"visits": visit} | ({"control": controlling.serve} if control.is_on else {})
     about = {
         "model": engine.model_name,
         "attention": engine.stats.attention_backend,
@@ -144,17 +160,7 @@ def build(
             max_bytes=settings.outbox.max_bytes,
             clock=clock,
         ).run,
-        visit=visiting(
-            settings,
-            visits,
-            status=status,
-            tenures=tenures,
-            outbox=outbox,
-            engine=engine,
-            clock=clock,
-        )
-        if publisher is None
-        else None,
+        serve=serve if publisher is None else {},
     )
 
 
@@ -174,6 +180,8 @@ class _Stages:
     status: StatusBoard
     metrics: Metrics
     visits: Visits
+    control: Control
+    controlling: Controlling
 
 
 def _tenures(settings: Settings, *, clock: Clock) -> Tenures:
@@ -200,7 +208,7 @@ def _ready(settings: Settings, *, clock: Clock) -> Engine:
     return engine
 
 
-def _stages(
+def _stages(  # noqa: PLR0913 - what all threads share comes together here
     settings: Settings,
     engine: Served,
     outbox: Outbox,
@@ -210,6 +218,7 @@ def _stages(
     clock: Clock,
     metrics: Metrics,
     visits: Visits,
+    controlling: Controlling,
 ) -> _Stages:
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
@@ -242,6 +251,8 @@ def _stages(
         status=status,
         metrics=metrics,
         visits=visits,
+        control=controlling.control,
+        controlling=controlling,
     )
 
 
@@ -280,6 +291,7 @@ def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
             admission_backlog=stages.admission_backlog,
             outbox_trouble=lambda: stages.outbox.trouble,
             unknown=stages.tenures.why,
+            is_paused=stages.control.is_paused,
         ),
         settlements=stages.settlements,
         observer=stages.metrics,
@@ -297,10 +309,12 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # other's turns, and two on two cores beside a third busy thread took 10 s for what takes 0.5.
     threads = num_inference_threads(settings.model.threads, is_on_cpu=stages.engine.is_on_cpu)
     torch.set_num_threads(threads)
+    if stages.control.is_on:
+        stages.controlling.begin(stages.engine.check)
     return Runner(
         stages.lanes,
         stages.engine,
-        questions=standing_questions(settings),
+        questions=stages.control.now.questions,
         replies=stages.outbox,
         settle=stages.settlements.settle,
         clock=stages.clock,
@@ -317,6 +331,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         evidence=evidence_of(settings, stages.metrics),
         doubt=Doubt(min_mass=settings.model.min_mass),
         caption_when=settings.caption_when,
+        control=stages.control,
     )
 
 
@@ -336,38 +351,6 @@ def _rebuilding(settings: Settings, stages: _Stages) -> Rebuilding:
         together=together,
         clock=stages.clock,
         observer=stages.metrics,
-    )
-
-
-def redis_publishers(
-    settings: Settings,
-    *,
-    clock: Clock,
-    worker_id: str = "",
-    run_id: str = "",
-    cameras: Cameras = NO_CAMERAS,
-    observer: Observer = UNOBSERVED,
-) -> Callable[[], RedisPublisher]:
-    """Return what makes a connection to Redis.
-
-    Args:
-        settings: name the server.
-        clock: stamps what is published.
-        worker_id: stands in for the settings' own.
-        run_id: one that starts again with the same may publish at once.
-        cameras: what the worker knows of its cameras.
-        observer: told of pictures that Redis does not take.
-    """
-    return partial(
-        RedisPublisher,
-        settings.redis.address,
-        prefix=settings.redis.prefix,
-        worker_id=worker_id or settings.worker_id,
-        clock=clock,
-        run_id=run_id,
-        keeping=keeping(settings, observer),
-        heartbeat_s=settings.redis.heartbeat,
-        cameras=cameras,
     )
 
 
@@ -391,10 +374,11 @@ def _machines(settings: Settings, stages: _Stages) -> EventMachines:
     is_open = bool(settings.kafka.bootstrap_servers)  # a topic brings cameras that nobody named
     with_address = {key for key, one in settings.cameras.items() if one.url is not None}
     return EventMachines(
-        standing_questions(settings),
+        stages.control.now.questions,
         states=stages.outbox.load_states(),
         may_come=lambda camera_id: is_open or camera_id in settings.cameras,
         forget_after_s=settings.forget_after,
         clock=stages.clock,
         waits=lambda camera_id: is_open and camera_id not in with_address,
+        paused=stages.control.now.paused,
     )

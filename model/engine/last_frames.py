@@ -79,6 +79,10 @@ class LastFrames:
             whole = np.ones_like(frame.keep_mask)
             held.append(replace(frame, keep_mask=whole, is_refresh=True, stale_mask=None))
 
+    def check(self, question: Question) -> None:
+        """Refuse what `Engine.check` refuses."""
+        self._engine.check(question)
+
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about its stream's last frames; as `Engine.ask`.
 

@@ -58,6 +58,21 @@ def asks_key(prefix: str, ask_id: str = "") -> str:
     return f"{prefix}:asks:{ask_id}" if ask_id else f"{prefix}:asks"
 
 
+def control_key(prefix: str) -> str:
+    """Return the key of the stream of commands."""
+    return f"{prefix}:control"
+
+
+def acks_key(prefix: str, command: str = "") -> str:
+    """Return the key of the stream of acknowledgements; of a command, of who answers it alone."""
+    return f"{prefix}:control:acks:{command}" if command else f"{prefix}:control:acks"
+
+
+def questions_key(prefix: str) -> str:
+    """Return the key of the hash with what commands have changed."""
+    return f"{prefix}:questions"
+
+
 def evidence_prefix(prefix: str, camera_id: str) -> str:
     """Return what the keys of a camera's pictures and clips of events begin with."""
     return f"{prefix}:{camera_id}:evidence:"

@@ -14,6 +14,9 @@ EVIDENCE_COMMANDS = ("del", "zadd", "zrange", "zrem")
 VISITING_COMMANDS = ("mget", "rpush", "xread")
 """And for live pictures and one-off questions; without them all else works."""
 
+CONTROL_COMMANDS = ("hgetall", "xread")
+"""And for commands at run time; without them all else works."""
+
 PUBLISHED, PASSED_OVER, HELD, FENCED = 1, 0, -1, -2
 SHELVED, TOO_LARGE = 1, 0
 GRANTED, TAKEN, OTHER_VERSION = b"granted", b"taken", b"version"
@@ -312,6 +315,53 @@ if type(reply) == 'table' and reply.err then return reply end
 for _, command in ipairs({{'RPUSH', KEYS[1], ARGV[2]}, {'PEXPIRE', KEYS[1], ARGV[3]}}) do
   reply = redis.pcall(unpack(command))
   if type(reply) == 'table' and reply.err then return reply end
+end
+return 1
+"""
+
+# Ids of stream entries, `MILLISECONDS-NUMBER`, in their order.
+_BEFORE = """
+local function before(one, other)
+  local a, b = string.match(tostring(one or ''), '^(%d+)%-(%d+)$')
+  local c, d = string.match(tostring(other or ''), '^(%d+)%-(%d+)$')
+  if not a or not c then return not a end
+  a, b, c, d = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
+  return a < c or (a == c and b < d)
+end
+"""
+
+# Keeps what a command has changed, or takes it away, unless a later one or the same, by another
+# worker, has been there. Answers what is held in its stead then.
+KEEP = f"""{_BEFORE}
+local name, value, at, format = unpack(ARGV, 1, 4)
+local held = redis.pcall('HGET', KEYS[1], name)
+if type(held) == 'table' and held.err then return held end
+local is_read, known = pcall(cjson.decode, held or '')
+if is_read and type(known) == 'table' and not before(known.at, at) then return held end
+local reply = redis.pcall('HSET', KEYS[1], 'format', format)
+if type(reply) == 'table' and reply.err then return reply end
+if value == '' then reply = redis.pcall('HDEL', KEYS[1], name)
+else reply = redis.pcall('HSET', KEYS[1], name, value) end
+if type(reply) == 'table' and reply.err then return reply end
+return ''
+"""
+
+# Acknowledges a command, and notes that it was taken; with ARGV[5], one worker of all does.
+ACKNOWLEDGE = f"""{_BEFORE}
+local told, at, format, worker, lives_ms = unpack(ARGV, 1, 5)
+local reply = true
+if lives_ms ~= '' then reply = redis.pcall('SET', KEYS[3], worker, 'NX', 'PX', lives_ms) end
+if type(reply) == 'table' and reply.err then return reply end
+if reply then
+  reply = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', '1000', '*', 'ack', told)
+  if type(reply) == 'table' and reply.err then return reply end
+end
+local found = redis.pcall('HGET', KEYS[2], 'format')
+if type(found) == 'table' and found.err then return found end
+if found and found ~= format then return 1 end
+if before(redis.pcall('HGET', KEYS[2], 'taken'), at) then
+  found = redis.pcall('HSET', KEYS[2], 'taken', at)
+  if type(found) == 'table' and found.err then return found end
 end
 return 1
 """

@@ -27,22 +27,33 @@ from pipeline.messages import (
 )
 from pipeline.publishers.redis import _state_field
 from pipeline.publishers.redis_keys import (
+    acks_key,
     asks_key,
     cameras_key,
     carry_key,
     channel,
+    control_key,
     evidence_index_key,
     evidence_sizes_key,
     heartbeat_key,
     picture_key,
+    questions_key,
     state_key,
     stream_key,
     watched_key,
 )
-from pipeline.publishers.redis_scripts import COMMANDS, EVIDENCE_COMMANDS, VISITING_COMMANDS
+from pipeline.publishers.redis_scripts import (
+    COMMANDS,
+    CONTROL_COMMANDS,
+    EVIDENCE_COMMANDS,
+    VISITING_COMMANDS,
+)
 from pipeline.rehearsal import QUESTION_ID
 from pipeline.stored import Stored
 from pipeline.visits import MAX_WAITING, PER_S
+from worker.controlling import MAX_AGE_S
+from worker.controlling import PER_S as COMMANDS_PER_S
+from worker.orders import MAX_QUESTIONS, SETTINGS, VERSION
 
 PREFIX, CAMERA, WORKER = "vigil", "gate", "worker-1"
 CAPTURED_AT = datetime(2026, 1, 2, 3, 4, 5, 468_000, tzinfo=UTC)
@@ -82,6 +93,8 @@ KEYS = """
 | `{cameras}` | a hash, camera to JSON: which worker has it, its state, its questions; see below |
 | `{watched}`, `{picture}` | somebody looks at the camera; its last picture, while they do |
 | `{asks}`, `{reply}` | a stream of one-off questions; a list with the reply to one |
+| `{control}`, `{acks}` | streams of commands, with `VIGIL_CONTROL=on`, and of what came of them |
+| `{questions}` | a hash with what commands have changed; workers write it, others only read |
 
 A message is published once: it stands in its stream once, in the order of `seq`, is the newest of
 its field in the hash, and its channel reaches the subscribers that are connected at that moment.
@@ -102,8 +115,9 @@ The register `{cameras}` names every camera, so that no reader needs to scan: `o
 that has it; it lives while its heartbeat is there), `term`, `state`, `reason`, `since`, `grid`
 (`rows`, `cols`, `token_px`; null before the first picture), and `questions` by id: `question`,
 `kind`, `options`, `every_s`, and where answers become events `target` (the answer that the event is
-about), `enter`, `exit`, else null. Its owner writes an entry when it changes and with every
-heartbeat, and takes it away when the camera is gone.
+about), `enter`, `exit`, else null; `paused`, and `changed`, the names of the settings that commands
+have given. `control` says whether commands are taken, `paused` whether the camera is. Its owner
+writes an entry when it changes and with every heartbeat, and takes it away when the camera is gone.
 
 **Live pictures.** While the key `{watched}` is there (a reader sets it to anything, expiring in
 10 s, again and again while somebody looks), the hash `{picture}` has the last picture that the
@@ -142,8 +156,45 @@ all, and bound them to `VIGIL_EVIDENCE__MAX_BYTES`: the oldest give way. So a ke
 it expires, or, where the outbox was full or Redis refused the picture, never be there: a reader
 takes both the same way.
 
+**Commands.** `XADD {control} MAXLEN ~ 1000 * do change question fire enter 0.8` changes a question
+while workers run with `VIGIL_CONTROL=on`. Every worker takes every command, between two looks at
+the cameras.
+
+| `do` | with | what happens |
+|---|---|---|
+| `put` | `question`, its settings | the question is what is given, the rest at its defaults |
+| `change` | `question`, settings | these settings change, the others stay |
+| `remove` | `question` | it is not asked any more |
+| `reset` | `question` | it is as in the environment again: as there, or gone |
+| `pause`, `resume` | `question` or `camera` | it is not asked; the model is shown nothing of it |
+| `refresh` | `camera` | its next picture is sent whole |
+
+A question's settings are {settings}, written as in `VIGIL_QUESTIONS__<ID>__...`. No other field is
+taken but `version` (`{version}`, the default); a camera's address is none of them.
+
+`XREAD BLOCK 10000 STREAMS {acks} ID` brings what came of it. An entry's field `ack` is JSON:
+`command` (the id that XADD gave), `worker_id`, and either `refused` and `detail`, or `do` and what
+is in effect now: of a question `question`, `settings` (all of them; null where it is not asked),
+`changed` (the names of those that commands gave), `paused`, `cameras` (the worker's own that it is
+asked of); of a camera `camera` and `paused`. About a question every worker says so, about a camera
+the one that has it; what all would refuse alike is refused once.
+
+| `refused` | meaning |
+|---|---|
+| `malformed` | a field is missing, unknown or wrong, or the model cannot be asked that |
+| `unknown_camera`, `unknown_question` | no worker has it, or it is not asked |
+| `too_many` | a worker takes {commands_per_s:g} commands a second, and {questions_max} questions |
+| `too_late` | it was sent more than {max_age_s:g} s ago |
+| `too_busy` | the model did not look at it in time |
+| `other_version` | the command, or what `{questions}` holds, is of another version |
+
+`{questions}` has `question:ID` and `camera:ID`, JSON each: `at` (the command), `do` (`put`: these
+are all its settings; `change`: over the environment's; `remove`), `settings`, `paused`. Beside them
+`format` and `taken`, the last command. It does not expire.
+
 A user of Redis needs the keys and channels `{prefix}:*` and the commands {commands};
-for live pictures and one-off questions also {visiting}, and for pictures of events {pictured},
+for live pictures and one-off questions also {visiting}, for commands at run time {commanding},
+and for pictures of events {pictured},
 without which all else works.
 
 ## Every message
@@ -179,6 +230,15 @@ def messages_document() -> str:
             asks=asks_key(PREFIX),
             reply=asks_key(PREFIX, "ID"),
             camera=CAMERA,
+            control=control_key(PREFIX),
+            acks=acks_key(PREFIX),
+            questions=questions_key(PREFIX),
+            settings=", ".join(f"`{name}`" for name in SETTINGS),
+            version=VERSION,
+            commands_per_s=COMMANDS_PER_S,
+            questions_max=MAX_QUESTIONS,
+            max_age_s=MAX_AGE_S,
+            commanding=", ".join(f"`{name}`" for name in CONTROL_COMMANDS),
             per_s=PER_S,
             waiting=MAX_WAITING,
             rehearsal=QUESTION_ID,

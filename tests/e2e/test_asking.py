@@ -34,6 +34,7 @@ def test_a_camera_is_looked_at_and_asked_about_while_it_is_watched(
         VIGIL_MODEL__MAX_TOKENS_PER_FRAME="72",
         VIGIL_REDIS__URL=redis_url,
         VIGIL_WORKER_ID="w1",
+        VIGIL_CONTROL="on",
     )
     inbox.until(lambda seen: seen.on("vigil:yard:answers"), limit_s=60)
     with redis.Redis.from_url(redis_url) as client:
@@ -61,7 +62,35 @@ def test_a_camera_is_looked_at_and_asked_about_while_it_is_watched(
         inbox.until(lambda seen: len(_tests(seen)) == 2, limit_s=10)
         assert real is not None
         assert client.hget("vigil:yard:state", "question:person") is not None
+        _change(client, inbox)
     assert not any(one["asked_by"] == "ask" for one in inbox.on("vigil:yard:answers"))
+
+
+def _change(client: redis.Redis, inbox: Inbox) -> None:
+    """A question is put, a camera paused and resumed: at once, and in the same window."""
+    before = inbox.on("vigil:yard:answers")[-1]["window"]["start"]
+    client.xadd("vigil:control", {"do": "put", "question": "car", "ask": "Is a car in view?"})
+    inbox.until(lambda seen: "car" in _asked(seen), limit_s=10)
+    answered = next(one for one in inbox.on("vigil:yard:answers") if one["question_id"] == "car")
+    assert answered["window"]["start"] >= before, "its window began no sooner and is no new one"
+    assert answered["window"]["frames"] > 1
+    client.xadd("vigil:control", {"do": "remove", "question": "person"})
+    until(lambda: client.hget("vigil:yard:state", "question:person") is None)
+    client.xadd("vigil:control", {"do": "pause", "camera": "yard"})
+    inbox.until(lambda seen: _states(seen)[-1] == ("degraded", "paused"), limit_s=10)
+    client.xadd("vigil:control", {"do": "resume", "camera": "yard"})
+    inbox.until(lambda seen: _states(seen)[-1] == ("online", None), limit_s=10)
+    assert [state for state, _ in _states(inbox)].count("connecting") == 1, "it never reconnected"
+    entry = json.loads(client.hget("vigil:cameras", "yard") or "{}")
+    assert list(entry["questions"]) == ["car"]
+
+
+def _asked(seen: Inbox) -> set[str]:
+    return {one["question_id"] for one in seen.on("vigil:yard:answers")}
+
+
+def _states(seen: Inbox) -> list[tuple[str, str | None]]:
+    return [(one["state"], one["reason"]) for one in seen.on("vigil:yard:status")]
 
 
 def _tests(seen: Inbox) -> list[str]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from model.types import Answer, PatchGrid, Question
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.caption_gate import When
+from pipeline.control import Control
 from pipeline.event_machines import EventMachines
 from pipeline.event_states import state_name
 from pipeline.events import EventRule
@@ -85,6 +86,7 @@ class Bench:
         past: Past = NO_PAST,
         caption_when: When = "periodic",
         evidence: Evidence | None = None,
+        paused: tuple[str, ...] = (),
     ) -> None:
         self.clock = clock or FakeClock()
         self.lanes = Lanes(
@@ -99,6 +101,7 @@ class Bench:
         self.settled: list[Frame] = []
         self.status = StatusBoard(lambda _message: None, clock=self.clock)
         self.visits = Visits(clock=self.clock)
+        self.control = Control(questions)
         numbers = count(1)
         self.runner = Runner(
             self.lanes,
@@ -114,6 +117,7 @@ class Bench:
                 may_come=lambda camera_id: not camera_id.startswith("gone"),
                 forget_after_s=600.0,
                 clock=self.clock,
+                paused=paused,
                 new_id=lambda *_about: f"e{next(numbers)}",
             ),
             status=self.status,
@@ -134,6 +138,7 @@ class Bench:
             visits=self.visits,
             evidence=evidence,
             caption_when=caption_when,
+            control=self.control,
         )
 
     def show(self, *frames: Frame) -> None:

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.clock import SystemClock
+from pipeline.control import Control
 from pipeline.errors import OutboxError, PublishError
 from pipeline.messages import status_message
 from pipeline.metrics import PUBLISH_FAILURES, PUBLISHING_UP
@@ -25,6 +26,8 @@ from tests.servers.redis import StartRedis
 from tests.worker.supervised import until
 from worker import environment
 from worker.publishing import KnownCameras, Publishing, questions_of_cameras
+from worker.questions import standing_questions
+from worker.settings import Settings
 
 Step = Exception | float  # what a publisher ends with, or for how many seconds it works before
 GATE = {"VIGIL_CAMERAS__GATE__URL": "rtsp://h/s", "VIGIL_MODEL__PATH": "nano"}
@@ -247,6 +250,10 @@ def _running(publisher: Callable[[], Publisher], outbox: Outbox) -> Iterator[Non
         assert not thread.is_alive()
 
 
+def _questions(settings: Settings, outbox: Outbox) -> dict[str, frozenset[str] | None]:
+    return questions_of_cameras(settings, outbox, Control(standing_questions(settings)))
+
+
 def test_a_camera_without_settings_is_gone_unless_kafka_may_bring_it() -> None:
     outbox = Outbox(None, max_bytes=1 << 20)
     outbox.put([status_message(one, at=EPOCH, state="online") for one in ("gate", "yard")])
@@ -256,10 +263,10 @@ def test_a_camera_without_settings_is_gone_unless_kafka_may_bring_it() -> None:
         "VIGIL_QUESTIONS__DOOR__CAMERAS": "gate",
     }
     both, fire = frozenset({"fire", "door"}), frozenset({"fire"})
-    found = questions_of_cameras(environment.load(asked), outbox)
+    found = _questions(environment.load(asked), outbox)
     assert found == {"gate": both, "yard": None}
     kafka = {"VIGIL_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092"}
-    found = questions_of_cameras(environment.load(asked | kafka), outbox)
+    found = _questions(environment.load(asked | kafka), outbox)
     assert found == {"gate": both, "yard": fire}
 
 

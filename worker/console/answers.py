@@ -243,6 +243,26 @@ class Answers:
             raise HTTPException(504, f"no worker answered within {ASK_WAIT_S:g} s")
         return JSONResponse(reply)
 
+    async def command(self, request: Request) -> Response:
+        """Send a command to the workers; its fields are theirs to judge."""
+        given = await _body(request)
+        if not all(isinstance(one, str) for one in given.values()) or not given:
+            raise HTTPException(400, "expected a command's fields, in words")
+        if not any(tile["control"] for tile in self._wall.tiles.values()):
+            raise HTTPException(409, "no worker takes commands: VIGIL_CONTROL=on lets it")
+        if self._asks >= MAX_ASKS:
+            raise HTTPException(429, f"{MAX_ASKS} questions wait for an answer already")
+        self._asks += 1
+        try:
+            ack = await self._parts.redis.command(given, wait_s=ASK_WAIT_S)
+        except PublishError as error:
+            raise HTTPException(503, f"Redis does not answer: {error.reason}") from None
+        finally:
+            self._asks -= 1
+        if ack is None:
+            raise HTTPException(504, f"no worker answered within {ASK_WAIT_S:g} s")
+        return JSONResponse(ack)
+
     # -- parts ----------------------------------------------------------------------------------
 
     async def _live(self, viewer: Viewer) -> AsyncIterator[str]:

@@ -199,6 +199,29 @@ class ConsoleRedis:
             waited_s += 1.0
         return None
 
+    async def command(self, fields: Mapping[str, str], *, wait_s: float) -> Any:
+        """Send a command; return what the first worker says of it, None where none did in time.
+
+        Args:
+            fields: of the command.
+            wait_s: how long to wait for an acknowledgement.
+        """
+        async with self._told():
+            key = keys.control_key(self._prefix)
+            sent = _text(await self._redis.xadd(key, dict(fields), maxlen=1000))  # type: ignore[arg-type] # as for asks
+        acks = keys.acks_key(self._prefix)
+        after, waited_s = f"{int(sent.partition('-')[0]) - 1}-0", 0.0
+        while waited_s < wait_s:  # in steps that end before the connection's own time-out
+            async with self._told():
+                found: Any = await self._redis.xread({acks: after}, block=1000)
+            if not found:
+                waited_s += 1.0
+            for entry_id, entry in (one for _, page in found or () for one in page):
+                after, ack = _text(entry_id), _object(entry.get(b"ack"))
+                if ack is not None and ack.get("command") == sent:
+                    return ack
+        return None
+
     # -- parts ----------------------------------------------------------------------------------
 
     def _stream_key(self, stream: Stream) -> str:

@@ -156,6 +156,7 @@ def _routes(answers: Answers, pages: Pages) -> list[BaseRoute]:
         Route("/search", answers.search),
         Route("/export/{name}", answers.export),
         Route("/ask", answers.ask, methods=["POST"]),
+        Route("/command", answers.command, methods=["POST"]),
     ]
 
     return [

@@ -86,7 +86,7 @@ class Wall:
             # a status message says later than the register what the state is
             if tile["status_ms"] == 0:
                 tile.update({name: entry.get(name) for name in ("state", "reason", "since")})
-            tile.update(owner=entry.get("owner"), grid=entry.get("grid"))
+            tile.update({name: entry.get(name) for name in ("owner", "grid", "control", "paused")})
             asked = entry.get("questions")
             asked = asked if isinstance(asked, dict) else {}
             known = tile["questions"]
@@ -186,6 +186,8 @@ def _new_tile(camera_id: str) -> dict[str, Any]:
         "lag_ms": None,
         "owner": None,
         "grid": None,
+        "control": None,
+        "paused": None,
         "kept_ratio": None,
         "tokens": None,
         "caption": None,
@@ -215,7 +217,8 @@ def _new_question() -> dict[str, Any]:
 
 
 def _rule(entry: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("question", "kind", "options", "every_s", "target", "enter", "exit")
+    asked = ("question", "kind", "options", "every_s", "target", "enter", "exit")
+    names = (*asked, "paused", "changed")
     return {name: entry.get(name) for name in names}
 
 

@@ -13,6 +13,7 @@ from worker import environment
 from worker.feeds import feeds_of
 from worker.settings import Settings
 from worker.trials.camera import WATCH_S, try_camera
+from worker.trials.control import try_control
 from worker.trials.found import Found, failed
 from worker.trials.kafka import try_reading
 from worker.trials.model import try_model
@@ -54,6 +55,8 @@ def try_all(
         if feed.name in settings.cameras
     ]
     trials.append(("redis", partial(try_publishing, settings, clock=clock)))
+    if settings.control == "on":
+        trials.append(("control", partial(try_control, settings)))
     if settings.kafka.bootstrap_servers:
         topic = f"kafka {settings.kafka.topic}"
         trials.append((topic, partial(try_reading, settings)))

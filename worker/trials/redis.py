@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pipeline.clock import Clock
 from pipeline.errors import PublishError
 from pipeline.publishers.redis_trial import RedisFound, try_redis
+from worker.publishers import redis_publishers
 from worker.settings import Settings
 from worker.trials.found import Found, failed, sized
-from worker.wiring import redis_publishers
 
 SUBJECT = "redis"
 _RIGHTS = ("not_permitted", "refused")  # the second by the script, which does not always say why

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from model.types import Question
 from pipeline.clock import SystemClock
+from pipeline.control import Control
 from pipeline.events import EventRule
 from pipeline.outbox import Outbox
 from pipeline.publishers.base import NoCameras
@@ -61,7 +62,7 @@ def test_what_a_worker_knows_of_a_camera_is_there_as_soon_as_it_changes(
     clock = SystemClock()
     outbox = Outbox(None, max_bytes=1 << 20)
     board = StatusBoard(lambda message: outbox.put([message]), clock=clock)
-    known = KnownCameras(board, dict, Tenures(clock=clock), standing=[OPEN, OF_YARD])
+    known = KnownCameras(board, dict, Tenures(clock=clock), control=Control([OPEN, OF_YARD]))
     publisher = RedisPublisher(
         redis_url, prefix="vigil", worker_id="w", clock=clock, heartbeat_s=60.0, cameras=known
     )
@@ -83,7 +84,9 @@ def test_what_a_worker_knows_of_a_camera_is_there_as_soon_as_it_changes(
     assert entry()["grid"] == {"rows": 3, "cols": 4, "token_px": 28}
     asked = {"question": "Is the gate open?", "kind": "yes_no", "options": [], "every_s": 5.0}
     rule = {"target": "yes", "enter": 0.8, "exit": 0.4}
-    assert entry()["questions"] == {"open": {**asked, **rule}}
+    commands = {"paused": False, "changed": []}
+    assert entry()["questions"] == {"open": {**asked, **rule, **commands}}
+    assert (entry()["control"], entry()["paused"]) == (False, False)
     board.set("gate", "offline", reason="worker_stopped")
     stop.set()
     running.join(10)

@@ -91,7 +91,7 @@ class Worker:
             keep_visiting(
                 self.connection,
                 stop,
-                visits=self.visits,
+                count=self.visits.count,
                 clock=CLOCK,
                 rng=random.Random(1),  # noqa: S311
             )

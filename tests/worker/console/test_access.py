@@ -71,7 +71,7 @@ def test_without_the_token_there_is_nothing_but_the_form(closed: Console) -> Non
     for path in ("", "camera/gate", "inbox", "health"):
         status, headers, _ = closed.request(path)
         assert (status, headers["location"]) == (303, "/login")
-    for path in ("api/look", "api/ask", "api/events/review", "api/events/e-1/mark"):
+    for path in ("api/look", "api/ask", "api/command", "api/events/review", "api/events/e-1/mark"):
         assert closed.post(path, {}) == 401, path
     assert closed.request("login")[0] == 200
     assert closed.request("livez")[0] == 200
@@ -251,6 +251,9 @@ def test_an_event_leads_to_its_own_evidence_and_to_no_other_key(
         ("api/ask", {"camera": ["gate"], "question": "?"}, 404),
         ("api/ask", {"camera": "gate", "question": "?", "kind": "choice", "options": [1]}, 400),
         ("api/ask", ["gate"], 400),
+        ("api/command", {}, 400),
+        ("api/command", {"do": 1}, 400),
+        ("api/command", {"do": "pause", "camera": "gate"}, 409),
         ("api/ask", "x" * 100_000, 413),
         ("api/look", {"cameras": "gate"}, 400),
         ("api/events/nobody/mark", {"verdict": "right"}, 404),

@@ -16,7 +16,9 @@ import redis
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from pipeline.clock import SystemClock
 from pipeline.messages import Asked, rfc3339
+from pipeline.tenures import Tenures
 from tests.servers.redis import RedisServer
 from tests.worker.console.messages import (
     GATE,
@@ -30,6 +32,8 @@ from tests.worker.console.messages import (
     status,
 )
 from tests.worker.console.process import SOON_S, TOKEN, Console, until
+from tests.worker.test_controlling import Worker as Controlled
+from worker.publishing import KnownCameras
 
 SOON_MS = 1000 * SOON_S
 MASKED = '<img src=x onerror="document.title=1"><b>bold</b>'
@@ -344,6 +348,47 @@ def test_what_is_asked_is_answered(page: Page, console: Console, server: RedisSe
         page.get_by_role("button", name="Ask now").click()
         expect(page.locator(".replies li")).to_contain_text("yes p 0.83 · mass 0.97")
     expect(page.locator(".replies li")).to_contain_text(MASKED)
+
+
+def test_a_question_is_changed_and_paused_and_where_it_comes_from_is_shown(
+    page: Page, console: Console, site: Streams, server: RedisServer
+) -> None:
+    worker = Controlled(server.url, worker_id="worker-1")
+    clock = SystemClock()
+    known = KnownCameras(worker.status, dict, Tenures(clock=clock), control=worker.control)
+
+    def register(client: Any) -> None:
+        for camera_id, entry in known.entries().items():
+            told = {**entry, "owner": "worker-1"}
+            client.hset("vigil:cameras", camera_id, json.dumps(told))
+
+    page.goto(console.url("camera/gate"))
+    assert not page.locator(".control").is_visible(), "its worker takes no commands"
+    with worker.serving(), working(server, register):
+        page.get_by_text("Change what is asked").click()
+        form = page.locator(".control form.question", has_text="fire")
+        expect(form.locator(".enter .source")).to_have_text("by environment")
+        form.get_by_label("enter at of fire").fill("0.2")
+        form.get_by_role("button", name="Change").click()
+        expect(form.get_by_role("status")).to_contain_text("malformed: exit: expected at most")
+        form.get_by_label("enter at of fire").fill("0.6")
+        form.get_by_label("words of fire").fill("Is there <b>smoke</b>?")
+        form.get_by_role("button", name="Change").click()
+        expect(form.get_by_role("status")).to_have_text("in effect, says worker-1")
+        expect(form.locator(".enter .source")).to_have_text("by command")
+        expect(form.locator(".exit .source")).to_have_text("by environment")
+        assert (worker.asked(), worker.threshold()) == ({"fire": "Is there <b>smoke</b>?"}, 0.6)
+        form.get_by_role("button", name="Pause").click()
+        expect(form.get_by_role("button", name="Resume")).to_be_visible()
+        page.get_by_role("button", name="Pause this camera").click()
+        expect(page.get_by_role("button", name="Resume this camera")).to_be_visible()
+        assert worker.control.is_paused("gate")
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        form.get_by_role("button", name="Back to the environment").click()
+        expect(form.locator(".ask input")).to_have_value("Is there fire?")
+        assert worker.threshold() == 0.8
+    site.cameras({"gate": listed(GATE, PEOPLE), "yard": listed(GATE)})
 
 
 def test_health_tells_of_workers_and_cameras(page: Page, console: Console) -> None:

@@ -1,5 +1,6 @@
 """What `vigil check --connect` says of real cameras, a real Redis and a real broker."""
 
+import json
 import re
 import shutil
 import uuid
@@ -8,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import redis
 
 from model.errors import AdmissionError
 from pipeline.clock import SystemClock
@@ -43,6 +46,46 @@ def tried(**variables: str) -> tuple[bool, list[str]]:
 def line_of(said: list[str], subject: str) -> str:
     [line] = [line for line in said if line[5:].startswith(f"{subject}: ")]
     return line
+
+
+def test_what_commands_have_changed_is_told_beside_what_the_environment_has(
+    redis_url: str,
+) -> None:
+    order = {"at": "1-1", "do": "change", "settings": {}, "paused": False}
+    held = {
+        "camera:gate": order | {"paused": True},
+        "question:cars": order | {"do": "put", "settings": {"ask": "Any cars?"}},
+        "question:door": order | {"do": "remove"},
+        "question:fire": order | {"settings": {"enter": "0.6"}},
+        "question:gone": order | {"settings": {"enter": "0.6"}},
+    }
+    site = {
+        "VIGIL_REDIS__URL": redis_url,
+        "VIGIL_CONTROL": "on",
+        "VIGIL_QUESTIONS__FIRE__ASK": "Fire?",
+        "VIGIL_QUESTIONS__FIRE__ENTER": "0.8",
+        "VIGIL_QUESTIONS__DOOR__ASK": "Open?",
+    }
+    _, said = tried(**site)
+    assert line_of(said, "control") == "ok   control: all is as in the environment"
+    with redis.Redis.from_url(redis_url) as client:
+        texts: dict[Any, Any] = {name: json.dumps(one) for name, one in held.items()}
+        client.hset("vigil:questions", mapping={"format": "1", **texts, "question:odd": "?"})
+        _, said = tried(**site)
+        assert line_of(said, "control")[14:].split("; ") == [
+            "camera gate is paused, by command",
+            "question cars is by command alone",
+            "question cars: ask=Any cars? by command",
+            "question door is not asked, by command",
+            "question fire: enter=0.6 by command, not 0.8 as in the environment",
+            "question gone is passed over: the environment has it no more",
+            "question odd is passed over: expected what a command has changed",
+        ]
+        client.hset("vigil:questions", "format", "7")
+    is_ok, said = tried(**site)
+    assert not is_ok
+    assert line_of(said, "control").startswith("FAIL control: other_version: vigil:questions")
+    assert not any(line[5:].startswith("control") for line in tried(VIGIL_REDIS__URL=redis_url)[1])
 
 
 # ---------------------------------------------------------------- cameras

@@ -5,6 +5,7 @@ import {
   setNow, span, tellNew, time,
 } from "./page.js";
 import { Chart } from "./chart.js";
+import { Controls } from "./control.js";
 import { Picture } from "./picture.js";
 
 const camera = document.body.dataset.camera;
@@ -15,6 +16,7 @@ let course = null;
 let isStale = true;
 
 const picture = new Picture(camera);
+const controls = new Controls(camera);
 const facts = el("dl", { class: "facts" });
 const strip = el("div", { class: "strip", "aria-label": "pictures since you look" });
 const captions = el("ol", { class: "captions" });
@@ -120,6 +122,7 @@ function takeTile(told) {
     const chart = chartOf(id);
     chart.asked = { ...chart.asked, ...asked };
   }
+  controls.show(one);
   isStale = true;
   tellFacts();
 }
@@ -254,6 +257,7 @@ main.replaceChildren(
   el("div", { class: "head" }, el("h2", {}, "Answers over time"), ranges),
   noCourse,
   chartBox,
+  controls.node,
   el("h2", {}, "Events"),
   events,
 );

@@ -131,6 +131,9 @@ class Noted:
             if not self._rereads:
                 self.num_kept += frame.grid.num_tokens if frame.is_refresh else frame.num_kept
 
+    def check(self, question: Question) -> None:
+        self._engine.check(question)
+
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         begun_s = self._clock.monotonic_s()
         answers = self._engine.ask(asks)
