@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,14 +42,20 @@ def told(tail: Tail, number: int) -> list[tuple[str, str]]:
 
 
 def test_what_is_there_comes_in_order_whatever_its_stream_and_then_what_comes(
-    lane: Lane, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def now_ms() -> int:
+        seconds, microseconds = client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     monkeypatch.setattr(module, "_PAGE", 3)  # as if the streams were long
     sent = []
     for turn in range(8):
         camera = "gate" if turn % 3 else "yard"
         sent += lane.put(message("caption" if turn % 2 else "answer", camera_id=camera))
         lane.deliver()
+        delivered_ms = now_ms()  # streams order what comes in different milliseconds
+        until(partial(lambda before_ms: now_ms() > before_ms, delivered_ms))
     with closing(new_tail(redis_url, since_s=60.0, cameras=["gate", "yard"])) as tail:
         assert [one for _, one in told(tail, 8)] == sent
         later = lane.put(message("event"))
