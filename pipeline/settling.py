@@ -45,6 +45,11 @@ class Settling:
             else:
                 self._frames.append((row, frame))
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether frames wait: a partition that goes to another worker may wait for them."""
+        return bool(self._frames)
+
     def look(self) -> None:
         """Settle the frames of which nothing waits any more."""
         if not self._frames:
