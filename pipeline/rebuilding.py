@@ -32,7 +32,7 @@ REACH = 0.75
 context that began a whole one ago would retire as soon as it had caught up."""
 MAX_TOGETHER = 4  # past frames of a camera in one pass; on a GPU its time is known only afterwards
 TURN_S = 0.05  # for past frames where no live one waits, as one may come at any time
-LOOK_S = 0.05  # how soon it is looked again for past frames that are being read
+LOOK_S = 0.05  # how soon it is looked again for past frames that are read, replies that arrive
 MAX_TAIL = 16  # live frames kept for the shadow; where more come, they are read again
 MAX_TRIES = 3
 RETRY_S = 5.0

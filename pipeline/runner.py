@@ -85,8 +85,7 @@ class Runner:
             machines: make events of answers.
             status: says which cameras' pictures say nothing now.
             ticks: when to look.
-            load: what to give up when that is too slow; answers that come later than it allows are
-                counted.
+            load: what to give up when that is too slow; answers later than it allows are counted.
             admission_backlog: for cameras the engine has no room for.
             tenures: which cameras a group has given to this worker.
             rebuilding: rebuilds windows of cameras that come from elsewhere.
@@ -134,7 +133,8 @@ class Runner:
     def run(self, stop: Event, *, beat: Callable[[], None]) -> None:
         """Go from tick to tick until `stop`; call `beat` after each."""
         while not stop.is_set():
-            first = self._lanes.wait(LOOK_S if self._rebuilding.is_pending else IDLE_S)
+            is_more = self._rebuilding.is_pending or self._settling.is_pending
+            first = self._lanes.wait(LOOK_S if is_more else IDLE_S)
             if first is None:  # nobody waits for the model
                 self._rebuilding.work()
             elif first.is_live:  # a source that is held back loses no time

@@ -52,3 +52,8 @@ class Settling:
         first = self._replies.first_waiting()
         while self._frames and (first is None or self._frames[0][0] < first):
             self._settle(self._frames.popleft()[1])
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether frames wait: a partition that goes to another worker may wait for them."""
+        return bool(self._frames)

@@ -41,8 +41,8 @@ from pipeline.metrics import (
 )
 from pipeline.pruner import Pruner
 from pipeline.questions import CAPTION_ID, StandingQuestion
-from pipeline.rebuilding import Rebuilding
-from pipeline.runner import Runner
+from pipeline.rebuilding import LOOK_S, Rebuilding
+from pipeline.runner import IDLE_S, Runner
 from pipeline.sources.base import NO_PAST, Past
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
@@ -373,6 +373,18 @@ def test_records_are_settled_only_after_their_replies_are_stored() -> None:
     receipt = Receipt("the seventh")
     bench.show(frame_at(0.0, receipt=receipt))
     assert order == ["put", f"settle {receipt}"]
+
+
+def test_it_is_looked_soon_whether_replies_have_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition goes to another worker once they have, and while it waits all cameras do."""
+    bench, waits, stop = Bench(FIRE, answers=scripted(0.1)), list[float](), Event()
+    monkeypatch.setattr(bench.lanes, "wait", waits.append)
+    monkeypatch.setattr(bench.replies, "first_waiting", lambda: 1 if len(waits) < 2 else None)
+    bench.show(frame_at(0.0, receipt=Receipt("the first")))
+    assert not bench.settled
+    bench.runner.run(stop, beat=lambda: stop.set() if len(waits) == 3 else None)
+    assert len(bench.settled) == 1
+    assert waits == [LOOK_S, LOOK_S, IDLE_S]
 
 
 def test_counts_and_options_raise_events_where_they_are_told_to() -> None:

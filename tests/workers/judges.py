@@ -137,13 +137,13 @@ def judge_ages(record: Record, found: Verdict) -> None:
     """A takeover keeps the cameras of the others hardly waiting.
 
     A camera that was taken over is itself no other until what had waited of it is worked off; and
-    while the broker is away all wait, with and without a takeover.
+    at the beginning, and while the broker is away, all wait, with and without a takeover.
     """
     taken: defaultdict[str, list[Span]] = defaultdict(list)
     for one in record.takeovers:
         taken[one.camera_id].append(_until_fresh(one))
     spans = [_around(one) for one in record.takeovers]
-    away = [one.span.wider(after_ms=AFTER_MS) for one in record.timeline.of("broker")]
+    away = [one.span.wider(after_ms=AFTER_MS) for one in record.timeline.of("begin", "broker")]
     during: list[float] = []
     calm: list[float] = []
     for camera_id, answers in record.answers.items():
