@@ -12,6 +12,7 @@ from pipeline.outbox_pictures import PICTURE
 from pipeline.stored import Stored, with_carried
 
 _PICTURES, SET_ASIDE = -1, 0
+PICTURES_FILL = 0.85  # of the bound, with the messages: for pictures no source is held back
 WORTH: dict[MessageKind, int] = {"caption": 1, "status": 2, "answer": 3, "event": 4}
 
 TABLES = """
@@ -285,7 +286,8 @@ def make_room(
     Returns:
         (worth, kind, size) of what was lost.
     """
-    sizes = outbox_pictures.give_way(db, size_bytes - min(room_bytes, max_bytes))
+    fits_bytes = min(room_bytes, round(PICTURES_FILL * max_bytes))
+    sizes = outbox_pictures.give_way(db, size_bytes - fits_bytes)
     pictures: list[tuple[int, str, int]] = [(_PICTURES, PICTURE, size) for size in sizes]
     size_bytes -= sum(sizes)
     lost = _delete(db, size_bytes - room_bytes, below=WORTH["event"])
