@@ -120,14 +120,13 @@ class RedisControl:
         """Return the cameras of the register, and whether the worker that has each lives."""
         with self._told():
             found: Any = self._redis.hgetall(cameras_key(self._prefix))
-            owners = {_text(name): camera_of(entry) for name, entry in found.items()}
-            return {
-                name: bool(entry and self._lives(str(entry["owner"])))
-                for name, entry in owners.items()
+            entries = {_text(name): camera_of(entry) for name, entry in found.items()}
+            owners = {name: str(entry["owner"]) if entry else "" for name, entry in entries.items()}
+            lives = {
+                owner: bool(self._redis.get(heartbeat_key(self._prefix, owner)))
+                for owner in {*owners.values()}
             }
-
-    def _lives(self, worker_id: str) -> bool:
-        return bool(self._redis.get(heartbeat_key(self._prefix, worker_id)))
+            return {name: lives[owner] for name, owner in owners.items()}
 
     @contextmanager
     def _told(self) -> Iterator[None]:
