@@ -6,7 +6,7 @@ through the engine's own encoder, contexts and forks.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ from model.videollama3.patches import patchify
 
 IMAGE_MERGE = 1
 """Patches along the side of a picture's token: the reference gives pictures all there are."""
+FRAMES_A_PASS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,25 +218,36 @@ class Prompted:
         if not frames:
             raise InputError("clip: expected a frame, got none")
         encoder = StreamEncoder(self._network, mode=self._vision, keeps_first=prompt.shows_now)
+        seen = [index for index, frame in enumerate(frames) if not index or frame.has_news]
+        # Whole frames do not see each other, so many of them go through in one pass.
+        is_packed = self._vision == "full"
+        size = FRAMES_A_PASS if is_packed else 1
         shown: list[tuple[str, Tensor]] = []
-        for index, frame in enumerate(frames):
-            stamp_s = frame.pts_s - frames[0].pts_s
-            stamp = prompt.frame_stamp(
-                round(stamp_s) if prompt.has_whole_stamps else stamp_s, is_first=index == 0
-            )
-            is_whole = index == 0 or frame.is_refresh
-            if is_whole or frame.has_news:
-                [encoded] = encoder.encode([frame], [is_whole])
+        newest = frames[0].stream_id
+        for start in range(0, len(seen), size):
+            batch = [
+                replace(frames[index], stream_id=f"{index}") if is_packed else frames[index]
+                for index in seen[start : start + size]
+            ]
+            whole = [index == 0 for index in seen[start : start + size]]
+            for index, frame, encoded in zip(
+                seen[start : start + size], batch, encoder.encode(batch, whole), strict=True
+            ):
                 features = FrameFeatures.of(frame, encoded)
-                tokens = features.whole if index == 0 and features.whole is not None else None
-                tokens = features.kept if tokens is None else tokens
-                if len(tokens):
-                    shown.append((stamp, tokens))
-                    continue
-            first = encoder.first_token(frame.stream_id)
-            if index == len(frames) - 1 and first is not None:  # what "now" is: see `engine.now`
-                shown.append((stamp, first))
+                tokens = features.whole if index == 0 else features.kept
+                if tokens is not None and len(tokens):
+                    shown.append((self._stamp(frames, index), tokens))
+            newest = batch[-1].stream_id
+        first, last = encoder.first_token(newest), len(frames) - 1
+        if first is not None and not (frames[last].is_refresh or frames[last].num_kept or not last):
+            shown.append((self._stamp(frames, last), first))  # what "now" is: see `engine.now`
         return shown
+
+    def _stamp(self, frames: Sequence[PrunedFrame], index: int) -> str:
+        """Give the text before a frame's tokens."""
+        prompt, passed_s = self._family.prompt, frames[index].pts_s - frames[0].pts_s
+        time_s = round(passed_s) if prompt.has_whole_stamps else passed_s
+        return prompt.frame_stamp(time_s, is_first=index == 0)
 
     def _read(self, laid_out: _LaidOut) -> Context:
         """Let a context read a prompt up to its last visual token, in one pass."""

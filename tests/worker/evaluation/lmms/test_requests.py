@@ -120,13 +120,14 @@ def test_lmms_eval_finds_a_chat_and_a_simple_model(monkeypatch: pytest.MonkeyPat
         simple_class_path: str
         chat_class_path: str
 
-    for name, contents in {
+    parts: dict[str, dict[str, object]] = {
         "lmms_eval": {},
         "lmms_eval.api": {},
         "lmms_eval.api.model": {"lmms": Base},
         "lmms_eval.models": {},
         "lmms_eval.models.registry_v2": {"ModelManifest": Manifest},
-    }.items():
+    }
+    for name, contents in parts.items():
         module = ModuleType(name)
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)

@@ -55,7 +55,7 @@ def test_the_budget_is_shared_out_among_the_frames(video: Path) -> None:
 
 
 def test_a_missing_video_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing.mp4"):
+    with pytest.raises(DataError, match=r"missing\.mp4"):
         frames_of(tmp_path / "missing.mp4")
 
 
