@@ -10,8 +10,10 @@ MIN_TOKENS = 16
 MAX_ASPECT_RATIO = 200
 
 
-def pin_grid(height_px: int, width_px: int, *, max_tokens: int) -> PatchGrid:
-    """Choose the token grid for one frame: transformers' `smart_resize` at merge size 2.
+def pin_grid(
+    height_px: int, width_px: int, *, max_tokens: int, merge_size: int = MERGE_SIZE
+) -> PatchGrid:
+    """Choose the token grid for one frame: transformers' `smart_resize`.
 
     Sides are rounded to whole tokens; where that is over budget, or below the 16 tokens the
     model was trained with, both are scaled and rounded down, or up. The square roots are taken
@@ -24,6 +26,7 @@ def pin_grid(height_px: int, width_px: int, *, max_tokens: int) -> PatchGrid:
         height_px: of the source.
         width_px: of the source.
         max_tokens: budget of a full frame, at least 16.
+        merge_size: patches along a token's side: 2 for video, 1 for the reference's pictures.
 
     Raises:
         InputError: an empty picture, one longer than 200 : 1, or a budget below 16.
@@ -38,7 +41,7 @@ def pin_grid(height_px: int, width_px: int, *, max_tokens: int) -> PatchGrid:
         )
     if max_tokens < MIN_TOKENS:
         raise InputError(f"max_tokens: expected at least {MIN_TOKENS}, got {max_tokens}")
-    token_px = PATCH_PX * MERGE_SIZE
+    token_px = PATCH_PX * merge_size
     rows, cols = round(height_px / token_px), round(width_px / token_px)
     if rows * cols > max_tokens:
         rows = max(1, isqrt(max_tokens * height_px // width_px))

@@ -48,7 +48,7 @@ class Clip:
 def find_clips(
     video: Path, *, camera: str, began: datetime | None, labelled: Collection[str]
 ) -> list[Clip]:
-    """Find the clips: a file, or all videos of a folder.
+    """Find the clips: a file, or all videos of a folder; of those below it where it has none.
 
     A file `gate_20260501T080000Z.mp4` is of the camera `gate` and began at that time. Otherwise a
     clip's camera has its file's name, unless it is told, or one clip's labels name one camera.
@@ -63,7 +63,11 @@ def find_clips(
         ConfigError: there is no video, or two have the same name.
     """
     if video.is_dir():
-        paths = sorted(one for one in video.iterdir() if one.suffix.lower() in SUFFIXES)
+        here, below = (
+            sorted(one for one in found if one.suffix.lower() in SUFFIXES)
+            for found in (video.iterdir(), video.glob("*/**/*"))
+        )
+        paths = here or below
     else:
         paths = [video] if video.is_file() else []
     if not paths:
@@ -100,15 +104,16 @@ def refuse_unreadable(clips: Iterable[Clip], *, grid_of: GridOf) -> None:
 
 
 def _clip(path: Path, *, camera: str, began: datetime | None) -> Clip:
-    name = _slug(path.stem)
+    name = slug(path.stem)
     timed = _TIMED.fullmatch(path.stem)
     if timed is None:
         return Clip(name, path, camera or name, began)
     told = datetime.strptime(timed[2].upper(), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    return Clip(name, path, camera or _slug(timed[1]), began or told)
+    return Clip(name, path, camera or slug(timed[1]), began or told)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return what a clip is called: lower-case letters, digits, hyphens, underscores."""
     slug = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:64]
     return slug if is_camera_id(slug) else "clip"
 

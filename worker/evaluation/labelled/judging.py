@@ -34,6 +34,7 @@ from worker.evaluation.labelled.playing import Played, Said
 from worker.evaluation.labelled.truth import Truth, holds
 
 FEW_SPANS = 5
+FRAMES_A_SECOND = 10  # to a tenth of a second; answers are a second apart at the least
 NEVER_SO = "it is never so in the labels"
 
 
@@ -200,6 +201,30 @@ class Judged:
             counting=lambda at: bool(is_true[at].any()),
             why_none=why if len(p) else "no probability to judge",
         )
+
+    @cached_property
+    def frame_auc(self) -> float | None:
+        """The area under the curve over every frame, each with the last answer's probability.
+
+        Frame-level AUC as UCF-Crime is scored. None where it is never so, or always.
+        """
+        frames: list[tuple[float, bool]] = []
+        for one in self.played:
+            told = [
+                (moment.t_s, moment.p)
+                for moment in self.moments
+                if moment.clip == one.clip.name and moment.p is not None
+            ]
+            if not told or self.asked.target is None:
+                continue
+            times_s, ps = (np.asarray(column) for column in zip(*told, strict=True))
+            for t_s in np.arange(0.0, one.until_s, 1.0 / FRAMES_A_SECOND):
+                place = max(0, int(np.searchsorted(times_s, t_s, side="right")) - 1)
+                is_so = holds(self.truths[one.clip.name].value_at(float(t_s)), self.asked.target)
+                if is_so is not None:
+                    frames.append((float(ps[place]), is_so))
+        p = np.asarray([one for one, _ in frames], dtype=np.float64)
+        return scores.area_under_roc(p, np.asarray([one for _, one in frames], dtype=np.bool_))
 
     @cached_property
     def answers(self) -> Mapping[str, Figure]:

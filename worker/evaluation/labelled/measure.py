@@ -23,6 +23,7 @@ from worker.evaluation.labelled.footage import (
 )
 from worker.evaluation.labelled.judging import Asked, Judged
 from worker.evaluation.labelled.playing import Played, WayName, engine_for, play
+from worker.evaluation.labelled.public_sets import read_public_set
 from worker.evaluation.labelled.report import Report
 from worker.evaluation.labelled.suggestions import suggest
 from worker.evaluation.labelled.truth import Truth, Truths, beyond, truths_of
@@ -78,12 +79,22 @@ def measure(wanted: Wanted, *, progress: Progress) -> Found:
     """
     ways = read_ways(wanted.compare)
     began = _moment(wanted.began)
-    labels, problems = _labels(wanted.labels)
-    settings = _with_asks(_settings(wanted.folder), wanted.asks, labels)
+    brought = read_public_set(wanted.labels) if wanted.labels.is_file() else None
+    if brought is None:
+        labels, problems = _labels(wanted.labels)
+    else:
+        labels, problems = brought.labels, [*brought.problems]
+    settings = _settings(wanted.folder)
+    if brought is not None:  # a question of the settings wins over the set's of the same id
+        asked = {**brought.questions, **settings.questions}
+        settings = settings.model_copy(update={"questions": asked})
+    settings = _with_asks(settings, wanted.asks, labels)
     named = {label.camera for label in labels if label.camera}
     clips = find_clips(wanted.video, camera=wanted.camera, began=began, labelled=named)
     truths = truths_of(labels, clips, settings.questions)
-    problems += truths.problems
+    problems += _told(truths.problems, is_part=brought is not None)
+    if brought is not None:  # a set has videos for training too
+        clips = [one for one in clips if any(name == one.name for name, _ in truths.of)]
     if not truths.of:
         told = "".join(f"\n{one}" for one in problems)
         raise ConfigError(f"eval: --labels: expected labels of the clips, found none{told}")
@@ -115,6 +126,14 @@ def measure(wanted: Wanted, *, progress: Progress) -> Found:
         notes=_notes(settings, engine, run, truths),
     )
     return Found(report, settings)
+
+
+def _told(problems: Sequence[Problem], *, is_part: bool) -> list[Problem]:
+    """Return what is to be told: of a set's videos that are not here, how many they are."""
+    if not is_part or not problems:
+        return [*problems]
+    words = f"{len(problems)} rows cannot be used, or their videos are not here; the first: "
+    return [Problem(problems[0].place, words + problems[0].words)]
 
 
 class _Plays:

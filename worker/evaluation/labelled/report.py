@@ -10,6 +10,8 @@ from worker.evaluation.labelled.suggestions import Suggestion
 from worker.evaluation.labelled.ways import Run, compared_rows, cost_rows, figure_row
 from worker.evaluation.labelled.wordings import Wording
 
+IN_TIME_S = 1.0  # what proactive benchmarks allow
+NO_AUC = "ratio: it is never so, or always, or there is no probability"
 NO_CALIBRATION = "probability: there is none to judge"
 
 
@@ -97,12 +99,14 @@ def rows_of(judged: Judged) -> list[Row]:
     counts = {"found": found.num_found, "starts": found.num_starts, "spans": found.num_spans}
     delay_s = found.median_delay_s
     none = "none was found" if found.num_spans else "there was nothing to find"
-    error = judged.calibration_error
+    error, auc = judged.calibration_error, judged.frame_auc
+    in_time = sum(0.0 <= one <= IN_TIME_S for one in found.delays_s)
     hours = judged.total_s / 3600
     return [
         *rows,
         Row(f"{name}_brier", judged.brier, NO_CALIBRATION if judged.brier is None else "ratio"),
         Row(f"{name}_calibration_error", error, NO_CALIBRATION if error is None else "ratio"),
+        Row(f"{name}_frame_auc", auc, "ratio" if auc is not None else NO_AUC),
         figure_row(f"{name}_events_precision", judged.event_precision, counts),
         figure_row(f"{name}_events_recall", judged.event_recall, counts),
         Row(f"{name}_events_f1", found.f1, "ratio" if found.f1 is not None else f"ratio: {none}"),
@@ -117,5 +121,11 @@ def rows_of(judged: Judged) -> list[Row]:
             delay_s,
             "s" if delay_s is not None else f"s: {none}",
             terms={"slowest_s": max(found.delays_s)} if found.delays_s else {},
+        ),
+        Row(
+            f"{name}_events_within_{IN_TIME_S:g}s",
+            in_time / found.num_spans if found.num_spans else None,
+            "ratio" if found.num_spans else f"ratio: {none}",
+            terms={"in_time": in_time, "spans": found.num_spans},
         ),
     ]

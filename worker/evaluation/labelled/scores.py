@@ -46,6 +46,26 @@ def average_precision(p: Probabilities, is_true: Flags) -> float | None:
     return float(np.sum(gained * found / taken) / is_true.sum())
 
 
+def area_under_roc(p: Probabilities, is_true: Flags) -> float | None:
+    """Return how often a true one has more probability than one that is not; a tie is a half.
+
+    Args:
+        p: (N,) probabilities.
+        is_true: (N,) whether it is so.
+
+    Returns:
+        None where none is true, or all are: there is nothing to tell apart.
+    """
+    num_true = int(is_true.sum())
+    num_other = len(is_true) - num_true
+    if not num_true or not num_other:
+        return None
+    _, place = np.unique(p, return_inverse=True)
+    others = np.bincount(place, weights=~is_true)
+    below = np.cumsum(others) - others / 2
+    return float(below[place[is_true]].sum() / (num_true * num_other))
+
+
 def precision(said: Flags, is_true: Flags) -> float | None:
     """Return the share of what was said that is so; None where nothing was said."""
     return float(is_true[said].mean()) if said.any() else None

@@ -94,3 +94,12 @@ def test_all_right_is_not_certainty() -> None:
     assert share(0, 0, why_none="there was none").why_none == "there was none"
     assert wilson(50, 100) == pytest.approx((0.404, 0.596), abs=0.001)
     assert (block_s_of(3600.0), block_s_of(120.0)) == (60.0, 12.0)
+
+
+def test_area_under_roc_is_how_often_the_true_one_has_more() -> None:
+    rng = np.random.default_rng(3)
+    p, is_true = np.round(rng.random(200), 1), rng.random(200) < 0.3
+    pairs = p[is_true][:, None] - p[~is_true][None, :]
+    expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
+    assert scores.area_under_roc(p, is_true) == pytest.approx(expected)
+    assert scores.area_under_roc(p, np.zeros(200, dtype=np.bool_)) is None

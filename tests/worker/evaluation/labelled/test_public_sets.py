@@ -1,0 +1,146 @@
+"""Rendered clips in the layout of public sets, their annotation by the truth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import DataError
+from model.scenes import Scene
+from model.scenes.topics import TOPICS
+from model.scenes.witness import Witness
+from worker.evaluation import end_to_end
+from worker.evaluation.labelled.measure import Wanted, measure
+from worker.evaluation.labelled.public_sets import read_public_set
+
+DURATION_S = 10.0
+SETTINGS = {"VIGIL_MODEL__MAX_TOKENS_PER_FRAME": "72", "VIGIL_WINDOW": "30s"}
+
+
+def is_seen(scene: Scene) -> list[bool | None]:
+    """Whether a person is in view, second by second; None where nobody can tell."""
+    found: list[bool | None] = []
+    for t_s in np.arange(0.0, DURATION_S).tolist():
+        told = TOPICS["person in view"](Witness(scene, 0.0, t_s), np.random.default_rng(0))
+        found.append(told[0][1] if told else None)
+    return found
+
+
+def is_coming(seen: list[bool | None]) -> bool:
+    """Whether nobody is there for three seconds and more, and then somebody to the end."""
+    first = seen.index(True) if True in seen else 0
+    return first >= 3 and not any(seen[:first]) and seen[first:].count(True) >= 4
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """A scene in which somebody comes."""
+    return next(
+        one
+        for seed in range(10_000_000, 10_000_400)
+        if is_coming(is_seen(one := Scene.from_seed(seed, duration_s=DURATION_S)))
+    )
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory, scene: Scene) -> Path:
+    made = tmp_path_factory.mktemp("set") / "Videos"
+    (made / "Burglary").mkdir(parents=True)
+    end_to_end.film(scene, made / "Burglary", camera_id="Burglary001_x264")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+
+
+def figures(footage: Path, annotation: Path) -> dict[str, float | None]:
+    found = measure(Wanted("nano", footage, annotation), progress=lambda _: None)
+    return {row.name: row.value for row in found.report.rows}
+
+
+def test_ucf_crimes_layout_gives_the_frame_level_auc(
+    footage: Path, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIGIL_QUESTIONS__ANOMALY__ASK", "Is a person in view?")
+    monkeypatch.setenv("VIGIL_QUESTIONS__ANOMALY__EVERY", "1s")
+    first = is_seen(scene).index(True)
+    annotation = tmp_path / "Temporal_Anomaly_Annotation.txt"
+    annotation.write_text(
+        f"Burglary001_x264.mp4  Burglary  {30 * first}  {30 * int(DURATION_S)}  -1  -1\n"
+        "Normal_Videos_003_x264.mp4  Normal  -1  -1  -1  -1\n"
+    )
+    found = figures(footage, annotation)
+    auc = found["anomaly_frame_auc"]
+    assert auc is not None
+    assert auc > 0.9
+
+
+def test_one_question_with_an_answer_over_time_is_told_in_time(
+    footage: Path, scene: Scene, tmp_path: Path
+) -> None:
+    row = {
+        "id": "Burglary001_x264",
+        "question": [{"text": "Is a person in view?", "time": 0}],
+        "answer": [{"trigger_time": is_seen(scene).index(True), "text": "A person has come."}],
+    }
+    annotation = tmp_path / "PM.json"
+    annotation.write_text(json.dumps([row]))
+    found = figures(footage, annotation)
+    assert found["proactive-1_events_recall"] == 1.0
+    assert found["proactive-1_events_precision"] == 1.0
+    delay_s = found["proactive-1_events_median_delay"]
+    assert delay_s is not None
+    assert 0 <= delay_s <= 3
+
+
+def test_ucf_crimes_frames_are_seconds_of_its_rate(tmp_path: Path) -> None:
+    annotation = tmp_path / "test.txt"
+    annotation.write_text(
+        "Abuse028_x264.mp4  Abuse  165  240  300  330\nbroken line\n"
+        "Normal_Videos_003_x264.mp4  Normal  -1  -1  -1  -1\nx.mp4 Fire 9 3 -1 -1\n"
+    )
+    found = read_public_set(annotation)
+    assert found is not None
+    rows = [(one.camera, one.start, one.end, one.value) for one in found.labels]
+    assert rows[:3] == [
+        ("abuse028_x264", None, None, "no"),
+        ("abuse028_x264", 5.5, 8.0, "yes"),
+        ("abuse028_x264", 10.0, 11.0, "yes"),
+    ]
+    assert rows[3] == ("normal_videos_003_x264", None, None, "no")
+    assert [one.place.rpartition(":")[2] for one in found.problems] == ["2", "4"]
+
+
+def test_ovo_benchs_forward_rows_are_known_at_their_test_times(tmp_path: Path) -> None:
+    annotation = tmp_path / "forward.json"
+    tests = [{"realtime": 4, "type": 0}, {"realtime": 9, "type": 1}]
+    row = {"id": 7, "video": "a/clip-7.mp4", "question": "What did he cook?", "test_info": tests}
+    annotation.write_text(json.dumps([row, {"id": 8, "video": "b.mp4"}]))
+    found = read_public_set(annotation)
+    assert found is not None
+    rows = [(one.camera, one.question, one.start, one.end, one.value) for one in found.labels]
+    assert rows == [
+        ("clip-7", "proactive-1", None, None, "unknown"),
+        ("clip-7", "proactive-1", 3.5, 4.5, "no"),
+        ("clip-7", "proactive-1", 8.5, 9.5, "yes"),
+    ]
+    assert found.questions["proactive-1"].cameras == ("clip-7",)
+    assert len(found.problems) == 1
+
+
+def test_labels_of_ours_are_no_public_set(tmp_path: Path) -> None:
+    ours = tmp_path / "labels.json"
+    ours.write_text('[{"question": "person", "start": 1, "end": 2, "value": "yes"}]')
+    assert read_public_set(ours) is None
+    assert read_public_set(tmp_path / "missing.csv") is None
+
+
+def test_an_annotation_without_one_sound_row_is_refused(tmp_path: Path) -> None:
+    annotation = tmp_path / "test.txt"
+    annotation.write_text("nothing of the kind\n")
+    with pytest.raises(DataError, match="expected NAME CLASS"):
+        read_public_set(annotation)

@@ -1,0 +1,162 @@
+"""Public sets of alarms in their own annotation, made labels and questions of ours.
+
+- UCF-Crime: its list of test videos, a line each: `NAME CLASS START END START END`, in frames, -1
+  where there is no second one. One question, "anomaly", is asked of all of them every second.
+- Proactive sets, in which one question is asked once and is to be answered whenever its time has
+  come: IPIBench's rows (`question`, `answer` with `trigger_time`) and OVO-Bench's forward rows
+  (`question`, `test_info` with `realtime` and `type`), as JSON. Each row is a question of its own,
+  asked of its own video alone.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from model.errors import DataError
+from model.training.labels import UNKNOWN, Label, Problem
+from worker.evaluation.labelled.footage import slug
+from worker.site_settings import QuestionSettings
+
+UCF_FPS = 30.0  # of all of its videos
+TOLERANCE_S = 1.0  # IPIBench takes an answer that is so early or late
+EVERY_S = 1.0
+ANOMALY = "anomaly"
+ANOMALY_ASK = (
+    "Is something unusual or dangerous happening, such as a fight, an assault, a robbery, a theft, "
+    "vandalism, a shooting, a fire, an explosion or an accident?"
+)
+_TELL = "Is it so now that somebody should be told, who asked for this: "
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSet:
+    """What an annotation says.
+
+    Attributes:
+        labels: what is so, by video.
+        questions: what is asked.
+        problems: what is wrong with rows.
+    """
+
+    labels: list[Label] = field(default_factory=list)
+    questions: dict[str, QuestionSettings] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_public_set(path: Path) -> PublicSet | None:
+    """Read a file as one of the sets; None where it is none of them, and perhaps labels of ours.
+
+    Raises:
+        DataError: it cannot be read, or has not one row that can be used.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None  # whoever reads labels says what is wrong
+    if path.suffix.lower() == ".txt":
+        return _usable(_ucf_crime(text, path), path)
+    try:
+        rows = json.loads(text) if path.suffix.lower() == ".json" else None
+    except ValueError:
+        return None
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], Mapping):
+        return None
+    reader = next((reads for key, reads in _READERS.items() if key in rows[0]), None)
+    return _usable(_proactive(rows, path, reader), path) if reader else None
+
+
+def _usable(found: PublicSet, path: Path) -> PublicSet:
+    if not found.labels:
+        told = "".join(f"\n{one}" for one in found.problems)
+        raise DataError(f"{path}: expected annotations of a public set, found none{told}")
+    return found
+
+
+def _ucf_crime(text: str, path: Path) -> PublicSet:
+    asked = QuestionSettings.model_validate({"ask": ANOMALY_ASK, "every": EVERY_S, "cooldown": 0.0})
+    found = PublicSet(questions={ANOMALY: asked})
+    for line, row in enumerate(text.splitlines(), start=1):
+        if not row.strip():
+            continue
+        name, *words = row.split()
+        place = f"{path}:{line}"
+        try:
+            bounds = [int(word) for word in words[1:]]
+        except ValueError:
+            bounds = []
+        if len(bounds) not in (2, 4):
+            expected = "expected NAME CLASS and two or four numbers of frames"
+            found.problems.append(Problem(place, f"{expected}, got {row[:60]!r}: it is left out"))
+            continue
+        camera = slug(Path(name).stem)
+        found.labels.append(Label(camera, ANOMALY, None, None, "no", place))
+        for start, end in zip(bounds[::2], bounds[1::2], strict=True):
+            if 0 <= start < end:
+                start_s, end_s = start / UCF_FPS, end / UCF_FPS
+                found.labels.append(Label(camera, ANOMALY, start_s, end_s, "yes", place))
+            elif (start, end) != (-1, -1):
+                words_of = f"expected a stretch of frames, or -1 -1, got {start} {end}"
+                found.problems.append(Problem(place, f"{words_of}: it is left out"))
+    return found
+
+
+Row = Mapping[str, Any]
+Stretches = list[tuple[float, float, str]]
+
+
+def _proactive(
+    rows: list[Row], path: Path, reader: Callable[[Row], tuple[str, Stretches]]
+) -> PublicSet:
+    found = PublicSet()
+    for number, row in enumerate(rows, start=1):
+        place = f"{path}:{number}"
+        question_id = f"proactive-{number}"
+        try:
+            video = Path(str(row.get("video") or row["id"]))
+            words, stretches = reader(row)
+            camera = slug(video.stem if video.suffix else video.name)
+            found.questions[question_id] = QuestionSettings.model_validate(
+                {"ask": words, "every": EVERY_S, "cooldown": 0.0, "cameras": camera}
+            )
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            words = f"expected a video, a question and times, got no {error}: it is left out"
+            found.problems.append(Problem(place, words.splitlines()[0]))
+            continue
+        found.labels.append(Label(camera, question_id, None, None, UNKNOWN, place))
+        found.labels.extend(Label(camera, question_id, *one, place) for one in stretches)
+    return found
+
+
+def _ipibench(row: Row) -> tuple[str, Stretches]:
+    """Due times are known, and that nothing is due before them; what follows one is not."""
+    asked = row["question"]
+    text = str(asked if isinstance(asked, str) else asked[0]["text"])
+    asked_s = 0.0 if isinstance(asked, str) else float(asked[0].get("time", 0.0))
+    due_s = sorted(float(one["trigger_time"]) for one in row["answer"])
+    stretches: Stretches = []
+    if due_s[0] - TOLERANCE_S > asked_s:
+        stretches.append((asked_s, due_s[0] - TOLERANCE_S, "no"))
+    for at_s, next_s in pairwise([*due_s, float("inf")]):
+        stretches.append((at_s, min(at_s + 2 * TOLERANCE_S, next_s), "yes"))
+    return text if text.rstrip().endswith("?") else _TELL + text, stretches
+
+
+def _ovo_forward(row: Row) -> tuple[str, Stretches]:
+    """At each test time it is known whether the answer is there already."""
+    told = sorted((float(one["realtime"]), int(one["type"])) for one in row["test_info"])
+    half_s = EVERY_S / 2
+    stretches = [
+        (max(0.0, at_s - half_s), at_s + half_s, "yes" if is_there else "no")
+        for at_s, is_there in told
+    ]
+    words = str(row["question"])
+    return f"Can this be answered from the video by now: {words}", stretches
+
+
+_READERS: Mapping[str, Callable[[Row], tuple[str, Stretches]]] = {
+    "test_info": _ovo_forward,
+    "answer": _ipibench,
+}

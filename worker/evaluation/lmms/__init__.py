@@ -1,0 +1,1 @@
+"""Public benchmarks: `deploy/evaluate` runs lmms-eval over a model as it is served."""
