@@ -128,9 +128,10 @@ class EventMachines:
             self._store(kept)
         return transition
 
-    def spoke_at(self, camera_id: str, standing: StandingQuestion) -> list[datetime]:
-        """Return when the frames were captured that speak for an event that has not begun."""
-        return self._of(camera_id, standing).machine.spoke_at
+    def spoke_at(self, camera_id: str) -> dict[str, list[datetime]]:
+        """Return, by question, when frames were captured that speak for an event that is off."""
+        kept = self._kept.get(camera_id, {}).values()
+        return {one.asked.question_id: one.machine.spoke_at for one in kept if one.machine.spoke_at}
 
     def follow(self, questions: Iterable[StandingQuestion], *, paused: Iterable[str]) -> None:
         """Go on with these questions, and end the events of what is not asked any more.

@@ -5,7 +5,7 @@ event's message is made: four pictures at its start and end, one in between.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -153,18 +153,23 @@ class Evidence:
             camera.recent.popleft()
             self._weigh(frame.camera_id)
 
-    def hold(self, camera_id: str, question_id: str, spoke_at: Collection[datetime]) -> None:
-        """Hold the frames that speak for a possible event, and no others.
+    def hold(self, camera_id: str, spoke_at: Mapping[str, Collection[datetime]]) -> None:
+        """Hold the frames of a camera that speak for possible events, and no others.
 
         Args:
             camera_id: whose.
-            question_id: what the event is about.
-            spoke_at: when they were captured, oldest first.
+            spoke_at: by question, when they were captured, oldest first.
         """
         camera = self._cameras.get(camera_id)
         if camera is None:
             return
-        held = {moment[-1].captured_at: moment for moment in camera.spoke.get(question_id, ())}
+        for question_id in {*camera.spoke, *camera.lost, *spoke_at}:
+            self._hold(camera, question_id, spoke_at.get(question_id, ()))
+            self._weigh(camera_id)
+
+    def _hold(self, camera: _Camera, question_id: str, spoke_at: Collection[datetime]) -> None:
+        before = camera.spoke.pop(question_id, [])
+        held = {moment[-1].captured_at: moment for moment in before}
         known = camera.lost.pop(question_id, set())
         lost = {at for at in spoke_at if at in known}
         moments: list[tuple[_Shot, ...]] = []
@@ -179,9 +184,8 @@ class Evidence:
                     self._observer.count(EVIDENCE_LOST, reason="memory")
             if moment is not None:
                 moments.append(moment)
-        if moments or held:
+        if moments:
             camera.spoke[question_id] = moments
-            self._weigh(camera_id)
         if lost:
             camera.lost[question_id] = lost
 

@@ -79,8 +79,8 @@ class TickReplies:
             )
             self._carry_last(self._carried(ask, is_whole=True))
         if self._evidence is not None and standing.rule is not None:
-            spoke_at = self._machines.spoke_at(provenance.camera_id, standing)
-            self._evidence.hold(provenance.camera_id, standing.id, spoke_at)
+            camera_id = provenance.camera_id
+            self._evidence.hold(camera_id, self._machines.spoke_at(camera_id))
 
     def add_unknown(
         self, standing: StandingQuestion, reason: Reason, *, provenance: Provenance

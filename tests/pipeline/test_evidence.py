@@ -153,6 +153,14 @@ def test_frames_of_what_becomes_no_event_are_let_go() -> None:
     assert [seconds(one)["at"] for one in yard.events("start")] == [178, 178]
 
 
+def test_frames_that_spoke_about_a_question_that_is_gone_are_let_go() -> None:
+    yard = Yard(asked(), burns=burning((30, 50)))
+    yard.watch(0, 50)
+    assert yard.evidence.held_bytes == 8 * picture().nbytes  # two that are not the last six
+    yard.evidence.hold("yard", {})
+    assert yard.evidence.held_bytes == 6 * picture().nbytes
+
+
 def test_where_there_is_no_room_an_event_goes_out_with_what_there_is_and_that_is_counted() -> None:
     yard = Yard(asked(), burns=burning((30, 130)), max_held_bytes=2 * picture().nbytes)
     yard.watch(0, 60)
