@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--simple",
         action="store_true",
-        help="the tasks are of lmms-eval's older shape, such as egoschema_subset_mcppl",
+        help="the tasks are of lmms-eval's older shape, which alone weighs continuations",
     )
     parser.add_argument(
         "--work",

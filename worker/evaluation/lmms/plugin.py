@@ -7,6 +7,7 @@ chat tasks cannot ask for likelihoods, those that `--force_simple` makes can.
 from pathlib import Path
 from typing import Any
 
+from lmms_eval.api.instance import GenerationResult
 from lmms_eval.api.model import lmms
 from lmms_eval.models.registry_v2 import ModelManifest
 
@@ -54,9 +55,13 @@ class Vigil(lmms):  # type: ignore[misc]  # lmms-eval is not here when types are
         """Answer prompts that depend on the answers before."""
         return self._requests.rounds(requests, self.task_dict)
 
-    def loglikelihood(self, requests: list[Request]) -> list[tuple[float, bool]]:
-        """Weigh continuations."""
-        return self._requests.likelihoods(requests, self.task_dict)
+    def loglikelihood(self, requests: list[Request]) -> list[Any]:
+        """Weigh continuations.
+
+        lmms-eval 0.7.3 makes text of a bare pair, and passes on what is in a result of its own.
+        """
+        found = self._requests.likelihoods(requests, self.task_dict)
+        return [GenerationResult(text=pair) for pair in found]
 
 
 class SimpleVigil(Vigil):

@@ -108,7 +108,7 @@ def test_likelihoods_are_of_what_follows_whether_named_or_looked_up() -> None:
 
 
 def test_lmms_eval_finds_a_chat_and_a_simple_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for the two names of lmms-eval that the plug-in imports."""
+    """With a stand-in for the names of lmms-eval that the plug-in imports."""
 
     class Base:
         def __init__(self) -> None:
@@ -120,9 +120,14 @@ def test_lmms_eval_finds_a_chat_and_a_simple_model(monkeypatch: pytest.MonkeyPat
         simple_class_path: str
         chat_class_path: str
 
+    @dataclass(frozen=True)
+    class Result:
+        text: tuple[float, bool]
+
     parts: dict[str, dict[str, object]] = {
         "lmms_eval": {},
         "lmms_eval.api": {},
+        "lmms_eval.api.instance": {"GenerationResult": Result},
         "lmms_eval.api.model": {"lmms": Base},
         "lmms_eval.models": {},
         "lmms_eval.models.registry_v2": {"ModelManifest": Manifest},
@@ -142,6 +147,8 @@ def test_lmms_eval_finds_a_chat_and_a_simple_model(monkeypatch: pytest.MonkeyPat
         if is_simple:
             request = Request(("plain", OPTIONS, lambda _: ["clip.mp4"], 0, "task", "test"))
             assert model.generate_until([request]) == ["said plain"]
+            request = Request(("plain", " no", lambda _: ["clip.mp4"], 0, "task", "test"))
+            assert model.loglikelihood([request]) == [Result((-2.0, True))]
         else:
             request = Request(("", messages_of, OPTIONS, 0, "task", "test"))
             assert model.generate_until([request]) == ["said first"]
