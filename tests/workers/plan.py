@@ -106,6 +106,7 @@ class Plan:
     def _leave(self) -> None:
         with self.timeline.during("leave", about=self.third):
             self.workers[self.third].stop()
+            time.sleep(self.session_s)  # a static member might come back: until then all wait
 
 
 def _guarded(what: Callable[[], None], errors: list[BaseException]) -> None:

@@ -1,8 +1,9 @@
 """Many workers, one system: three of them share twelve cameras while everything around them fails.
 
-`--workers-minutes 10` makes it ten minutes, with the bundled model and the group's usual patience.
-In the short form, as in CI, a model that reads the truth off the pictures takes its place: the
-bundled one takes 1.1 processors for the pictures of twelve cameras alone, and CI has two.
+`--workers-minutes 10` makes it ten minutes, with the bundled model and the group's usual patience;
+`--workers-model` chooses the model. In the short form, as in CI, a model that reads the truth off
+the pictures takes its place: the bundled one takes 1.1 processors for the pictures of twelve
+cameras alone, and CI has two.
 """
 
 import json
@@ -23,6 +24,7 @@ from tests.servers.kafka import KafkaBroker, create_topic
 from tests.servers.redis import StartRedis, free_port
 from tests.workers import member
 from tests.workers.judges import judge
+from tests.workers.options import NANO_FROM_MINUTES
 from tests.workers.plan import Plan, disturbed
 from tests.workers.record import Record, Sighting
 from tests.workers.site import (
@@ -38,7 +40,6 @@ from tests.workers.site import (
 TOPIC = "frames"
 WINDOW_S = 60.0
 SHORT_SESSION_S, USUAL_SESSION_S = 6.0, 20.0
-NANO_FROM_MINUTES = 3.0
 WORKERS = ("one", "two", "three")
 
 SETTINGS = {
@@ -65,12 +66,13 @@ def test_a_camera_keeps_its_events_numbers_and_window_whoever_watches_it(
     new_kafka_broker: Callable[[], KafkaBroker],
     tmp_path: Path,
     workers_minutes: float,
+    workers_model: member.Model,
     chaos_seed: int,
     chaos_found: list[str],
 ) -> None:
     chaos_found.append(f"workers: --chaos-seed {chaos_seed}, {workers_minutes:g} minutes")
-    model: member.Model = "nano" if workers_minutes >= NANO_FROM_MINUTES else "scripted"
-    session_s = USUAL_SESSION_S if model == "nano" else SHORT_SESSION_S
+    is_long = workers_minutes >= NANO_FROM_MINUTES
+    session_s = USUAL_SESSION_S if is_long else SHORT_SESSION_S
     server, broker = start_redis(is_persistent=True), new_kafka_broker()
     create_topic(broker.bootstrap, TOPIC, num_partitions=NUM_CAMERAS)
     create_topic(broker.bootstrap, f"{TOPIC}-dead-letter")
@@ -79,10 +81,10 @@ def test_a_camera_keeps_its_events_numbers_and_window_whoever_watches_it(
         worker_id: WorkerProcess(
             member.main,
             session_s,
-            model,
+            workers_model,
             {
                 **SETTINGS,
-                **settings_for(model),
+                **settings_for(workers_model),
                 "VIGIL_REDIS__URL": server.url,
                 "VIGIL_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap,
                 "VIGIL_WORKER_ID": worker_id,
@@ -112,7 +114,7 @@ def test_a_camera_keeps_its_events_numbers_and_window_whoever_watches_it(
                 workers[worker_id].start()
         within = Span(now_ms() + 5_000, now_ms() + 1000 * plan.seconds)
         truth = scripted(chaos_seed, within=within)
-        cameras = Cameras(broker.bootstrap, TOPIC, truth=truth, model=model)
+        cameras = Cameras(broker.bootstrap, TOPIC, truth=truth, model=workers_model)
         watching = [monitor.watch for monitor in monitors.values()]
         with running(reader.follow, listener.listen, cameras.send, *watching):
             plan.play()
