@@ -130,6 +130,8 @@ def _is_within(timestamp: str, span: Span) -> bool:
 
 
 def _judge_channels(record: Record, found: Verdict) -> None:
+    """What is in a stream was heard, but where Redis went away before it was on the wire."""
+    ends_ms = [one.begin_ms for one in record.timeline.outages() if "unreachable" in one.reasons]
     copies = Counter(one.id for one in record.entries)
     unknown = [said for said in record.heard if said not in copies]
     found.wants(not unknown, f"heard and in no stream: {unknown}")
@@ -144,6 +146,7 @@ def _judge_channels(record: Record, found: Verdict) -> None:
             span.begin_ms + LISTENED_SINCE_MS <= one.written_ms <= span.end_ms - HEARD_BEFORE_MS
             for span in record.listened
         )
+        and not any(abs(one.written_ms - end_ms) <= HEARD_BEFORE_MS for end_ms in ends_ms)
     ]
     found.wants(not unheard, f"in the stream and not on the channel: {unheard}")
     found.figures["heard"] = record.heard.total()

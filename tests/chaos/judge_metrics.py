@@ -19,6 +19,7 @@ ORDINARY = {
     *("worker_started", "worker_stopped", "camera_online", "camera_offline", "camera_degraded"),
     *("publishing_failed", "publishing_restored", "hashes_not_swept", "replies_set_aside"),
     *("outbox_degraded", "outbox_recovered", "camera_summary", "health_port_unreachable"),
+    *("visits_failed", "visits_refused", "register_not_written", "evidence_lost"),
 }
 
 
@@ -69,7 +70,7 @@ def _judge_reasons(record: Record, found: Verdict) -> None:
         may = {
             reason
             for one in outages
-            if one.begin_ms <= sample.at_ms <= one.end_ms + AGAIN_MS
+            if one.begin_ms <= sample.until_ms and sample.at_ms <= one.end_ms + AGAIN_MS
             for reason in one.reasons
         }
         said = sample.publishing["reason"]

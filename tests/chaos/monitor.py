@@ -31,12 +31,14 @@ class Sample:
 
     Attributes:
         at_ms: when it began.
+        until_ms: when the worker had answered: on a busy machine seconds later.
         life: number of the process.
         status: the page /status.
         series: of publishing, the outbox and the cameras.
     """
 
     at_ms: float
+    until_ms: float
     life: int
     status: dict[str, Any]
     series: Series
@@ -101,7 +103,7 @@ class Monitor:
             return None
         if life != len(self._worker.lives) - 1:  # one page of each
             return None
-        sample = Sample(at_ms, life, json.loads(status), series_of(metrics))
+        sample = Sample(at_ms, now_ms(), life, json.loads(status), series_of(metrics))
         self.samples.append(sample)
         return sample
 

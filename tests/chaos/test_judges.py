@@ -81,6 +81,7 @@ def sample(at_ms: float, reason: str = "", failures: Mapping[str, float] = {}) -
     series = {("vigil_publish_failures_total", why): number for why, number in failures.items()}
     return Sample(
         at_ms,
+        at_ms,
         0,
         {
             "publishing": {
@@ -165,6 +166,11 @@ def test_numbers_ids_and_channels_are_held_against_each_other() -> None:
     assert "heard more often" in found(one, heard=Counter([one.id] * 2))
     assert "not on the channel" in found(one, two, heard=Counter([one.id]))
     assert found(one, two, heard=Counter([one.id]), listened=[Span(0, 3000)]) == "", "as it was cut"
+    gone = Fault("restarted", two.written_ms + 100, 9000, frozenset({"unreachable"}))
+    went = Timeline(faults=[gone])
+    assert found(one, two, heard=Counter([one.id]), timeline=went) == "", (
+        "before it was on the wire"
+    )
     assert "the newest is" in found(one, two, shown={("gate", "event:fire"): one.id})
     assert "the newest is" in found(one, two, shown={})
     assert found(one, two, shown={}, timeline=Timeline(wiped_ms=[2200])) == ""
