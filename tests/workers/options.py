@@ -1,4 +1,4 @@
-"""For how long the test of many workers runs."""
+"""For how long the test of many workers runs, which is asked for by its length."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,6 @@ import pytest
 if TYPE_CHECKING:  # it takes the worker's libraries with it, and every test run reads this
     from tests.workers.member import Model
 
-DEFAULT_MINUTES = 2.0
 NANO_FROM_MINUTES = 3.0
 REST_S = 240.0  # to start three workers and a broker, to settle, to judge; on a busy machine
 
@@ -16,10 +15,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--workers-minutes",
         type=float,
-        default=DEFAULT_MINUTES,
+        default=0.0,
         metavar="MINUTES",
-        help="how long workers join, leave and die in the test of many workers; from 3 on they run"
-        " the bundled model, and the group misses a member as late as it does by default",
+        help="how long workers join, leave and die in the test of many workers (0: it is not run);"
+        " from 3 on they run the bundled model, and the group misses a member as late as it does by"
+        " default",
     )
     parser.addoption(
         "--workers-model",
@@ -31,10 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    limit_s = 60 * config.getoption("--workers-minutes") + REST_S
-    for item in items:
-        if "workers_minutes" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(limit_s))
+    minutes = config.getoption("--workers-minutes")
+    asked = [item for item in items if "workers_minutes" in getattr(item, "fixturenames", ())]
+    for item in asked:
+        item.add_marker(pytest.mark.timeout(60 * minutes + REST_S))
+    if asked and not minutes:
+        config.hook.pytest_deselected(items=asked)
+        items[:] = [item for item in items if item not in asked]
 
 
 @pytest.fixture

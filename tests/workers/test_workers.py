@@ -1,9 +1,8 @@
 """Many workers, one system: three of them share twelve cameras while everything around them fails.
 
-`--workers-minutes 10` makes it ten minutes, with the bundled model and the group's usual patience;
-`--workers-model` chooses the model. In the short form, as in CI, a model that reads the truth off
-the pictures takes its place: the bundled one takes 1.1 processors for the pictures of twelve
-cameras alone, and CI has two.
+`--workers-minutes 2` runs it for two minutes, with a model that reads the truth off the pictures:
+the bundled one takes 1.1 processors for the pictures of twelve cameras alone. From three minutes on
+the bundled one runs, with the group's usual patience; `--workers-model` chooses another.
 """
 
 import json
