@@ -384,7 +384,7 @@ def test_a_question_is_changed_and_paused_and_where_it_comes_from_is_shown(
         expect(page.get_by_role("button", name="Resume this camera")).to_be_visible()
         assert worker.control.is_paused("gate")
         page.set_viewport_size({"width": 390, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.wait_for_function("document.documentElement.scrollWidth <= 390")
         form.get_by_role("button", name="Back to the environment").click()
         expect(form.locator(".ask input")).to_have_value("Is there fire?")
         assert worker.threshold() == 0.8
