@@ -33,6 +33,20 @@ local function lives(owner, prefix)
 end
 """
 
+# After the first refusal nothing more is tried.
+_TRY = """
+local refusal
+local function try(...)
+  if refusal then return false end
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    refusal = reply
+    return false
+  end
+  return reply
+end
+"""
+
 # A cursor is "ORIGIN POSITION TOP": what was published last of that outbox, camera and kind, and
 # the highest number among what was. A number below it comes late, after it was set aside: it may
 # not take the place of something newer in the hash, nor an empty one, which a server restarted
@@ -49,21 +63,12 @@ end
 # is refused; one of nobody's group only while whoever had the camera by a group lives.
 PUBLISH = (
     _LIVES
+    + _TRY
     + """
 local state, carry, stream = KEYS[1], KEYS[2], KEYS[3]
 local cursor_field, origin, position, seq, after, term, late = unpack(ARGV, 1, 7)
 local max_len, lives_ms, field, id, event, channel = unpack(ARGV, 8, 13)
 local owner, group, heartbeats, version, at, place = unpack(ARGV, 14, 19)
-local refusal
-local function try(...)
-  if refusal then return false end
-  local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then
-    refusal = reply
-    return false
-  end
-  return reply
-end
 local function put_back(key, name, value)
   local reply = value or redis.pcall('HDEL', key, name)
   if value or (type(reply) == 'table' and reply.err) then
@@ -260,19 +265,11 @@ return 1
 # struck off. ZADD comes first, for it is asked there whether there is memory; then DEL, so that
 # whoever has not the right to it leaves nothing that could not be bounded. Answers 0 where the
 # picture alone is too large.
-EVIDENCE = """
+EVIDENCE = (
+    _TRY
+    + """
 local picture, index, sizes = unpack(KEYS)
 local jpeg, keep_ms, max_bytes, now_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local refusal
-local function try(...)
-  if refusal then return false end
-  local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then
-    refusal = reply
-    return false
-  end
-  return reply
-end
 local total = tonumber(try('HGET', sizes, 'total') or 0) or 0
 local function take_away(key)
   try('DEL', key)
@@ -306,6 +303,7 @@ if refusal then
 end
 return is_too_large and 0 or 1
 """
+)
 
 # Of all workers that would reply to an ask, the first one does. Answers 0 to the others.
 REPLY = """
