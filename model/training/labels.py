@@ -253,7 +253,7 @@ def _written(value: str | Time | None) -> str:
 
 def _plain(value: str | Time | None) -> str | float | None:
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, float):
         return int(value) if value.is_integer() else round(value, 3)
     return value

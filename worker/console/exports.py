@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from model.training.labels import UNKNOWN, Label, as_csv
 from pipeline.messages import rfc3339
 
 COLUMNS = (
@@ -25,7 +26,6 @@ COLUMNS = (
     "mark",
     "truth",
 )
-LABEL_COLUMNS = ("camera", "question", "start", "end", "value")
 _OPPOSITE = {"yes": "no", "no": "yes"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -45,11 +45,14 @@ def labels_csv(events: Iterable[Mapping[str, Any]]) -> str:
     """Return what somebody marked, as labels: what is true from an event's start to its end.
 
     An event that goes on, that was a test, or of which only what is not true is known, has none.
+    Of all other times nobody can tell: nobody has looked at them.
     """
-    return _csv(LABEL_COLUMNS, (row for one in events if (row := _label(one)) is not None))
+    found = [label for one in events if (label := _label(one)) is not None]
+    rests = dict.fromkeys((one.camera, one.question) for one in found)
+    return as_csv([*found, *(Label(*rest, None, None, UNKNOWN) for rest in rests)])
 
 
-def _label(event: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _label(event: Mapping[str, Any]) -> Label | None:
     started_ms, ended_ms = event["started_ms"], event["ended_ms"]
     if event["verdict"] is None or event["is_test"] or ended_ms is None or ended_ms <= started_ms:
         return None
@@ -58,7 +61,8 @@ def _label(event: Mapping[str, Any]) -> tuple[str, ...] | None:
         value = _OPPOSITE.get(event["said"])
     if not value:
         return None
-    return event["camera"], event["question_id"], _utc(started_ms), _utc(ended_ms), value
+    start, end = _moment(started_ms), _moment(ended_ms)
+    return Label(event["camera"], event["question_id"], start, end, value)
 
 
 def _row(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,4 +98,8 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _utc(at_ms: int) -> str:
-    return rfc3339(datetime.fromtimestamp(at_ms / 1000, UTC))
+    return rfc3339(_moment(at_ms))
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)

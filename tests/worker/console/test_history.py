@@ -170,6 +170,8 @@ def test_marks_are_labels(history: History, recall: Recall) -> None:
         "gate,gate-open,2026-11-02T12:00:00.000Z,2026-11-02T12:00:30.000Z,yes",
         "gate,gate-open,2026-11-02T12:01:00.000Z,2026-11-02T12:01:30.000Z,no",
         "gate,cars,2026-11-02T12:03:00.000Z,2026-11-02T12:03:30.000Z,2",
+        "gate,gate-open,,,unknown",
+        "gate,cars,,,unknown",
     ]
     assert history.mark("right", None)
     assert "T12:00:00" not in labels_csv(recall.all_events(Wanted()))
