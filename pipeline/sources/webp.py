@@ -95,7 +95,10 @@ class WebP:
         return cls(size, exif, place, (width, height), has_alpha, still)
 
     def bands(self, height_px: int) -> Iterator[Image.Image]:
-        """Decode, and yield the canvas from top to bottom, each band as RGB over black.
+        """Decode, and return the canvas from top to bottom, each band as RGB over black.
+
+        All is decoded before the first band is asked for: no buffer of the caller's stands beside
+        the decoder's.
 
         Args:
             height_px: of a band; the last one may be lower.
@@ -103,7 +106,9 @@ class WebP:
         Raises:
             FrameError: the picture is damaged.
         """
-        pixels, alpha = self._decoded()
+        return self._bands(height_px, *self._decoded())
+
+    def _bands(self, height_px: int, pixels: Pixels, alpha: Pixels) -> Iterator[Image.Image]:
         left, first = self.place
         for top in range(0, self.size[1], height_px):
             band = Image.new("RGB", (self.size[0], min(height_px, self.size[1] - top)))
