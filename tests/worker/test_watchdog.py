@@ -10,9 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# `PyDLL` calls do not release the lock: the sleep is what a wedged driver or kernel does.
+# `PyDLL` calls do not release the lock: the sleep is what a wedged driver or kernel does. No other
+# thread is given the lock between the word and the hang: one that stops in order has longer.
 PROGRAM = """
-import ctypes, sys
+import ctypes, sys, time
 from functools import partial
 from model.types import Answer
 from tests.fakes import ScriptedSource, frame_at
@@ -21,9 +22,12 @@ from worker.supervisor import Supervisor, stop_on_signals
 from worker.watchdog import end_process_after
 
 def answers(_camera_id, question):
-    print("asked", flush=True)
     if sys.argv[1] == "hang":
-        ctypes.PyDLL(None).sleep(60)
+        held = ctypes.PyDLL(None)
+        sys.setswitchinterval(600)
+        time.sleep(0.1)
+        held.write(1, b"asked\\n", 6)
+        held.sleep(60)
     return Answer(question.kind, "no", 0.1, 0)
 
 played = feed(lambda: ScriptedSource([frame_at(0.0)]), is_endless=sys.argv[1] == "hang")
