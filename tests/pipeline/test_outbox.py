@@ -36,6 +36,10 @@ def ids(stored: Sequence[Stored]) -> list[str]:
     return [one.message.id for one in stored]
 
 
+def numbered(outbox: Outbox) -> list[tuple[str, int]]:
+    return [(one.message.id, one.seq) for one in outbox.pending(1000)]
+
+
 def dropped(observer: Recorder, kind: MessageKind) -> float:
     """What the gauge of dropped messages stands at."""
     return observer.numbers(OUTBOX_DROPPED, kind=kind)[-1]
