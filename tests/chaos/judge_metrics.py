@@ -122,7 +122,7 @@ def _is_by_itself(record: Record, fault: Fault) -> bool:
         for one in record.timeline.outages()
         if one is not fault and one.begin_ms < first.end_ms and first.begin_ms < one.end_ms
     ]
-    before = [one for one in record.samples if one.at_ms < fault.begin_ms - 500]
+    before = [one for one in record.samples if one.until_ms < fault.begin_ms]
     return (
         fault.is_sure
         and fault.span.length_ms >= _noticed_ms(fault)
@@ -138,7 +138,7 @@ def _noticed_ms(fault: Fault) -> float:
 
 
 def _judge_outage(record: Record, fault: Fault, found: Verdict) -> None:
-    before = [one for one in record.samples if one.at_ms < fault.begin_ms - 500][-1]
+    before = [one for one in record.samples if one.until_ms < fault.begin_ms][-1]
     logged = [
         line
         for line in record.lives[before.life].log
@@ -190,12 +190,13 @@ def _judge_counts(record: Record, found: Verdict) -> None:
 
 
 def _during(record: Record, fault: Fault, *, after_ms: float) -> list[Sample]:
-    """What was seen while a fault lasted, once it was noticed; not of a worker that died."""
+    """What was seen, to its end, while a fault lasted and was known; not of a worker that died."""
     return [
         one
         for one in record.samples
-        if fault.begin_ms + after_ms <= one.at_ms <= fault.end_ms - 300
-        and not without_worker(record, Span(fault.begin_ms, one.at_ms + SEEN_MS))
+        if fault.begin_ms + after_ms <= one.at_ms
+        and one.until_ms <= fault.end_ms - 300
+        and not without_worker(record, Span(fault.begin_ms, one.until_ms + SEEN_MS))
         and not _is_overlaid(record, fault, one)
     ]
 
@@ -203,6 +204,8 @@ def _during(record: Record, fault: Fault, *, after_ms: float) -> list[Sample]:
 def _is_overlaid(record: Record, fault: Fault, sample: Sample) -> bool:
     """Whether another fault of Redis' has come on top by then."""
     return bool(fault.reasons) and any(
-        one is not fault and one.begin_ms <= sample.at_ms + SEEN_MS and fault.begin_ms < one.end_ms
+        one is not fault
+        and one.begin_ms <= sample.until_ms + SEEN_MS
+        and fault.begin_ms < one.end_ms
         for one in record.timeline.outages()
     )

@@ -222,6 +222,8 @@ def test_what_an_operator_sees_is_held_against_what_was_done() -> None:
     assert "has no end in the log" in found(*right, log=[line], faults=[fault])
     assert "not in the log" in found(*right, log=[], faults=[fault])
     assert "what was done: set()" in found(*right, log=[line, over], faults=[])
+    slow = replace(sample(19_000, "", counted), until_ms=20_500)  # its pages are of two moments
+    assert found(*right[:2], slow, right[2], log=[line, over], faults=[fault]) == ""
     silent = (sample(9000), sample(15_000), sample(90_000))
     assert "0 failures counted" in found(*silent, log=[line, over], faults=[fault])
     changed = ({**counted, "timeout": 1.0}, Fault("paused", 15_000, 18_000, frozenset({"timeout"})))
