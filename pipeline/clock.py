@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two clocks and a pause. Wall-clock may jump; monotonic never goes back."""
+    """Three clocks and a pause. Wall-clock may jump; monotonic never goes back."""
 
     def now(self) -> datetime:
         """Wall-clock time, aware, UTC."""
@@ -15,6 +15,10 @@ class Clock(Protocol):
 
     def monotonic_s(self) -> float:
         """Seconds that never go back; only differences mean anything."""
+        ...
+
+    def spent_s(self) -> float:
+        """Seconds of a processor that this thread has had; only differences mean anything."""
         ...
 
     def wait(self, seconds: float, stop: Event) -> bool:
@@ -30,6 +34,9 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+    def spent_s(self) -> float:
+        return time.thread_time()
 
     def wait(self, seconds: float, stop: Event) -> bool:
         return stop.wait(max(0.0, seconds))

@@ -55,6 +55,9 @@ class FakeClock:
     def monotonic_s(self) -> float:
         return self.seconds
 
+    def spent_s(self) -> float:
+        return self.seconds
+
     def wait(self, seconds: float, stop: Event) -> bool:
         if not stop.is_set():
             self.seconds += max(0.0, seconds)

@@ -22,6 +22,7 @@ MAX_BATCH = 64  # records on their way at once
 LOOK_S = 0.5
 STOP_S = 3.0  # for the last word of a broker, at the end
 LINGER_MS = 5  # how long the driver waits for a batch to grow
+BATCH_BYTES = 2**19  # of a partition; the driver halves one that the broker finds too large
 
 _TOO_LARGE = (driver.MessageSizeTooLargeError, driver.RecordListTooLargeError)
 
@@ -130,6 +131,7 @@ class KafkaWriter:
             max_in_flight_requests_per_connection=1,  # or a batch that is tried again comes late
             allow_auto_create_topics=False,
             linger_ms=LINGER_MS,
+            batch_size=BATCH_BYTES,
             request_timeout_ms=ms(self._timeout_s),
             delivery_timeout_ms=ms(self._timeout_s) + LINGER_MS,
             max_block_ms=ms(self._timeout_s),

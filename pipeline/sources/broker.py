@@ -22,6 +22,7 @@ from pipeline.host_name import UNRESOLVED
 from pipeline.redact import redact
 
 REQUEST_TIMEOUT_S = 10.0
+JOINING_S = 0.01  # for the group, at a time, while records may come
 
 # What the driver raises beside its own tree: closed loops, sockets, TLS files.
 DRIVER_ERRORS = (driver.KafkaError, OSError, RuntimeError, ValueError)
@@ -124,13 +125,20 @@ def poll(consumer: Any, *, timeout_s: float, max_records: int) -> Mapping[Any, l
     The driver sets aside what it has fetched of a paused partition, and takes it up again once
     what it has in hand is None. It leaves that in hand when it is used up: a partition that was
     paused while another was read would never be read again.
+
+    While the group waits for all members to join, the driver fetches nothing. A member keeps its
+    partitions until they are revoked, under the cooperative protocol, and goes on reading them.
     """
     fetcher = consumer._fetcher  # noqa: SLF001 (there is no other way to it)
     if not fetcher._next_partition_records:  # noqa: SLF001 (the same)
         fetcher._next_partition_records = None  # noqa: SLF001 (the same)
-    polled: Mapping[Any, list[Any]] = consumer.poll(
-        timeout_ms=ms(timeout_s), max_records=max_records
-    )
+    polled: Mapping[Any, list[Any]]
+    if consumer._coordinator.rejoining:  # noqa: SLF001 (the same)
+        polled, is_idle = fetcher.fetch_records(max_records, timeout_ms=ms(timeout_s))
+        if polled:
+            return polled
+        timeout_s = timeout_s if is_idle else JOINING_S
+    polled = consumer.poll(timeout_ms=ms(timeout_s), max_records=max_records)
     return polled
 
 

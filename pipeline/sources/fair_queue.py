@@ -20,7 +20,7 @@ from pipeline.types import Overflow, Tenure
 
 MAX_WAITING_OF_A_CAMERA = 4
 MAX_WAITING_BYTES = 64 * 2**20  # of all cameras; one more record may lie on top of it
-HEAVY_S = 0.25  # a picture that takes longer to decode is heavy
+HEAVY_S = 0.25  # a picture that takes more of a processor to decode is heavy
 
 GaveWay = Literal["heavy", "replaced"]
 
@@ -123,12 +123,12 @@ class FairQueue:
             self._level_s = self._used_s[camera_id]
             return self._removed(camera_id)
 
-    def decoded(self, camera_id: str, *, took_s: float) -> None:
-        """Note what a camera's picture has cost."""
+    def decoded(self, camera_id: str, *, spent_s: float) -> None:
+        """Note what a camera's picture has cost of a processor."""
         with self._changed:
-            self._used_s[camera_id] = self._used_s.get(camera_id, self._level_s) + took_s
-            before_s = self._decode_s.get(camera_id, took_s)
-            self._decode_s[camera_id] = before_s + (took_s - before_s) / 4
+            self._used_s[camera_id] = self._used_s.get(camera_id, self._level_s) + spent_s
+            before_s = self._decode_s.get(camera_id, spent_s)
+            self._decode_s[camera_id] = before_s + (spent_s - before_s) / 4
 
     def waits(self, camera_id: str) -> bool:
         """Say whether a record of the camera waits."""

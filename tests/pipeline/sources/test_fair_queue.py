@@ -45,10 +45,10 @@ def test_light_pictures_do_not_wait_for_more_than_one_heavy_one() -> None:
     filled(queue, "heavy")
     assert next_of(queue) == ("heavy", 0)
     filled(queue, "light")
-    queue.decoded("heavy", took_s=1.0)
+    queue.decoded("heavy", spent_s=1.0)
     for number in range(MAX_WAITING_OF_A_CAMERA):
         assert next_of(queue) == ("light", number)
-        queue.decoded("light", took_s=0.01)
+        queue.decoded("light", spent_s=0.01)
     assert next_of(queue) == ("heavy", 1)
 
 
@@ -57,13 +57,13 @@ def test_who_was_away_has_saved_no_time() -> None:
     for number in range(10):
         put(queue, taken("old", number))
         assert next_of(queue) == ("old", number)
-        queue.decoded("old", took_s=1.0)
+        queue.decoded("old", spent_s=1.0)
     filled(queue, "old")
     filled(queue, "new")
     order = []
     for _ in range(4):
         order.append(next_of(queue)[0])
-        queue.decoded(order[-1], took_s=1.0)
+        queue.decoded(order[-1], spent_s=1.0)
     assert sorted(order) == ["new", "new", "old", "old"]
 
 
@@ -79,7 +79,7 @@ def test_a_camera_whose_places_are_full_is_held_back() -> None:
 def test_a_heavy_camera_gives_up_its_oldest_where_others_would_wait_for_it() -> None:
     queue = FairQueue(Overflow.WAIT)
     filled(queue, "heavy")
-    queue.decoded("heavy", took_s=2 * HEAVY_S)
+    queue.decoded("heavy", spent_s=2 * HEAVY_S)
     assert not queue.has_room(taken("heavy"))  # it has the topic to itself
     put(queue, taken("light"))
     assert put(queue, taken("heavy", 99)) == 0
@@ -131,7 +131,7 @@ def test_every_camera_keeps_its_order_and_nothing_is_lost(
             put(queue, taken(camera_id, number))
         else:
             seen.append(next_of(queue))
-            queue.decoded(seen[-1][0], took_s=0.01)
+            queue.decoded(seen[-1][0], spent_s=0.01)
     for camera_id in "abc":
         assert [number for one, number in seen if one == camera_id] == [
             number for number, one in enumerate(cameras) if one == camera_id

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from kafka import KafkaAdminClient
 from structlog.testing import capture_logs
 
 from pipeline.errors import ConfigError, SourceError
@@ -36,6 +35,7 @@ from tests.pipeline.sources.topics import (
     gate,
     grid_of,
     jpeg,
+    members,
     place_of,
     read,
     reading,
@@ -344,15 +344,6 @@ def test_receipts_that_are_not_its_own_settle_nothing(
 # ---------------------------------------------------------------- the group
 
 
-def members(bootstrap: str, topic: str) -> set[str]:
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        group = admin.describe_groups([f"vigil-{topic}"])[f"vigil-{topic}"]
-        return {member["member_id"] for member in group["members"]}
-    finally:
-        admin.close()
-
-
 def test_a_slow_reader_keeps_its_place_in_the_group(kafka_bootstrap: str, kafka_topic: str) -> None:
     num_records = 3 * MAX_POLLED_RECORDS
     produce(kafka_bootstrap, kafka_topic, [gate(i) for i in range(num_records)])
@@ -371,48 +362,6 @@ def test_a_slow_reader_keeps_its_place_in_the_group(kafka_bootstrap: str, kafka_
         assert observer.total(KAFKA_RECORDS, topic=kafka_topic) <= 2 * MAX_POLLED_RECORDS
         offsets = [place_of(frame).offset for frame in islice(frames, num_records - 1)]
     assert offsets == list(range(1, num_records))
-
-
-def test_two_members_share_the_partitions_and_lose_nothing(kafka_bootstrap: str) -> None:
-    topic = f"frames-{uuid.uuid4().hex[:12]}"
-    create_topic(kafka_bootstrap, topic, num_partitions=2)
-    received: list[list[tuple[int, int]]] = [[], []]
-    sources = [source_of(config(kafka_bootstrap, topic)) for _ in range(2)]
-
-    def run(member: int) -> None:
-        with reading(sources[member]) as frames:
-            for frame in frames:
-                place = place_of(frame)
-                received[member].append((place.partition, place.offset))
-                sources[member].settle(receipt_of(frame))
-
-    def send() -> None:
-        keys = (b"gate", b"yard")
-        both = [Sent(jpeg(), key=key, partition=number) for number, key in enumerate(keys)]
-        produce(kafka_bootstrap, topic, both)
-
-    threads = [threading.Thread(target=run, args=(member,)) for member in range(2)]
-    threads[0].start()
-    send()
-    wait_until(lambda: len(received[0]) == 2)
-    threads[1].start()
-    wait_until(lambda: len(members(kafka_bootstrap, topic)) == 2)
-
-    sent = 1
-
-    def both_have_some() -> bool:
-        nonlocal sent
-        send()
-        sent += 1
-        return bool(received[1])
-
-    wait_until(both_have_some, timeout_s=40)
-    wait_until(lambda: len({*received[0], *received[1]}) == 2 * sent)
-    for source in sources:
-        source.close()
-    for thread in threads:
-        thread.join()
-    assert {*received[0], *received[1]} == {(p, o) for p in (0, 1) for o in range(sent)}
 
 
 # ---------------------------------------------------------------- failures

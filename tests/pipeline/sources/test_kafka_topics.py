@@ -206,7 +206,9 @@ def test_one_cameras_heavy_pictures_do_not_delay_the_others(
 
     def slow_decode(value: bytes, **options: Any) -> DecodedImage:
         if value.endswith(b"heavy"):
-            time.sleep(2 * HEAVY_S)
+            begun_s = time.thread_time()
+            while time.thread_time() - begun_s < 2 * HEAVY_S:
+                pass
         return decode_image(value, **options)
 
     monkeypatch.setattr("pipeline.sources.topic_pictures.decode_image", slow_decode)
@@ -221,6 +223,23 @@ def test_one_cameras_heavy_pictures_do_not_delay_the_others(
     assert cameras.count("light") == 2
     assert rest == ["heavy"] * 3
     assert observer.totals(KAFKA_PASSED_OVER, by="reason")["heavy"] >= 5
+
+
+def test_a_process_that_was_stopped_while_it_decoded_gives_up_no_picture(
+    kafka_bootstrap: str, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had waited meanwhile was taken for heavy, and an event in it was never seen."""
+    sleeps_s = iter([0.0, 8 * HEAVY_S])
+
+    def stopped_once(value: bytes, **options: Any) -> DecodedImage:
+        time.sleep(next(sleeps_s, 0.0))
+        return decode_image(value, **options)
+
+    monkeypatch.setattr("pipeline.sources.topic_pictures.decode_image", stopped_once)
+    records = [ago(60.0 - second, key=b"gate") for second in range(12)]
+    produce(kafka_bootstrap, kafka_topic, [ago(61.0, key=b"yard"), *records])
+    frames = read(source_of(config(kafka_bootstrap, kafka_topic)), 13)
+    assert [place_of(frame).offset for frame in frames] == list(range(13))
 
 
 # ---------------------------------------------------------------- a record that kills

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from PIL import Image
 
 from model.videollama3.grid import pin_grid
@@ -108,6 +108,15 @@ def dead_letters(bootstrap: str, topic: str) -> list[Any]:
         return letters
     finally:
         consumer.close()
+
+
+def members(bootstrap: str, topic: str) -> set[str]:
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        group = admin.describe_groups([f"vigil-{topic}"])[f"vigil-{topic}"]
+        return {member["member_id"] for member in group["members"]}
+    finally:
+        admin.close()
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
