@@ -22,7 +22,7 @@ from pipeline.host_name import UNRESOLVED
 from pipeline.redact import redact
 
 REQUEST_TIMEOUT_S = 10.0
-JOINING_S = 0.01  # for the group, at a time, while records may come
+JOINING_S = 0.1  # for the group, at a time, while records may come
 
 # What the driver raises beside its own tree: closed loops, sockets, TLS files.
 DRIVER_ERRORS = (driver.KafkaError, OSError, RuntimeError, ValueError)
@@ -127,18 +127,19 @@ def poll(consumer: Any, *, timeout_s: float, max_records: int) -> Mapping[Any, l
     paused while another was read would never be read again.
 
     While the group waits for all members to join, the driver fetches nothing. A member keeps its
-    partitions until they are revoked, under the cooperative protocol, and goes on reading them.
+    partitions until they are revoked, under the cooperative protocol, and goes on reading them. All
+    that time is spent in the driver's poll: a join that ends outside of it is begun anew, by all.
     """
     fetcher = consumer._fetcher  # noqa: SLF001 (there is no other way to it)
     if not fetcher._next_partition_records:  # noqa: SLF001 (the same)
         fetcher._next_partition_records = None  # noqa: SLF001 (the same)
-    polled: Mapping[Any, list[Any]]
-    if consumer._coordinator.rejoining:  # noqa: SLF001 (the same)
-        polled, is_idle = fetcher.fetch_records(max_records, timeout_ms=ms(timeout_s))
-        if polled:
-            return polled
-        timeout_s = timeout_s if is_idle else JOINING_S
-    polled = consumer.poll(timeout_ms=ms(timeout_s), max_records=max_records)
+    coordinator = consumer._coordinator  # noqa: SLF001 (the same)
+    wait_s = JOINING_S if coordinator.rejoining else timeout_s
+    polled: Mapping[Any, list[Any]] = consumer.poll(timeout_ms=ms(wait_s), max_records=max_records)
+    if not polled and coordinator.rejoining:
+        polled, is_more = fetcher.fetched_records(max_records)
+        if not is_more:
+            fetcher.send_fetches()
     return polled
 
 

@@ -1,12 +1,14 @@
 """Several members of a group: who reads what, and what goes on while it changes."""
 
 import threading
+import time
 import uuid
 
 import pytest
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from pipeline.sources.kafka import KafkaSource
 from pipeline.types import RecordPlace
 from tests.pipeline.sources.topics import (
     config,
@@ -58,11 +60,23 @@ def test_two_members_share_the_partitions_and_lose_nothing(kafka_bootstrap: str)
 
     wait_until(both_have_some, timeout_s=40)
     wait_until(lambda: len({*received[0], *received[1]}) == 2 * sent)
+    before = generations(sources)
+    for _ in range(10):  # it is calm: nobody joins again, whatever comes
+        time.sleep(0.2)
+        send()
+        sent += 1
+    wait_until(lambda: len({*received[0], *received[1]}) == 2 * sent)
+    assert generations(sources) == before
     for source in sources:
         source.close()
     for thread in threads:
         thread.join()
     assert {*received[0], *received[1]} == {(p, o) for p in (0, 1) for o in range(sent)}
+
+
+def generations(sources: list[KafkaSource]) -> list[int]:
+    readers = [one._reader for one in sources]
+    return [one._consumer.group_metadata().generation_id for one in readers if one is not None]
 
 
 def test_a_member_goes_on_reading_while_the_group_waits_for_a_slow_one(
