@@ -158,6 +158,7 @@ class EngineStats:
         num_forced_refreshes: audits that found too much drift.
         num_out_of_memory: times the device had no memory left.
         num_shed: contexts and caches given up for it.
+        num_cut_short: contexts that ended early because the budget had no room.
         attention_backend: the kernels in use, and why.
         small_kernels: those between the products, and why.
     """
@@ -172,5 +173,6 @@ class EngineStats:
     num_forced_refreshes: int
     num_out_of_memory: int
     num_shed: int
+    num_cut_short: int
     attention_backend: str
     small_kernels: str

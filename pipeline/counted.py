@@ -112,6 +112,7 @@ def _incidents(stats: EngineStats) -> dict[str, int]:
         "forced_refresh": stats.num_forced_refreshes,
         "out_of_memory": stats.num_out_of_memory,
         "shed": stats.num_shed,
+        "cut_short": stats.num_cut_short,
     }
 
 

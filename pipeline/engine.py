@@ -18,7 +18,7 @@ class Contexts(Protocol):
 
         A frame in which nothing changed brings the time, by which contexts begin and end. After a
         DeviceMemoryError every camera is as it was, but that, with `may_shed`, standby contexts may
-        be gone.
+        be gone, and contexts may have ended early.
         """
         ...
 

@@ -228,7 +228,9 @@ ENGINE_INCIDENTS = Metric(
     "Things that happened in the engine, by kind. `audit`: a frame was computed both ways to "
     "measure the drift, which is normal; `forced_refresh`: the drift was too large, and the "
     "result of the whole frame was taken; `out_of_memory`: the device had no memory left; `shed`: "
-    "a camera's standby context was given up to make room.",
+    "a camera's standby context was given up to make room; `cut_short`: a camera's context ended "
+    "before its time because VIGIL_MODEL__MEMORY_BUDGET had no room, and its answers saw a shorter "
+    "stretch.",
     kind="counter",
     labels=("kind",),
 )

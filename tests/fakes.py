@@ -106,6 +106,7 @@ class ScriptedEngine:
             num_forced_refreshes=0,
             num_out_of_memory=self.num_out_of_memory,
             num_shed=0,
+            num_cut_short=0,
             attention_backend="none",
             small_kernels="none",
         )

@@ -89,7 +89,8 @@ class ModelSettings(Part):
     published as unknown, with the reason no_answer, and moves no event."""
     memory_budget: MemoryBudget = 0
     """Most memory of the device that the model and all cameras may use: 20GiB, or 80% of what the
-    device has; 0: no limit. A camera that does not fit waits until there is room."""
+    device has; 0: no limit. A camera that does not fit waits until there is room. Where cameras
+    turn out busier than was expected, their answers are about shorter stretches of time."""
 
 
 class PrunerSettings(Part):

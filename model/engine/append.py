@@ -86,7 +86,7 @@ def append(
     slots = []
     for context, length in zip(growing, lengths, strict=True):
         sequence = context.sequence
-        sequence.reserve(length)
+        context.reserve()
         slots.append(sequence.slots(sequence.length, sequence.length + length))
     places = to_device(torch.cat(slots), device)
 

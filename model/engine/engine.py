@@ -11,15 +11,16 @@ from typing import Self
 
 import torch
 
+from model.engine.admission import Admission
 from model.engine.answers import Respondent
 from model.engine.append import FrameFeatures, append
 from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
 from model.engine.frame_part import check_frames
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.loading import load_family, name_of
-from model.engine.memory import Budget, Shortage, bytes_per_stream
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
+from model.engine.shortage import Shortage
 from model.engine.stream_encoder import StreamEncoder
 from model.errors import InputError
 from model.family import Family
@@ -76,17 +77,19 @@ class Engine:
         )
         self._pool = PagePool(network.config.text, dtype=network.dtype, device=network.device)
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
-        self._budget = Budget(config.memory_budget_bytes, fixed_bytes=self._weight_bytes)
+        self._admission = Admission(
+            family, config, pool=self._pool, weight_bytes=self._weight_bytes
+        )
         self._choice_ids = family.choice_ids if config.says_when else None
         self._streams: dict[str, RollingContext] = {}
         self._grids: dict[str, PatchGrid] = {}
         self._shortage = Shortage(
+            self._streams,
             lambda: (
                 f"{self._model.device}: expected room for a pass over {len(self._streams)} "
                 f"streams, got none with {self._pool.num_bytes} bytes of contexts held"
-            )
+            ),
         )
-        self._num_shed = 0
 
     @classmethod
     def load(
@@ -143,12 +146,13 @@ class Engine:
             weight_bytes=self._weight_bytes,
             vision_cache_bytes=self._encoder.num_bytes,
             context_bytes=self._pool.num_bytes,
-            budget_bytes=self._budget.total_bytes,
+            budget_bytes=self._admission.total_bytes,
             drift=drift.cosine_distance if drift else None,
             num_audits=self._encoder.num_audits,
             num_forced_refreshes=self._encoder.num_forced_refreshes,
             num_out_of_memory=self._shortage.num,
-            num_shed=self._num_shed,
+            num_shed=self._shortage.num_shed,
+            num_cut_short=self._shortage.num_cut_short,
             attention_backend=str(self._model.language.backend),
             small_kernels=str(choose_small_kernels(self._model.device, self._model.dtype)),
         )
@@ -174,23 +178,20 @@ class Engine:
         return (stream.num_bytes if stream else 0) + self._encoder.bytes_of(stream_id)
 
     def admit(self, stream_id: str, grid: PatchGrid) -> None:
-        """Reserve memory for all that a stream may come to hold; `append` does so by itself.
+        """Make room for a stream of such frames; `append` does so by itself.
 
         Raises:
-            AdmissionError: the budget has too little left; nothing has changed.
+            AdmissionError: with it the budget would be passed; nothing has changed.
         """
-        self._budget.admit(stream_id, self.bytes_at_most(grid))
+        self._admission.admit(stream_id, grid, self._streams)
+
+    def bytes_usual(self, grid: PatchGrid) -> int:
+        """Count the bytes that a new stream of such frames is taken for."""
+        return self._admission.bytes_usual(grid)
 
     def bytes_at_most(self, grid: PatchGrid) -> int:
         """Count the bytes that a stream of such frames may come to hold."""
-        return bytes_per_stream(
-            self._model.config,
-            grid,
-            patches_per_token=self._model.patches.per_token,
-            max_context_tokens=self._pool.whole_pages(self._config.max_context_tokens),
-            dtype=self._model.dtype,
-            has_vision_cache=self._encoder.mode == "delta",
-        )
+        return self._admission.bytes_at_most(grid)
 
     @torch.inference_mode()
     def append(self, frames: Sequence[PrunedFrame], *, may_shed: bool = True) -> None:
@@ -198,24 +199,26 @@ class Engine:
 
         A stream's first frame, a refresh, the first after a jump back in time and one with which a
         context begins are seen whole, whatever their mask. Any other that keeps nothing brings the
-        time alone, without a pass. When this raises, every stream is as it was before.
+        time alone, without a pass. When this raises, every stream is as it was before, but for
+        contexts that were given up or ended early to make room.
 
         Args:
             frames: what is shown.
-            may_shed: whether standby contexts are given up where the device has no room; else that
-                is refused at once, and every stream keeps what it has.
+            may_shed: whether contexts end early where the budget has no page left, those nearest to
+                their end first, and standby ones are given up where the device has no room; else
+                that is refused at once, and every stream keeps what it has.
 
         Raises:
             InputError: a frame is malformed, or changes its stream's grid without being a refresh.
             AdmissionError: a stream is new, or on a larger grid, and the budget has no room for it.
-            DeviceMemoryError: the device has no room for the pass, even after standby contexts
-                were given up.
+            DeviceMemoryError: there is no room for the pass, even after contexts were given up.
         """
         check_frames(frames, self._grids, token_px=self._model.patches.token_px)
         for frame in frames:
             if self._grids.get(frame.stream_id) != frame.grid:
                 self.admit(frame.stream_id, frame.grid)
-        self._shortage.spare(lambda: self._append(frames), shed=self._shed if may_shed else None)
+        due = {frame.stream_id for frame in frames}
+        self._shortage.spare(lambda: self._append(frames), due=due, may_shed=may_shed)
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about the window of its stream; none changes another's answer.
@@ -234,9 +237,7 @@ class Engine:
         """
         put = [(question, self._context(stream_id)) for stream_id, question in asks]
         nows = self._nows({stream_id for stream_id, _ in asks})
-        answers = self._shortage.spare(
-            lambda: self._respondent.answer(self._pool, put, nows=nows), shed=self._shed
-        )
+        answers = self._shortage.spare(lambda: self._respondent.answer(self._pool, put, nows=nows))
         return [
             placed(answer, context.window, sample_period_s=self._config.sample_period_s)
             for answer, (_, context) in zip(answers, put, strict=True)
@@ -292,7 +293,7 @@ class Engine:
         self.reset(stream_id)
         self._streams.pop(stream_id, None)
         self._encoder.remove(stream_id)
-        self._budget.release(stream_id)
+        self._admission.release(stream_id)
 
     def take_over(self, stream_id: str, other_id: str) -> None:
         """Let a stream go on with what another was shown, which is no stream of its own any more.
@@ -308,7 +309,7 @@ class Engine:
         self._streams[stream_id] = self._streams.pop(other_id)
         self._grids[stream_id] = self._grids.pop(other_id)
         self._encoder.rename(other_id, stream_id)
-        self._budget.rename(other_id, stream_id)
+        self._admission.rename(other_id, stream_id)
 
     def _append(self, frames: Sequence[PrunedFrame]) -> None:
         """Encode what changed and let the contexts read it, or change nothing."""
@@ -327,6 +328,8 @@ class Engine:
                     whole.append(is_whole)
                     shown.append(frame)
             if shown:
+                for context in self._contexts_of(shown):
+                    context.reserve()  # nothing is encoded for what has no room
                 self._read(shown, whole)
 
     def _read(self, shown: Sequence[PrunedFrame], whole: Sequence[bool]) -> None:
@@ -363,12 +366,6 @@ class Engine:
             for stream_id in new:
                 del self._streams[stream_id]
             raise
-
-    def _shed(self) -> None:
-        """Give up every standby context; questions see what they saw, for half a window."""
-        self._num_shed += sum(stream.drop_standby() for stream in self._streams.values())
-        if self._model.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _context(self, stream_id: str) -> Context:
         stream = self._streams.get(stream_id)

@@ -2,7 +2,11 @@
 
 A sequence takes pages as it grows and gives them back when it is released, so that what one camera
 retires the next one uses: after the first window the pool asks the device for nothing more.
+Where there is a memory budget the pool is told how many pages will be needed and how many there may
+be: it makes them at once as the first is missing, and refuses what would pass the budget.
 """
+
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -11,6 +15,10 @@ from model.errors import InputError
 from model.family import TextShape
 
 PAGE_TOKENS = 256
+
+
+class PoolFullError(MemoryError):
+    """There may be no more pages than there are. The device might well have more memory."""
 
 
 class PagePool:
@@ -43,6 +51,8 @@ class PagePool:
         self._values = [torch.empty_like(keys) for keys in self._keys]
         self._free: list[int] = []
         self._num_pages = 0
+        self._num_expected = 0
+        self._at_most: int | None = None
         row = config.num_kv_heads * config.head_dim * dtype.itemsize
         self.page_bytes = 2 * row * page_tokens * config.num_layers
 
@@ -60,14 +70,26 @@ class PagePool:
         """Round a number of tokens up to pages."""
         return -(-num_tokens // self.page_tokens) * self.page_tokens
 
+    def expect(self, num_pages: int, *, at_most: int | None) -> None:
+        """Say how many pages will be needed, and how many there may be, None for no limit."""
+        self._num_expected = num_pages
+        self._at_most = at_most
+
     def take(self, num_pages: int) -> list[int]:
         """Give out pages, asking the device for more where none is free.
 
         Raises:
+            PoolFullError: there may be no more; nothing is given out.
             torch.OutOfMemoryError, MemoryError: the device has no more; nothing is given out.
         """
         if num_pages > len(self._free):
-            self._grow(self._num_pages + max(num_pages - len(self._free), self._num_pages // 8))
+            needed = self._num_pages + num_pages - len(self._free)
+            made = max(needed, self._num_pages * 9 // 8, self._num_expected)
+            if self._at_most is not None:
+                if needed > self._at_most:
+                    raise PoolFullError(f"expected at most {self._at_most} pages, got {needed}")
+                made = min(made, self._at_most)
+            self._grow(made)
         taken = self._free[len(self._free) - num_pages :]
         del self._free[len(self._free) - num_pages :]
         return taken
@@ -75,6 +97,21 @@ class PagePool:
     def give_back(self, pages: list[int]) -> None:
         """Take back pages; what they hold is lost."""
         self._free.extend(pages)
+
+    def trim(self) -> None:
+        """Give the device back the free pages behind the last one that is held."""
+        free = set(self._free)
+        num_pages = self._num_pages
+        while num_pages - 1 in free:
+            num_pages -= 1
+        if num_pages == self._num_pages:
+            return
+        self._free = [page for page in self._free if page < num_pages]
+        self._num_pages = num_pages
+        with suppress(RuntimeError, MemoryError):  # without room to move them the rest stays
+            for slabs in (self._keys, self._values):
+                for layer, old in enumerate(slabs):
+                    slabs[layer] = old[: num_pages * self.page_tokens].clone()
 
     def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
         """Put rows (N, num_kv_heads, head_dim) at slots (N,) int64."""

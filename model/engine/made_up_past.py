@@ -44,7 +44,6 @@ class EngineWithMadeUpPast(Engine):
         slots = []
         for context in growing:
             sequence, end = context.sequence, context.length
-            sequence.reserve(end - sequence.length)
             slots.append(sequence.slots(sequence.length, end))
         places = to_device(torch.cat(slots), self._model.device)
         text = self._model.config.text

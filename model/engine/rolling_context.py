@@ -125,6 +125,14 @@ class Context:
         self._window = replace(self._window, end_pts_s=pts_s)
         self._is_end_in = False
 
+    def reserve(self) -> None:
+        """Take the pages for what is unread.
+
+        Raises:
+            InputError, torch.OutOfMemoryError, MemoryError: as `KVSequence.reserve`.
+        """
+        self.sequence.reserve(self.length - self.sequence.length)
+
     def mark(self) -> Mark:
         """Remember this moment; nothing may be unread."""
         return Mark(
@@ -225,6 +233,12 @@ class RollingContext:
         self._standby = None
         self._standby_from_s = self._active.window.end_pts_s + self._window_s * SHED_REST
         return True
+
+    def cut_short(self) -> None:
+        """End the active context before its time: the standby takes over, or all begins anew."""
+        if self._active is not None:
+            self._active.release()
+        self._active, self._standby = self._standby, None
 
     def show(self, frame: int, *, num_kept: int, num_tokens: int, pts_s: float) -> bool:
         """Show a frame: every token to a context it opens, the kept ones to the others.

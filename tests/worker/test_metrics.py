@@ -26,6 +26,7 @@ STATS = EngineStats(
     num_forced_refreshes=1,
     num_out_of_memory=0,
     num_shed=0,
+    num_cut_short=0,
     attention_backend="none",
     small_kernels="none",
 )

@@ -26,15 +26,15 @@ def try_model(settings: Settings, engine: Engine, *, missing_bytes: int) -> Foun
     kept_in = f"{str(engine.family.network.dtype).removeprefix('torch.')}"
     weight_bytes = engine.stats.weight_bytes
     grid = engine.pin_grid(*_SHAPE_PX, max_tokens=settings.model.max_tokens_per_frame)
-    camera_bytes = engine.bytes_at_most(grid)
+    usual_bytes, most_bytes = engine.bytes_usual(grid), engine.bytes_at_most(grid)
     budget = budget_bytes(settings)
     total_bytes = budget or device_memory_bytes(settings.model.device)
-    num_cameras = max(0, total_bytes - weight_bytes) // camera_bytes
+    num_cameras = max(0, total_bytes - weight_bytes) // usual_bytes
     whose = "VIGIL_MODEL__MEMORY_BUDGET" if budget else "the device's memory"
     told = (
-        f"{_download(missing_bytes)}; {kept_in} weights take {sized(weight_bytes)}, a camera at "
-        f"most {sized(camera_bytes)}: {num_cameras} cameras fit into {whose} of "
-        f"{sized(total_bytes)}, its speed apart"
+        f"{_download(missing_bytes)}; {kept_in} weights take {sized(weight_bytes)}, a camera "
+        f"usually {sized(usual_bytes)} and at most {sized(most_bytes)}: {num_cameras} usual "
+        f"cameras fit into {whose} of {sized(total_bytes)}, its speed apart"
     )
     cache = constants.HF_HUB_CACHE
     free_bytes = _free_bytes(Path(cache))

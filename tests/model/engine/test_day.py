@@ -3,7 +3,9 @@
 import gc
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from model.engine.config import EngineConfig
 from model.engine.engine import Engine
 from model.engine.rolling_context import Context
+from model.errors import AdmissionError
 from model.types import PatchGrid, PrunedFrame, Question
 from model.videollama3.config import ModelConfig, TextConfig, VisionConfig
 from model.videollama3.family import family_of
@@ -49,16 +52,16 @@ def mite() -> VideoLlama3:
     return VideoLlama3(CONFIG).eval().requires_grad_(requires_grad=False)
 
 
-def mite_engine(*, max_context_tokens: int = 1_024) -> Engine:
+def mite_engine(**limits: Any) -> Engine:
     return Engine(
         family_of(mite(), nano_tokenizer()),
         model_name="mite",
         config=EngineConfig(
             window_s=WINDOW_S,
-            max_context_tokens=max_context_tokens,
             max_caption_tokens=4,
             max_answer_tokens=4,
             audit_share=0.1,
+            **{"max_context_tokens": 1_024} | limits,
         ),
     )
 
@@ -98,6 +101,43 @@ def test_a_day_of_ticks_needs_no_more_memory_than_its_first_window() -> None:
     window = engine.window("gate")
     assert window is not None
     assert WINDOW_S / 2 - 3 * TICK_S <= window.end_pts_s - window.start_pts_s < WINDOW_S
+
+
+WIDE = PatchGrid(rows=1, cols=20)
+OFTEN_S = 40.0
+
+
+def test_a_day_of_busy_cameras_stays_within_its_budget_to_the_byte() -> None:
+    """They send two to five times what was expected, and one goes and comes back if it fits."""
+    limits = {"max_context_tokens": 4_096, "sample_period_s": OFTEN_S}
+    usual, weights = mite_engine(**limits).bytes_usual(WIDE), mite_engine().stats.weight_bytes
+    engine = mite_engine(**limits, memory_budget_bytes=weights + 3 * usual + usual // 2)
+    rng, mask = np.random.default_rng(0), np.zeros((1, 20), dtype=np.bool_)
+    pixels = rng.integers(0, 256, (WIDE.height_px, WIDE.width_px, 3), dtype=np.uint8)
+    mask[:, ::2] = True  # half of it
+    after = []
+    for one in ("gate", "yard"):
+        engine.admit(one, WIDE)
+    for tick in range(2_160):
+        if tick % 300 == 0:
+            engine.remove("door")
+            with suppress(AdmissionError):
+                engine.admit("door", WIDE)
+        names = [one for one in ("gate", "yard", "door") if one in engine._admission.grids]
+        kept = np.ones_like(mask) if tick // 100 % 3 == 0 else mask
+        frames = [PrunedFrame(one, pixels, kept, OFTEN_S * tick, is_refresh=False) for one in names]
+        engine.append(frames)
+        stats = engine.stats
+        assert stats.budget_bytes is not None
+        total_bytes = stats.weight_bytes + stats.vision_cache_bytes + stats.context_bytes
+        assert total_bytes <= stats.budget_bytes
+        windows = [engine.window(one) for one in names]
+        assert all(window and window.end_pts_s == OFTEN_S * tick for window in windows)
+        if tick in (540, 1_080, 2_159):
+            after.append(held(engine))
+    assert max(alive for _, _, alive in after) <= 6
+    assert len({sizes[:2] for sizes in after}) == 1, "as much at the end as after a quarter"
+    assert engine.stats.num_cut_short > 0 == engine.stats.num_out_of_memory == engine.stats.num_shed
 
 
 def play(engine: Engine, names: Sequence[str], tick: int, *, present: set[str]) -> None:

@@ -289,7 +289,7 @@ def test_the_model_is_told_with_the_cameras_that_the_budget_admits() -> None:
     """By the engine's own arithmetic: so many are admitted, and not one more."""
     is_ok, line = model_line(VIGIL_MODEL__MEMORY_BUDGET="1GB")
     assert is_ok
-    [told] = re.findall(r"(\d+) cameras fit into VIGIL_MODEL__MEMORY_BUDGET of 1.0 GB", line)
+    [told] = re.findall(r"(\d+) usual cameras fit into VIGIL_MODEL__MEMORY_BUDGET of 1.0 GB", line)
     settings = environment.load({"VIGIL_MODEL__PATH": "nano", "VIGIL_MODEL__MEMORY_BUDGET": "1GB"})
     engine, _ = sketch_engine(settings)
     grid = engine.pin_grid(1080, 1920, max_tokens=settings.model.max_tokens_per_frame)
@@ -302,9 +302,11 @@ def test_the_model_is_told_with_the_cameras_that_the_budget_admits() -> None:
 def test_a_model_beside_which_no_camera_fits_is_a_failure() -> None:
     is_ok, line = model_line(VIGIL_MODEL__MEMORY_BUDGET="50MB")
     assert not is_ok
-    assert "0 cameras fit into VIGIL_MODEL__MEMORY_BUDGET of 50 MB" in line
+    assert "0 usual cameras fit into VIGIL_MODEL__MEMORY_BUDGET of 50 MB" in line
     _, line = model_line(VIGIL_MODEL__MEMORY_BUDGET="50%")
-    assert re.search(r"nothing to download; float32 weights take 22 MB, .*: \d+ cameras fit", line)
+    assert re.search(
+        r"nothing to download; float32 weights take 22 MB, .*: \d+ usual cameras fit", line
+    )
 
 
 def test_a_model_that_is_not_here_is_told_with_its_size_and_the_room_for_it(
