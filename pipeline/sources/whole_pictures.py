@@ -70,8 +70,7 @@ def whole(received: Iterator[Received], *, codec: str) -> Iterator[Received]:
     failure: SourceError | None = None
     try:
         for one in received:
-            is_rest = _is_rest(one.packet)
-            if is_rest and last is not None and _may_be_one(last.packet, one.packet):
+            if last is not None and _goes_on(last.packet, one.packet):
                 in_parts.add(last.packet.is_keyframe)
                 if is_kept:
                     last = last.with_rest(one)
@@ -82,7 +81,7 @@ def whole(received: Iterator[Received], *, codec: str) -> Iterator[Received]:
                 yield last
             last, is_key = one, one.packet.is_keyframe
             is_kept = is_key in in_parts or (is_key and not is_key_seen)
-            is_key_seen |= is_key and not is_rest
+            is_key_seen = is_key_seen or (is_key and not _is_rest(one.packet))
             if not is_kept:
                 yield one
     except SourceError as error:
@@ -99,5 +98,8 @@ def _is_rest(packet: Packet[Stream]) -> bool:
     return found is not None and not found[1][0] & 0x80
 
 
-def _may_be_one(first: Packet[Stream], second: Packet[Stream]) -> bool:
-    return first.pts == second.pts or None in (first.pts, second.pts)
+def _goes_on(packet: Packet[Stream], following: Packet[Stream]) -> bool:
+    """Say whether a packet's picture goes on in the one that follows."""
+    first, second = packet.pts, following.pts
+    may_be_one = first == second or first is None or second is None
+    return may_be_one and _is_rest(following)
