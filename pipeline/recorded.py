@@ -14,9 +14,9 @@ from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.errors import FrameError, SourceError
 from pipeline.regions import Region, blacked_out
-from pipeline.sources.decoder import GridOf
 from pipeline.sources.file import FileSource
 from pipeline.sources.image import decode_image
+from pipeline.sources.scaler import GridOf
 from pipeline.types import Frame, Wanted
 
 Pixels = NDArray[np.uint8]

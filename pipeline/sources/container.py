@@ -40,6 +40,11 @@ _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Dispositio
 _COVER_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 
 
+def seconds(ticks: int, time_base: Fraction) -> float:
+    """Return `float(ticks * time_base)`, at a tenth of its cost: it is asked of every packet."""
+    return ticks * time_base.numerator / time_base.denominator
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A packet of the video stream.
@@ -111,6 +116,10 @@ class Video:
         told = self._stream.sample_aspect_ratio
         self.aspect = None if told == context.sample_aspect_ratio else told
         self._num_suspect = MAX_BURST if is_lossy else 0
+        # Of all its packets. Asked of each, these took half the time that reading takes.
+        self._time_base = self._stream.time_base or RTP_CLOCK
+        rate = self._stream.average_rate
+        self._frame_s = float(1 / rate) if rate else DEFAULT_FRAME_S
         self.end_s: float | None = None
 
     def __enter__(self) -> Self:
@@ -206,14 +215,11 @@ class Video:
 
     def _stamp_s(self, packet: Packet[Stream]) -> float | None:
         ticks = packet.pts if packet.pts is not None else packet.dts
-        return None if ticks is None else float(ticks * self._time_base(packet))
-
-    def _time_base(self, packet: Packet[Stream]) -> Fraction:
-        return packet.time_base or self._stream.time_base or RTP_CLOCK
+        return None if ticks is None else seconds(ticks, self._time_base)
 
     def _arrival(self, received: Received) -> Arrival:
         packet, is_suspect = received.packet, received.is_suspect
-        stamp_s, time_base = self._stamp_s(packet), self._time_base(packet)
+        stamp_s, time_base = self._stamp_s(packet), self._time_base
         if self._stream_clock is None:
             pts_s = self._by_stamp_s(stamp_s)
             return Arrival(packet, pts_s, time_base, self._clock.now(), is_suspect=is_suspect)
@@ -227,11 +233,10 @@ class Video:
         )
 
     def _by_stamp_s(self, stamp_s: float | None) -> float:
-        rate = self._stream.average_rate
-        frame_s = float(1 / rate) if rate else DEFAULT_FRAME_S
         # Raw streams have no times.
         pts_s = stamp_s if stamp_s is not None else self.end_s or 0.0
-        self.end_s = pts_s + frame_s if self.end_s is None else max(self.end_s, pts_s + frame_s)
+        end_s = pts_s + self._frame_s
+        self.end_s = end_s if self.end_s is None else max(self.end_s, end_s)
         return pts_s
 
 

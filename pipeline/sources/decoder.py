@@ -15,26 +15,19 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from model.errors import InputError
 from model.types import PatchGrid
 from pipeline.errors import SourceError
-from pipeline.sources.container import Arrival
+from pipeline.sources.container import Arrival, seconds
 from pipeline.sources.hold_back import HoldBack
 from pipeline.sources.keyframes import Decode, KeyframePolicy, begins_anew
 from pipeline.sources.libav_log import listening, tells_of_damage
 from pipeline.sources.pace import Pace
-from pipeline.sources.shape import AS_TOLD, Shape, Turn
+from pipeline.sources.scaler import GridOf, Scaler
+from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Video
 
-GridOf = Callable[[int, int], PatchGrid]
-"""(height_px, width_px) of a picture -> the token grid it is scaled to."""
-
-# Without the last two, swscale's short cuts come out two levels too dark; with them, for 1 ms more
-# on a 1080p picture, right to the rounding.
-BICUBIC_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 MAX_FRUITLESS_PACKETS = 150  # decoded in a row without one sound picture: six seconds at 25 fps
 MAX_PACKETS_TO_KEY = 3000  # two minutes at 25 fps: the longest key-frame intervals are ten seconds
 LATE_S = 2.0  # what is later than this is decoded by its key frames alone,
@@ -258,15 +251,15 @@ class PictureReader:
         for frame in frames:
             # By the packets' time base: a drained frame's own is not set, and its time is NaN.
             ticks = frame.pts
-            pts_s = arrival.pts_s if ticks is None else float(ticks * arrival.time_base)
-            captured_at = arrival.captured_at - timedelta(seconds=arrival.pts_s - pts_s)
-            its_own = replace(arrival, pts_s=pts_s, captured_at=captured_at)
+            pts_s = arrival.pts_s if ticks is None else seconds(ticks, arrival.time_base)
             if self._hold_back.cause is not None:
                 self._hold_back.look()
             else:
                 self._num_fruitless = 0
                 self._hold_back.clean()
             if self._wanted(pts_s) or self._is_owed:
+                captured_at = arrival.captured_at - timedelta(seconds=arrival.pts_s - pts_s)
+                its_own = replace(arrival, pts_s=pts_s, captured_at=captured_at)
                 yield self._picture(context, frame, its_own)
 
     def _picture(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
@@ -322,65 +315,3 @@ def _fresh(context: VideoCodecContext) -> VideoCodecContext:
     fresh.extradata = context.extradata
     fresh.thread_count = 1
     return fresh
-
-
-class Scaler:
-    """Scales decoded frames to their grid with one swscale context, which is costly to set up."""
-
-    def __init__(self, grid_of: GridOf, shape: Shape = AS_TOLD) -> None:
-        """Ask `grid_of` for the grid of each size of picture, seen in `shape`."""
-        self._grid_of = grid_of
-        self._shape = shape
-        self._reformatter = VideoReformatter()
-        self._size_px: tuple[int, int] | None = None
-        self._grid = PatchGrid(1, 1)
-        self._seen: tuple[int, int, int] | None = None
-        self._turn = Turn()
-
-    def scaled(
-        self, frame: VideoFrame, *, aspect: Fraction | None
-    ) -> tuple[NDArray[np.uint8], PatchGrid]:
-        """Return `frame` on the grid for the size it is shown at, and that grid.
-
-        A picture that the video, or `shape`, says to lie is turned upright.
-
-        Args:
-            frame: in any pixel format and size.
-            aspect: width over height of one sample, of anamorphic video; None or 0 when not told.
-
-        Returns:
-            (grid.height_px, grid.width_px, 3) uint8 RGB, C-contiguous, and the grid.
-
-        Raises:
-            SourceError: `corrupt` when there is no grid for such a size.
-        """
-        # A frame whose side data are read is held by them, 3 MB at 1080p, until the garbage
-        # collector comes, in minutes: they are read where the size or the rotation is new, and of
-        # a small copy.
-        seen = (frame.height, frame.width, frame.rotation)
-        if seen != self._seen:
-            small = VideoReformatter().reformat(frame, width=16, height=16)
-            self._seen, self._turn = seen, self._shape.turn(small)
-        turn = self._turn
-        size_px = self._shape.size_px(frame.height, frame.width, sample_aspect=aspect)
-        if turn.is_lying:
-            size_px = size_px[::-1]
-        if size_px != self._size_px:
-            self._size_px, self._grid = size_px, self._gridded(*size_px)
-        width_px, height_px = self._grid.width_px, self._grid.height_px
-        scaled = self._reformatter.reformat(
-            frame,
-            width=height_px if turn.is_lying else width_px,
-            height=width_px if turn.is_lying else height_px,
-            format="rgb24",
-            interpolation=BICUBIC_EXACT,
-            threads=1,
-        )
-        pixels = np.asarray(scaled.to_ndarray(), dtype=np.uint8)
-        return np.ascontiguousarray(turn.applied(pixels)), self._grid
-
-    def _gridded(self, height_px: int, width_px: int) -> PatchGrid:
-        try:
-            return self._grid_of(height_px, width_px)
-        except InputError as exc:
-            raise SourceError("corrupt", str(exc)) from exc

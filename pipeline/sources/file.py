@@ -10,8 +10,9 @@ from pipeline.clock import Clock
 from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
-from pipeline.sources.decoder import GridOf, PictureReader
+from pipeline.sources.decoder import PictureReader
 from pipeline.sources.hold_back import Damaged, HoldBack
+from pipeline.sources.scaler import GridOf
 from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody
 

@@ -17,9 +17,10 @@ from pipeline.metrics import STAMPS_MENDED
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.camera_health import LOOK_S, Bounds, CameraHealth
 from pipeline.sources.container import Arrival, Video, open_video
-from pipeline.sources.decoder import IN_TIME_S, LATE_S, GridOf, PictureReader
+from pipeline.sources.decoder import IN_TIME_S, LATE_S, PictureReader
 from pipeline.sources.hold_back import Damaged, HoldBack
 from pipeline.sources.rtsp_refusal import VERIFIED, Tls, no_such_host, refusal
+from pipeline.sources.scaler import GridOf
 from pipeline.sources.shape import AS_TOLD, Shape
 from pipeline.sources.stream_clock import MENDS, Mend, StreamClock
 from pipeline.types import Frame, Receipt, Tell, Wanted, tell_nobody

@@ -23,6 +23,7 @@ Codec = Literal["h264", "h265", "av1"]
 VIDEO_CLOCK_HZ = 90_000
 FIRST_STAMP = 0x5EED0000  # clocks start anywhere; one that starts at 0 is taken for none by libav
 MAX_PAYLOAD_BYTES = 1_200
+PLAIN_H265 = "log-level=none:repeat-headers=1:scenecut=0"
 _ENCODERS = {"h264": "libx264", "h265": "libx265"}
 _PARAMETER_SETS = {"h264": (7, 8), "h265": (32, 33, 34)}
 _IDR = {"h264": (5,), "h265": (16, 17, 18, 19, 20, 21)}
@@ -119,7 +120,7 @@ def _encoder(
     # A key frame a `gop_s`, and none between.
     plain = {"sc_threshold": "0"}
     if codec == "h265":
-        plain = {"x265-params": "log-level=none:repeat-headers=1:scenecut=0"}
+        plain = {"x265-params": PLAIN_H265}
     named = {name.replace("_", "-"): value for name, value in options.items()}
     context.options = (
         {"bf": "0", "preset": "veryfast", "forced-idr": "1", "threads": "1"} | plain | named

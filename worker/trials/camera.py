@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pipeline.clock import Clock
 from pipeline.errors import SourceError
 from pipeline.sources.container import Arrival, Video, VideoSource
-from pipeline.sources.decoder import GridOf, Picture, PictureReader
+from pipeline.sources.decoder import Picture, PictureReader
 from pipeline.sources.keyframes import KeyframePolicy
+from pipeline.sources.scaler import GridOf
 from pipeline.types import tell_nobody
 from worker.parts import Feed
 from worker.trials.found import Found, source_failed

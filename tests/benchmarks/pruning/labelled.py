@@ -19,8 +19,8 @@ import numpy as np
 
 from model.types import PatchGrid
 from pipeline.recorded import sampled
-from pipeline.sources.decoder import Scaler
 from pipeline.sources.encoder import VideoCodec, as_coded, encode_clip
+from pipeline.sources.scaler import Scaler
 from pipeline.types import Frame
 from worker.benchmarks.report import Progress
 from worker.benchmarks.street import HEIGHT_PX, WIDTH_PX, Image, Street

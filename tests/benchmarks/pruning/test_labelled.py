@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.sources.decoder import Scaler
 from pipeline.sources.encoder import as_coded
+from pipeline.sources.scaler import Scaler
 from tests.benchmarks.pruning import labelled
 from tests.benchmarks.pruning.labelled import (
     CELLS,

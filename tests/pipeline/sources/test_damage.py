@@ -39,6 +39,7 @@ from tests.benchmarks.damage import (
 )
 from tests.fakes import FakeClock, Recorder
 from tests.servers.rtp import (
+    PLAIN_H265,
     Codec,
     Packet,
     Unit,
@@ -55,6 +56,7 @@ from tests.servers.rtsp_camera import ScriptedCamera, Track
 DEMO_CLIP = Path(__file__).resolve().parents[3] / "worker" / "demo" / "yard.mp4"
 SECONDS = 8.0
 FAST = 20.0
+EVERY_S = 1e-5  # of the sampler: all pictures, also those that come together and are scaled at once
 STREAMS: dict[str, tuple[Codec, dict[str, str]]] = {
     "x264": ("h264", {}),
     "slices": ("h264", {"x264_params": "slices=4"}),
@@ -63,6 +65,7 @@ STREAMS: dict[str, tuple[Codec, dict[str, str]]] = {
     "intra_refresh": ("h264", {"x264_params": "intra-refresh=1"}),
     "h265": ("h265", {}),
     "in_parts": ("h264", {"x264_params": "slices=4"}),
+    "h265_in_parts": ("h265", {"x265_params": f"{PLAIN_H265}:slices=2:ctu=16"}),
 }
 
 
@@ -75,7 +78,7 @@ def pictures() -> tuple[NDArray[np.uint8], ...]:
 def stream(name: str, *, gop_s: float = 1.0) -> tuple[Unit, ...]:
     codec, options = STREAMS[name]
     units = coded(pictures(), fps=FPS, gop_s=gop_s, codec=codec, **options)
-    return tuple(sets_before_each_slice(units) if name == "in_parts" else units)
+    return tuple(sets_before_each_slice(units, codec) if name.endswith("in_parts") else units)
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -85,7 +88,7 @@ def test_of_a_sound_stream_no_picture_is_held_back(name: str) -> None:
     # a machine that is busy, one may be taken for older than the one before it.
     is_reordered = "bf" in options
     speed = 2.0 if is_reordered else FAST
-    seen = outcome(stream(name), network=lossless, speed=speed, period_s=0.001, codec=codec)
+    seen = outcome(stream(name), network=lossless, speed=speed, period_s=EVERY_S, codec=codec)
     assert (seen.num_smeared, seen.num_held) == (0, 0)
     # The first of a reordered stream show how far they are sent ahead.
     assert set(range(80)) - set(seen.shown) <= (set(range(1, 10)) if is_reordered else set())
@@ -100,7 +103,7 @@ def test_where_packets_are_lost_no_smeared_picture_comes(name: str, loss: float)
         stream(name),
         network=lose(loss, seed=4, spare_units=15),
         speed=FAST,
-        period_s=0.001,
+        period_s=EVERY_S,
         codec=codec,
     )
     assert seen.num_smeared == 0
@@ -114,7 +117,7 @@ def test_what_comes_again_after_a_loss_is_all_that_is_sound(transport: Transport
         stream("x264"),
         network=lose_where(lambda packet: packet.unit == 43 and packet.is_last),
         speed=FAST / 4,
-        period_s=0.001,
+        period_s=EVERY_S,
         transport=transport,
     )
     assert seen.num_smeared == 0
@@ -123,7 +126,7 @@ def test_what_comes_again_after_a_loss_is_all_that_is_sound(transport: Transport
 
 
 def test_packets_that_change_places_lose_nothing() -> None:
-    seen = outcome(stream("x264"), network=swap(every=7), speed=FAST, period_s=0.001)
+    seen = outcome(stream("x264"), network=swap(every=7), speed=FAST, period_s=EVERY_S)
     assert (len(seen.shown), seen.num_smeared) == (80, 0)
 
 
@@ -133,7 +136,9 @@ def test_a_key_frame_that_lacks_its_beginning_is_none() -> None:
     def is_first_half(packet: Packet) -> bool:
         return packet.is_key and packet.unit == 40 and not packet.is_last
 
-    seen = outcome(stream("slices"), network=lose_where(is_first_half), speed=FAST, period_s=0.001)
+    seen = outcome(
+        stream("slices"), network=lose_where(is_first_half), speed=FAST, period_s=EVERY_S
+    )
     assert seen.num_smeared == 0
     assert set(seen.shown).isdisjoint(range(40, 50))
 

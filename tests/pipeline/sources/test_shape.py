@@ -1,6 +1,5 @@
 """The right track of a file, in its right shape, the right way up."""
 
-import gc
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -18,11 +17,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from model.errors import DataError
-from model.types import PatchGrid
 from model.videollama3.grid import pin_grid
 from pipeline.errors import SourceError
 from pipeline.recorded import Media
-from pipeline.sources.decoder import Scaler
 from pipeline.sources.file import FileSource
 from pipeline.sources.image import decode_image
 from pipeline.sources.shape import Shape
@@ -207,21 +204,3 @@ def test_a_setting_turns_an_encoded_picture_after_what_it_tells(
     np.testing.assert_array_equal(corners(turned.pixels), corners(expected))
     wide = grid_of(96, round(96 * 16 / 9)), grid_of(round(96 * 16 / 9), 96)
     assert turned.grid == wide[(told_deg + rotate_deg) % 180 == 90]
-
-
-def num_frames() -> int:
-    return sum(type(one) is VideoFrame for one in gc.get_objects())
-
-
-def test_a_picture_that_was_scaled_waits_for_no_garbage_collector() -> None:
-    """A camera's memory grew by 3 MB a second until it came: 1.1 GiB for sixteen in a minute."""
-    scaler = Scaler(lambda _height_px, _width_px: PatchGrid(4, 6))
-    gc.collect()
-    gc.disable()
-    try:
-        num_before = num_frames()
-        for _ in range(5):
-            scaler.scaled(VideoFrame(640, 360, "yuv420p"), aspect=None)
-        assert num_frames() <= num_before + 1
-    finally:
-        gc.enable()

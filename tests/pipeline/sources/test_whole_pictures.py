@@ -16,12 +16,15 @@ from pipeline.sources.whole_pictures import Received, whole
 SETS = b"\0\0\0\1\x09\xf0\0\0\0\1\x67\x42\0\0\0\1\x68\xce"
 KEY_FIRST, KEY_REST = SETS + b"\0\0\1\x65\x88AAAA", SETS + b"\0\0\1\x65\x02BBBB"
 FIRST, REST = b"\0\0\1\x41\x9aCC", b"\0\0\1\x41\x04DD"
+H265_SETS = b"\0\0\0\1\x40\1A\0\0\0\1\x42\1B\0\0\0\1\x44\1C"
+H265_KEY_FIRST, H265_KEY_REST = (H265_SETS + b"\0\0\1\x28\1" + end for end in (b"\xafD", b"\x2fE"))
+H265_FIRST, H265_REST = b"\0\0\1\2\1\xd0F", b"\0\0\1\2\1\x50G"
 
 
 def received(data: bytes, pts: int | None, *, is_suspect: bool = False) -> Received:
     packet: Packet[Stream] = Packet(data)
     packet.pts, packet.dts, packet.time_base = pts, pts, Fraction(1, 90_000)
-    packet.is_keyframe = data.startswith(SETS)
+    packet.is_keyframe = data.startswith((SETS, H265_SETS))
     return Received(packet, 0.25, is_suspect)
 
 
@@ -45,6 +48,35 @@ def test_the_parts_of_a_picture_become_one_packet() -> None:
     assert (first.waited_s, first.is_suspect) == (0.75, True)
     assert second == packets[3]
     assert (bytes(third.packet), third.is_suspect) == (KEY_FIRST + KEY_REST, False)
+
+
+def test_in_h265_a_picture_that_begins_in_the_packet_of_the_rest_is_one_of_its_own() -> None:
+    packets = [
+        received(H265_KEY_FIRST, None),
+        received(H265_KEY_REST + H265_KEY_REST + H265_FIRST + H265_REST, 0, is_suspect=True),
+        received(H265_FIRST + H265_REST, 18_000),
+    ]
+    key, second, third = whole(iter(packets), codec="hevc")
+    assert bytes(key.packet) == H265_KEY_FIRST + H265_KEY_REST + H265_KEY_REST
+    assert (key.packet.pts, key.packet.is_keyframe, key.is_suspect) == (0, True, True)
+    assert bytes(second.packet) == H265_FIRST + H265_REST
+    assert (second.packet.pts, second.packet.is_keyframe, second.is_suspect) == (None, False, True)
+    assert second.packet.time_base == Fraction(1, 90_000)
+    assert third == packets[2]
+
+
+def test_in_h265_that_picture_may_be_a_key_frame_too_and_its_rest_come_next() -> None:
+    packets = [
+        received(H265_KEY_FIRST, 0),
+        received(H265_KEY_REST + H265_KEY_FIRST, 0),
+        received(H265_KEY_REST, 9_000),
+    ]
+    first, second = whole(iter(packets), codec="hevc")
+    assert bytes(first.packet) + bytes(second.packet) == b"".join(
+        bytes(one.packet) for one in packets
+    )
+    assert (first.packet.pts, second.packet.pts) == (0, 9_000)
+    assert (first.packet.is_keyframe, second.packet.is_keyframe) == (True, True)
 
 
 def test_other_pictures_that_come_in_parts_are_whole_from_the_second_on() -> None:

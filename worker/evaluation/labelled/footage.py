@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pipeline.camera_id import is_camera_id
 from pipeline.errors import ConfigError, SourceError
 from pipeline.recorded import sampled
-from pipeline.sources.decoder import GridOf
+from pipeline.sources.scaler import GridOf
 from worker.connection_settings import (
     EvidenceSettings,
     KafkaSettings,

@@ -20,7 +20,7 @@ from model.engine.engine import Engine
 from model.videollama3.prompt import VIDEOLLAMA3
 from pipeline.pruner import Pruner
 from pipeline.recorded import sampled
-from pipeline.sources.decoder import GridOf
+from pipeline.sources.scaler import GridOf
 from tests.model.nano_model import nano_family
 from tests.model.tiny import oracle, oracle_tensors, save_oracle
 from tests.pipeline.sources.clips import GRID, grid_of, yard
