@@ -6,8 +6,10 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -18,7 +20,10 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from pipeline.clock import SystemClock
 from pipeline.messages import Asked, rfc3339
+from pipeline.mp4 import mp4_of_packets, mp4_of_pictures
 from pipeline.tenures import Tenures
+from tests.pipeline.sources.clips import clip
+from tests.pipeline.test_clips import pieces_of
 from tests.servers.redis import RedisServer
 from tests.worker.console.messages import (
     GATE,
@@ -288,6 +293,32 @@ def test_an_event_arrives_with_its_picture_and_is_marked(
         )
     )
     assert labels.startswith(b"camera,question,start,end,value")
+
+
+def test_a_clip_is_waited_for_and_played_in_the_inbox(
+    page: Page, console: Console, site: Streams, tmp_path: Path
+) -> None:
+    sent = pieces_of(clip(tmp_path / "sent.mp4", seconds=4, gop_s=1.0))
+    seen = [
+        replace(sent[0], at=one.at, pts_s=one.pts_s, data=picture("teal")) for one in sent[::10]
+    ]
+    films = {"filmed": mp4_of_packets(sent), "pictured": mp4_of_pictures(seen)}
+    video = page.locator(".detail video")
+    page.goto(console.url("inbox"))
+    for event_id, mp4 in films.items():
+        key = f"vigil:gate:evidence:{event_id}:clip"
+        begun = datetime.now(UTC)
+        site.put(named(event("start", begun, event_id=event_id), [], clip=key))
+        page.locator(f'.item[data-event="{event_id}"]').get_by_role("button").click()
+        expect(page.locator(".detail")).to_contain_text("the clip is still being recorded")
+        site.client.set(key, mp4)
+        until(lambda: video.evaluate("one => one.readyState") >= 1)
+        assert video.evaluate("one => one.duration") == pytest.approx(4.0, abs=1.01)
+        video.evaluate("one => { one.muted = true; one.play(); }")
+        until(lambda: video.evaluate("one => one.currentTime") > 0)
+        assert video.evaluate("one => one.error") is None
+        site.put(event("end", begun, event_id=event_id, lasts_s=1.0))
+    page.get_by_role("button", name="All seen").click()
 
 
 def test_the_chart_has_its_lines(page: Page, console: Console) -> None:
