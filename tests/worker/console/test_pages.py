@@ -1,9 +1,7 @@
 """The pages in headless Chromium, over the real console and a real Redis."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from pipeline.clock import SystemClock
 from pipeline.messages import Asked, rfc3339
@@ -25,6 +23,7 @@ from pipeline.tenures import Tenures
 from tests.pipeline.sources.clips import clip
 from tests.pipeline.test_clips import pieces_of
 from tests.servers.redis import RedisServer
+from tests.worker.console.browsing import logged_in, sound_page
 from tests.worker.console.messages import (
     GATE,
     Streams,
@@ -44,18 +43,6 @@ SOON_MS = 1000 * SOON_S
 MASKED = '<img src=x onerror="document.title=1"><b>bold</b>'
 PEOPLE = Asked("people", "How many people are there?", "count")
 expect.set_options(timeout=SOON_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium: none is downloaded."""
-    executable = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-    if executable is None:
-        pytest.skip("no chromium on the PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -103,37 +90,15 @@ def console(
 
 
 @pytest.fixture(scope="module")
-def logged_in(browser: Browser, console: Console) -> Iterator[BrowserContext]:
-    """A browser that has logged in, in a zone that is no whole hour from UTC."""
-    context = browser.new_context(
-        viewport={"width": 1440, "height": 900}, timezone_id="Asia/Kathmandu", locale="en-GB"
-    )
-    page = context.new_page()
-    page.goto(console.url())
-    page.get_by_label("Token").fill(TOKEN)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(console.url())
-    page.close()
-    yield context
-    context.close()
+def context(browser: Browser, console: Console) -> Iterator[BrowserContext]:
+    with logged_in(browser, console) as context:
+        yield context
 
 
 @pytest.fixture
-def page(logged_in: BrowserContext, console: Console) -> Iterator[Page]:
-    """A page that asked no other host, and in which nothing failed."""
-    page = logged_in.new_page()
-    asked: list[str] = []
-    failed: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: failed.append(str(error)))
-    page.on(
-        "console",
-        lambda line: failed.append(line.text) if "Content Security" in line.text else None,
-    )
-    yield page
-    page.close()
-    assert [url for url in asked if not url.startswith(console.url())] == []
-    assert failed == []
+def page(context: BrowserContext, console: Console) -> Iterator[Page]:
+    with sound_page(context, console) as page:
+        yield page
 
 
 def picture(colour: str) -> bytes:
@@ -406,7 +371,7 @@ def test_a_question_is_changed_and_paused_and_where_it_comes_from_is_shown(
         expect(page.get_by_role("button", name="Resume this camera")).to_be_visible()
         assert worker.control.is_paused("gate")
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        until(lambda: page.evaluate("document.documentElement.scrollWidth <= 390"))
         form.get_by_role("button", name="Back to the environment").click()
         expect(form.locator(".ask input")).to_have_value("Is there fire?")
         assert worker.threshold() == 0.8
@@ -446,7 +411,7 @@ def test_a_question_is_added_and_removed_and_bad_input_is_told(
         form = page.locator(".control form.question", has_text="weather").first
         expect(form.get_by_label("words of weather")).to_have_value("What is <i>there</i>?")
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        until(lambda: page.evaluate("document.documentElement.scrollWidth <= 390"))
         own = {"name": "What is asked by another's name", "do": "put", "question": "fire"}
         token = {"authorization": f"Bearer {TOKEN}"}
         assert console.post("api/command", own, headers=token) == 409
@@ -488,9 +453,9 @@ def test_health_tells_of_workers_and_cameras(page: Page, console: Console) -> No
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen_and_all_can_be_read(
-    logged_in: BrowserContext, console: Console, width: int, scheme: str
+    context: BrowserContext, console: Console, width: int, scheme: str
 ) -> None:
-    page = logged_in.new_page()
+    page = context.new_page()
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # one of two words
     for path in ("", "camera/gate", "inbox", "health"):
