@@ -150,8 +150,9 @@ class Clips:
             return
         with self._changed:
             memory = self._memories.get(frame.camera_id)
-            if memory is not None and memory.is_coded:
-                return
+            fresh = frame.captured_at - timedelta(seconds=KEY_WITHIN_S)
+            if memory is not None and memory.is_coded and memory.pieces[-1].at > fresh:
+                return  # else it has come back with another codec
             if len(self._raw) == _MAX_RAW:
                 gone, _ = self._raw.popleft()
                 self._observer.count(CLIP_DROPPED, camera=gone.camera_id, reason="busy")

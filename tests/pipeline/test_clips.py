@@ -220,6 +220,17 @@ def test_pictures_are_kept_once_a_second_however_many_the_model_sees() -> None:
     assert len(played(camera.cut())) == 11
 
 
+def test_a_camera_that_comes_back_with_another_codec_has_clips_of_pictures(
+    sent: list[Piece],
+) -> None:
+    camera = Camera()
+    camera.sends(sent)
+    camera.shows(4, 40)
+    assert camera.begins(30.0) is not None
+    times_s = [time_s for time_s, _ in played(camera.cut())]
+    assert times_s == [float(second) for second in range(11)]
+
+
 def test_the_end_of_an_event_names_the_clip_of_its_start_and_an_update_none() -> None:
     camera = Camera()
     camera.shows(0, 20)
