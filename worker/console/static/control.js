@@ -41,7 +41,7 @@ function inEffect(ack) {
       { class: "facts" },
       Object.entries(ack.settings).flatMap(([name, value]) => [
         el("dt", {}, name.replaceAll("_", " ")),
-        el("dd", { "data-setting": name }, value || "none", el("span", { class: "quiet" }, changed.has(name) ? " by command" : " by environment or default")),
+        el("dd", { "data-setting": name }, value || (name === "cameras" ? "all" : "not given"), el("span", { class: "quiet" }, changed.has(name) ? " by command" : " by environment or default")),
       ]),
     ),
   );
@@ -133,7 +133,7 @@ class NewQuestion {
     this.isAsked = isAsked;
     this.told = el("span", { class: "quiet", role: "status" });
     this.effect = el("div");
-    const box = (name, words, about = {}) => el("label", { class: name }, words, el("input", { name, maxlength: 500, autocomplete: "off", ...about }));
+    const box = (name, words, about = {}) => el("label", { class: name === "ask" ? "ask" : "field" }, words, el("input", { name, maxlength: 500, autocomplete: "off", ...about }));
     this.here = el("input", { type: "checkbox", name: "here" });
     this.options = box("options", "answers, separated by commas", { disabled: true });
     const kind = el("select", { name: "kind", onchange: () => (this.options.querySelector("input").disabled = kind.value !== "choice") }, KINDS.map((one) => el("option", { value: one }, one.replace("_", "/"))));
