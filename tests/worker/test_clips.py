@@ -5,10 +5,13 @@ Everything is real but the model, which finds what it is told to find.
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import av
 import numpy as np
@@ -25,8 +28,10 @@ from pipeline.observer import UNOBSERVED
 from pipeline.publishers.eraser import Eraser
 from pipeline.publishers.redis_keys import evidence_key, evidence_sizes_key
 from tests.fakes import ScriptedEngine
+from tests.pipeline.sources.topics import jpeg
+from tests.servers.kafka import Sent, create_topic, produce
 from tests.servers.rtsp import StartCamera
-from tests.worker.console.process import until
+from tests.worker.supervised import until
 from worker.evidence import clips_of
 from worker.questions import standing_questions
 from worker.settings import Settings
@@ -37,6 +42,7 @@ SENT = {"fps": 10, "width": 320, "height": 240, "max_s": 12, "gop_s": 1}
 SAMPLED_PX = (252, 308)  # what the model sees of it, by the grid
 BLACK = 14  # grey levels that two codecs may stray from black
 EDGE_PX = 16  # but for the block that an edge lies in
+LIMIT_S = 60.0
 HALF = 0.5  # of the picture's width is private, on the left
 
 
@@ -60,18 +66,21 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def settings_of(redis_url: str = "redis://nowhere", *, clips: str = "on", **urls: str) -> Settings:
+def settings_of(
+    redis_url: str, urls: Mapping[str, str | None], *, kafka: Mapping[str, str] = {}
+) -> Settings:
     private = {"private": f"0,0,{HALF},1"}
     return Settings.model_validate(
         {
             "cameras": {
-                name: {"url": url} | (private if name == "masked" else {})
+                name: ({"url": url} if url else {}) | (private if name == "masked" else {})
                 for name, url in urls.items()
             },
+            "kafka": kafka,
             "questions": {"fire": {"ask": "Is there fire?", "every": "1s", "confirm": "1/1"}},
             "redis": {"url": redis_url},
             "outbox": {"path": "memory"},
-            "evidence": {"clips": clips},
+            "evidence": {"clips": "on"},
             "health": {"port": 0},
         }
     )
@@ -97,18 +106,10 @@ def test_each_cameras_event_has_its_clip_and_what_is_private_is_black_in_every_p
 ) -> None:
     camera, other = rtsp_camera(yard_video, **SENT), rtsp_camera(yard_video, codec="h265", **SENT)
     urls = {"open": camera.url, "masked": camera.url, "h265": other.url}
-    supervisor = Supervisor(
-        build(settings_of(redis_url, **urls), clock=SystemClock(), engine=Finding())
-    )
     with redis.Redis.from_url(redis_url) as client:
-        thread = Thread(target=lambda: supervisor.run(health_port=0))
-        thread.start()
-        try:
+        with running(settings_of(redis_url, urls)):
             named = {name: clip_named(client, name) for name in urls}
             clips = {name: clip_of(client, one["key"]) for name, one in named.items()}
-        finally:
-            supervisor.stop()
-            thread.join()
         sizes = client.hgetall(evidence_sizes_key("vigil"))
         eraser = Eraser(redis_url, prefix="vigil")
         eraser.erase("masked", eraser.find("masked"))
@@ -132,6 +133,50 @@ def test_each_cameras_event_has_its_clip_and_what_is_private_is_black_in_every_p
         assert one["start"] < one["end"]
 
 
+def test_a_topics_camera_has_a_clip_of_the_pictures_that_the_model_saw(
+    redis_url: str, kafka_bootstrap: str
+) -> None:
+    topic = f"frames-{uuid4().hex[:12]}"
+    create_topic(kafka_bootstrap, topic)
+    create_topic(kafka_bootstrap, f"{topic}-dead-letter")
+    began = SystemClock().now() - timedelta(hours=1)
+    records = [
+        Sent(
+            jpeg(100 + second),
+            key=b"masked",
+            headers=(("captured-at", (began + timedelta(seconds=second)).isoformat().encode()),),
+        )
+        for second in range(20)
+    ]
+    produce(kafka_bootstrap, topic, records)
+    settings = settings_of(
+        redis_url,
+        {"masked": None},
+        kafka={"bootstrap_servers": kafka_bootstrap, "topic": topic, "overflow": "wait"},
+    )
+    with redis.Redis.from_url(redis_url) as client, running(settings):
+        named = clip_named(client, "masked")
+        times_s, pictures = played(clip_of(client, named["key"]))
+    assert len(pictures) > 5
+    assert np.diff(times_s) == pytest.approx(1.0)
+    assert all(is_masked(one) for one in pictures)
+    assert datetime.fromisoformat(named["start"]) == began.replace(
+        microsecond=began.microsecond // 1000 * 1000
+    )
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[None]:
+    supervisor = Supervisor(build(settings, clock=SystemClock(), engine=Finding()))
+    thread = Thread(target=lambda: supervisor.run(health_port=0))
+    thread.start()
+    try:
+        yield
+    finally:
+        supervisor.stop()
+        thread.join()
+
+
 def clip_named(client: "redis.Redis", camera_id: str) -> dict[str, Any]:
     """Return what the start of a camera's event names."""
     found: list[dict[str, Any]] = []
@@ -141,14 +186,14 @@ def clip_named(client: "redis.Redis", camera_id: str) -> dict[str, Any]:
         found[:] = [json.loads(next(iter(fields.values())))["data"] for _, fields in entries]
         return bool(found)
 
-    until(is_there, f"no event of {camera_id}")
+    until(is_there, limit_s=LIMIT_S)
     clip: dict[str, Any] = found[0]["clip"]
     assert clip["key"] == evidence_key("vigil", camera_id, found[0]["event_id"], "clip")
     return clip
 
 
 def clip_of(client: "redis.Redis", key: str) -> bytes:
-    until(lambda: client.exists(key), f"no {key}")
+    until(lambda: client.exists(key), limit_s=LIMIT_S)
     found: Any = client.get(key)
     assert 0 < client.pttl(key) <= 24 * 3600 * 1000
     return bytes(found)
