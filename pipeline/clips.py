@@ -63,6 +63,10 @@ class _Memory:
     num_bytes: int = 0
     _keys_at: deque[datetime] = field(default_factory=deque)
 
+    @property
+    def newest_at(self) -> datetime | None:
+        return self.pieces[-1].at if self.pieces else None
+
     def add(self, piece: Piece, *, kept_s: float, max_bytes: int) -> int:
         """Add a piece; return how many went before their time, for want of room.
 
@@ -150,8 +154,10 @@ class Clips:
             return
         with self._changed:
             memory = self._memories.get(frame.camera_id)
-            fresh = frame.captured_at - timedelta(seconds=KEY_WITHIN_S)
-            if memory is not None and memory.is_coded and memory.pieces[-1].at > fresh:
+            newest = memory.newest_at if memory else None
+            old = frame.captured_at - timedelta(seconds=KEY_WITHIN_S)
+            is_old = newest is not None and newest < old
+            if memory is not None and memory.is_coded and not is_old:
                 return  # else it has come back with another codec
             if len(self._raw) == _MAX_RAW:
                 gone, _ = self._raw.popleft()
@@ -204,7 +210,7 @@ class Clips:
         A clip of which nothing is left, or that cannot be made, is counted as lost.
         """
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._raw), timeout_s)
+            self._changed.wait_for(lambda: bool(self._raw) or self._due() is not None, timeout_s)
             raw, self._raw = self._raw, deque()
         for frame, pixels in raw:
             jpeg = jpeg_of(pixels)
@@ -214,7 +220,7 @@ class Clips:
                 )
                 self._keep(frame.camera_id, piece, is_coded=False)
         with self._changed:
-            cut = next((one for one in self._cuts if self._is_due(one)), None)
+            cut = self._due()
             if cut is None:
                 return None
             self._cuts.remove(cut)
@@ -229,13 +235,16 @@ class Clips:
             self._observer.count(EVIDENCE_LOST, reason="no_video")
             return None
 
+    # -- under the lock ----------------------------------------------------------------------------
+
+    def _due(self) -> _Cut | None:
+        return next((one for one in self._cuts if self._is_due(one)), None)
+
     def _is_due(self, cut: _Cut) -> bool:
         memory = self._memories.get(cut.camera_id)
-        newest = memory.pieces[-1].at if memory and memory.pieces else None
+        newest = memory.newest_at if memory else None
         has_all = newest is not None and newest >= cut.clip.end
         return has_all or self._clock.monotonic_s() >= cut.late_s
-
-    # -- under the lock ----------------------------------------------------------------------------
 
     def _keep(self, camera_id: str, piece: Piece, *, is_coded: bool) -> None:
         memory = self._memories.get(camera_id)

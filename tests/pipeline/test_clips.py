@@ -181,6 +181,15 @@ def test_what_has_room_no_more_is_counted_and_a_clip_begins_with_the_earliest_ke
     assert indexes(camera.cut())[:1] == close([first_s * FPS])
 
 
+def test_a_camera_for_which_there_is_no_room_has_no_clip(sent: list[Piece]) -> None:
+    camera = Camera(max_bytes=10)
+    camera.sends(sent)
+    camera.shows(0, 8)
+    assert camera.clips.held_bytes == 0
+    assert camera.begins(4.0) is None
+    assert camera.observer.total(CLIP_DROPPED, camera="yard", reason="memory") > 0
+
+
 def test_what_is_old_goes_and_is_no_loss(sent: list[Piece]) -> None:
     camera = Camera(kept_s=4.0)
     camera.sends([*sent, *later(sent, 8.0)])
