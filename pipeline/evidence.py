@@ -13,11 +13,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clips import Clips
 from pipeline.events import Transition
 from pipeline.jpeg import halved, jpeg_of, strip_of
 from pipeline.metrics import EVIDENCE_LOST
 from pipeline.observer import UNOBSERVED, Observer
-from pipeline.pictures import Picture, Role
+from pipeline.pictures import Clip, Picture, Role
 from pipeline.types import PrunedSample
 
 STRIP = 6  # pictures in a strip
@@ -127,9 +128,18 @@ class Evidence:
         *,
         observer: Observer = UNOBSERVED,
         max_held_bytes: int = MAX_HELD_BYTES,
+        clips: Clips | None = None,
     ) -> None:
-        """Begin with nothing held; `observer` is told of what could not be."""
+        """Begin with nothing held; `observer` is told of what could not be.
+
+        Args:
+            key_of: the key in Redis of a picture.
+            observer: see above.
+            max_held_bytes: of all cameras.
+            clips: told of every frame too; None: events have no clips.
+        """
         self._key_of = key_of
+        self._clips = clips
         self._observer = observer
         self._max_held_bytes = max_held_bytes
         self._cameras: dict[str, _Camera] = {}
@@ -140,6 +150,8 @@ class Evidence:
     def shown(self, sample: PrunedSample) -> None:
         """Note what the model was shown of a camera, just now."""
         frame = sample.frame
+        if self._clips is not None:
+            self._clips.shown(frame)
         camera = self._cameras.setdefault(frame.camera_id, _Camera())
         self._num_shown += 1
         shot = _Shot(self._num_shown, frame.captured_at, frame.pixels)
@@ -235,8 +247,14 @@ class Evidence:
         strip = strip_of(_spread([*row, newest.half()]))
         return (*event.pictures, latest, Picture("strip", key, newest.captured_at, strip))
 
+    def clip(self, camera_id: str, transition: Transition) -> Clip | None:
+        """Return the clip that an event's message names, if any."""
+        return self._clips.of(camera_id, transition) if self._clips is not None else None
+
     def forget(self, camera_id: str) -> None:
         """Let go of all that is held of a camera."""
+        if self._clips is not None:
+            self._clips.forget(camera_id)
         self._cameras.pop(camera_id, None)
         self.held_bytes -= self._bytes.pop(camera_id, 0)
 

@@ -20,7 +20,7 @@ from model.kinds.base import Published
 from pipeline.carry import Carried
 from pipeline.errors import ConfigError
 from pipeline.ids import message_id
-from pipeline.pictures import Picture
+from pipeline.pictures import Clip, Picture
 from pipeline.redact import redact
 from pipeline.types import CameraState, Phase, RecordPlace, Video
 
@@ -185,6 +185,7 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
     ended_at: datetime | None,
     reason: EndReason | None,
     pictures: tuple[Picture, ...] = (),
+    clip: Clip | None = None,
 ) -> Message:
     """Return the start, an update or the end of an event.
 
@@ -199,6 +200,7 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
         ended_at: when it ended; given in phase `end` and in no other.
         reason: why it ended; as `ended_at`.
         pictures: what the model saw of it.
+        clip: of the camera's video; None for none.
 
     Raises:
         InputError: the answer is not of its kind.
@@ -220,7 +222,13 @@ def event_message(  # noqa: PLR0913 - a message is as wide as its schema
             {"role": one.role, "key": one.key, "captured_at": rfc3339(one.captured_at)}
             for one in pictures
         ],
-        "clip": None,
+        "clip": clip
+        and {
+            "key": clip.key,
+            "codec": clip.codec,
+            "start": rfc3339(clip.start),
+            "end": rfc3339(clip.end),
+        },
         "test": False,
     }
     its_id = _id("event", provenance, question_id=asked.question_id, phase=phase)

@@ -316,12 +316,24 @@ OUTBOX_DROPPED = Metric(
 )
 EVIDENCE_LOST = Metric(
     "vigil_evidence_lost",
-    "Pictures of events that were lost; the events were not. `memory`: too many frames spoke for "
-    "events that were not decided yet; `busy`: too many events at once; `outbox`: the outbox was "
-    "full; `max_bytes`: larger than VIGIL_EVIDENCE__MAX_BYTES; another word: why Redis refused it, "
-    "such as `not_permitted`.",
+    "Pictures and clips of events that were lost; the events were not. `memory`: too many frames "
+    "spoke for events that were not decided yet; `busy`: too many events at once; `outbox`: the "
+    "outbox was full; `no_video`: nothing was left to cut a clip from; `max_bytes`: larger than "
+    "VIGIL_EVIDENCE__MAX_BYTES; another word: why Redis refused it, such as `not_permitted`.",
     kind="counter",
     labels=("reason",),
+)
+CLIP_DROPPED = Metric(
+    "vigil_clip_dropped",
+    "Packets and pictures that were let go early, so that a clip may begin late or lack some. "
+    "`memory`: more than is kept of a camera; `busy`: too many pictures waited to be encoded.",
+    kind="counter",
+    labels=("camera", "reason"),
+)
+CLIP_MEMORY = Metric(
+    "vigil_clip_memory_bytes",
+    "Memory that the cameras' last while takes, from which clips of events are cut.",
+    kind="gauge",
 )
 OUTBOX_SET_ASIDE = Metric(
     "vigil_outbox_set_aside",

@@ -1,4 +1,4 @@
-"""A picture that a message names: what the model saw, as JPEG."""
+"""What a message names beside its words: pictures, as the model saw them, and a clip."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,3 +22,20 @@ class Picture:
     key: str
     captured_at: datetime
     jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip that a message names.
+
+    Attributes:
+        key: its key in Redis.
+        codec: how the video in it is encoded.
+        start: when its first picture was captured, aware.
+        end: when its last one is captured, if all comes that is to be in it.
+    """
+
+    key: str
+    codec: str
+    start: datetime
+    end: datetime

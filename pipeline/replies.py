@@ -22,7 +22,7 @@ from pipeline.messages import (
     event_message,
     rfc3339,
 )
-from pipeline.pictures import Picture
+from pipeline.pictures import Clip, Picture
 from pipeline.questions import StandingQuestion
 from pipeline.types import Frame
 
@@ -133,8 +133,10 @@ class TickReplies:
         reason: EndReason | None,
     ) -> None:
         pictures: tuple[Picture, ...] = ()
+        clip: Clip | None = None
         if self._evidence is not None:
             self._num_pictured += 1
+            clip = self._evidence.clip(provenance.camera_id, transition)
             pictures = self._evidence.pictures(
                 provenance.camera_id,
                 asked.question_id,
@@ -153,6 +155,7 @@ class TickReplies:
                 ended_at=transition.ended_at,
                 reason=reason,
                 pictures=pictures,
+                clip=clip,
             )
         )
 

@@ -153,7 +153,12 @@ class EvidenceSettings(Part):
     max_bytes: Size = Field(default=256 * 1024 * 1024, ge=64 * 1024)
     """Upper limit of the size of all of them in Redis, such as 256MiB, whatever the number of
     workers. When it is reached, the oldest are deleted. An event takes 50 to 150 kB: 256MiB are
-    2000 to 5000 events."""
+    2000 to 5000 events. With CLIPS some MB more, and 256MiB are some 40 events."""
+    clips: Literal["off", "on"] = "off"
+    """on: each event has a clip too, from 5 s before its start to 5 s after. Of an RTSP camera that
+    sends H.264 and has nothing private it is the camera's own video; of any other the pictures that
+    the model saw, one a second, with private regions black. For it the last while of each camera is
+    kept in memory, at most 32 MiB of each. off: nothing is kept, and there are no clips."""
 
 
 class IngestBufferSettings(Part):

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from model.types import PatchGrid
 from model.videollama3.grid import pin_grid
+from pipeline.clips import CODEC, Clips
 from pipeline.clock import Clock
+from pipeline.mp4 import Piece
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.base import NO_PAST, Past
+from pipeline.sources.container import Arrival, Video
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
 from pipeline.sources.past import PastReader
-from pipeline.sources.rtsp import RtspSource
+from pipeline.sources.rtsp import Received, RtspSource
 from pipeline.sources.rtsp_refusal import Tls
 from pipeline.sources.shape import Shape
 from pipeline.types import Frame, Overflow
@@ -31,6 +34,7 @@ def feeds_of(
     clock: Clock,
     observer: Observer = UNOBSERVED,
     is_held: Callable[[str], bool] = lambda _camera_id: False,
+    clips: Clips | None = None,
 ) -> tuple[Feed, ...]:
     """Return the sources to run: one per camera with an address, one for Kafka.
 
@@ -39,18 +43,23 @@ def feeds_of(
         clock: for all of them.
         observer: told of what is counted.
         is_held: whether a camera that a topic brings is still another worker's.
+        clips: keep what RTSP cameras send; None: nothing is kept.
     """
-    feeds = camera_feeds(settings, clock=clock, observer=observer)
+    feeds = camera_feeds(settings, clock=clock, observer=observer, clips=clips)
     if settings.kafka.bootstrap_servers:
         feeds += (_kafka_feed(_Given(settings, clock, observer), is_held),)
     return feeds
 
 
 def camera_feeds(
-    settings: Settings, *, clock: Clock, observer: Observer = UNOBSERVED
+    settings: Settings,
+    *,
+    clock: Clock,
+    observer: Observer = UNOBSERVED,
+    clips: Clips | None = None,
 ) -> tuple[Feed, ...]:
     """Return a source for each camera with an address."""
-    given = _Given(settings, clock, observer)
+    given = _Given(settings, clock, observer, clips)
     return tuple(
         _CAMERA_FEEDS[CAMERA_SOURCES[scheme(camera.url)]](given, camera_id, camera)
         for camera_id, camera in settings.cameras.items()
@@ -65,6 +74,7 @@ class _Given:
     settings: Settings
     clock: Clock
     observer: Observer
+    clips: Clips | None = None
 
     @property
     def grid_of(self) -> Callable[[int, int], PatchGrid]:
@@ -130,11 +140,36 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             tls=Tls(rtsp.verify, Path(rtsp.ca_file) if rtsp.ca_file else None),
             tell=tell,
             damaged=camera.damaged,
+            received=_kept_for_clips(given.clips, camera_id, camera),
         ),
         is_endless=True,
         retry=given.retry,
         stuck_after_s=given.stuck_after_s,
     )
+
+
+def _kept_for_clips(clips: Clips | None, camera_id: str, camera: CameraSettings) -> Received | None:
+    """Return what keeps a camera's packets; None where clips are made of pictures, or not at all.
+
+    What is private lies in the packets, which nobody decodes on their way into a clip.
+    """
+    if clips is None or camera.private:
+        return None
+
+    def keep(arrival: Arrival, video: Video) -> None:
+        if video.codec_context.name == CODEC:
+            clips.packet(
+                camera_id,
+                Piece(
+                    arrival.captured_at,
+                    arrival.pts_s,
+                    bool(arrival.packet.is_keyframe),
+                    bytes(arrival.packet),
+                    bytes(video.codec_context.extradata or b""),
+                ),
+            )
+
+    return keep
 
 
 _CAMERA_FEEDS: Mapping[CameraSource, Callable[[_Given, str, CameraSettings], Feed]] = {

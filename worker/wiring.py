@@ -13,6 +13,7 @@ from model import Engine
 from model.kinds.base import Doubt
 from model.progress import Telling
 from pipeline.admission_backlog import AdmissionBacklog
+from pipeline.clips import Clips
 from pipeline.clock import Clock
 from pipeline.control import Control
 from pipeline.counted import oldest_age_s
@@ -22,6 +23,7 @@ from pipeline.intake import Intake, Settlements, condition_of, masked
 from pipeline.lane import Lanes
 from pipeline.load import Load
 from pipeline.metrics import (
+    CLIP_MEMORY,
     LOAD_LEVEL,
     OUTBOX_ASIDE,
     OUTBOX_BYTES,
@@ -41,7 +43,7 @@ from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Overflow
 from pipeline.visits import Visits
 from worker.controlling import Controlling
-from worker.evidence import evidence_of
+from worker.evidence import clips_of, cutting, evidence_of
 from worker.feeds import feeds_of, past_of
 from worker.loading import loaded, num_inference_threads, try_questions
 from worker.metrics import Metrics
@@ -92,8 +94,12 @@ def build(
     control = Control(
         standing_questions(settings), is_on=settings.control == "on" and publisher is None
     )
+    clips = clips_of(settings, control.now.questions, clock=clock, observer=metrics)
+    clips = clips if publisher is None else None
     try:
-        feeds = feeds_of(settings, clock=clock, observer=metrics, is_held=tenures.is_held)
+        feeds = feeds_of(
+            settings, clock=clock, observer=metrics, is_held=tenures.is_held, clips=clips
+        )
         publishers = partial(redis_publishers, settings, clock=clock, observer=metrics)
         new_publisher: Callable[[], Publisher] = publishers(
             run_id=outbox.origin,  # the same outbox goes on at once after a restart
@@ -122,6 +128,7 @@ def build(
         metrics=metrics,
         visits=visits,
         controlling=controlling,
+        clips=clips,
     )
     visit = visiting(
         settings,
@@ -133,6 +140,8 @@ def build(
         clock=clock,
     )
     serve = {"visits": visit} | ({"control": controlling.serve} if control.is_on else {})
+    if clips is not None:
+        serve["clips"] = cutting(settings, clips, clock=clock, observer=metrics)
     about = {
         "model": engine.model_name,
         "attention": engine.stats.attention_backend,
@@ -182,6 +191,7 @@ class _Stages:
     visits: Visits
     control: Control
     controlling: Controlling
+    clips: Clips | None
 
 
 def _tenures(settings: Settings, *, clock: Clock) -> Tenures:
@@ -219,6 +229,7 @@ def _stages(  # noqa: PLR0913 - what all threads share comes together here
     metrics: Metrics,
     visits: Visits,
     controlling: Controlling,
+    clips: Clips | None,
 ) -> _Stages:
     period_s = 1.0 / settings.sample_fps
     ticks = Ticks(
@@ -253,6 +264,7 @@ def _stages(  # noqa: PLR0913 - what all threads share comes together here
         visits=visits,
         control=controlling.control,
         controlling=controlling,
+        clips=clips,
     )
 
 
@@ -265,6 +277,8 @@ def _describe(stages: _Stages, about: Mapping[str, str]) -> None:
     metrics.read(OUTBOX_ASIDE, lambda: outbox.num_set_aside)
     metrics.read(OUTBOX_OLDEST, lambda: oldest_age_s(outbox, stages.clock.now()))
     metrics.read(LOAD_LEVEL, lambda: load.level)
+    if (clips := stages.clips) is not None:
+        metrics.read(CLIP_MEMORY, lambda: clips.held_bytes)
 
 
 def _new_intake(settings: Settings, stages: _Stages, feed: Feed) -> Intake:
@@ -328,7 +342,7 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
         rebuilding=_rebuilding(settings, stages),
         forget_after_s=settings.forget_after,
         visits=stages.visits,
-        evidence=evidence_of(settings, stages.metrics),
+        evidence=evidence_of(settings, stages.metrics, stages.clips),
         doubt=Doubt(min_mass=settings.model.min_mass),
         caption_when=settings.caption_when,
         control=stages.control,

@@ -45,17 +45,21 @@ class Shelf:
     def put(self, pipe: Pipe, stored: Stored, *, prefix: str, at: datetime) -> None:
         """Put a message's pictures, before the message."""
         for picture in stored.message.pictures if self.keep_s else ():
-            pipe.eval(
-                scripts.EVIDENCE,
-                3,
-                picture.key,
-                evidence_index_key(prefix),
-                evidence_sizes_key(prefix),
-                picture.jpeg,
-                round(1000 * self.keep_s),
-                self.max_bytes,
-                round(1000 * at.timestamp()),
-            )
+            self.put_one(pipe, picture.key, data=picture.jpeg, prefix=prefix, at=at)
+
+    def put_one(self, pipe: Pipe, key: str, *, data: bytes, prefix: str, at: datetime) -> Any:
+        """Put one thing; the reply is SHELVED or TOO_LARGE."""
+        return pipe.eval(
+            scripts.EVIDENCE,
+            3,
+            key,
+            evidence_index_key(prefix),
+            evidence_sizes_key(prefix),
+            data,
+            round(1000 * self.keep_s),
+            self.max_bytes,
+            round(1000 * at.timestamp()),
+        )
 
     def judged(self, batch: Sequence[Stored], replies: Sequence[object]) -> list[object]:
         """Return the replies to the messages themselves; count pictures that are lost for good."""
@@ -69,13 +73,18 @@ class Shelf:
         if isinstance(reply, Exception):
             return reply
         for one in found:
-            if one != scripts.SHELVED:
-                reason = failure(one).reason if isinstance(one, Exception) else "max_bytes"
-                self.observer.count(EVIDENCE_LOST, reason=reason)
-                if reason not in self._warned:
-                    self._warned.add(reason)
-                    _log.warning("evidence_lost", reason=reason)
+            self.judge(one)
         return reply
+
+    def judge(self, reply: object) -> None:
+        """Count what is lost by the reply to `put_one`, or by its exception."""
+        if reply == scripts.SHELVED:
+            return
+        reason = failure(reply).reason if isinstance(reply, Exception) else "max_bytes"
+        self.observer.count(EVIDENCE_LOST, reason=reason)
+        if reason not in self._warned:
+            self._warned.add(reason)
+            _log.warning("evidence_lost", reason=reason)
 
 
 NO_SHELF = Shelf()

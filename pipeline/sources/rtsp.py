@@ -1,7 +1,7 @@
 """Frames from an RTSP camera."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -37,6 +37,7 @@ VIDEO_ONLY = {"allowed_media_types": "video"}
 # Over TCP libav neither puts packets in order nor misses any, unless it may keep some for a while.
 IN_ORDER = {"reorder_queue_size": "5"}
 
+Received = Callable[[Arrival, Video], None]
 Transport = Literal["tcp", "udp"]
 _TRANSPORTS = {
     # Over UDP where the camera refuses TCP (461), as VLC's own server does.
@@ -68,6 +69,7 @@ class RtspSource:
         tls: Tls = VERIFIED,
         tell: Tell = tell_nobody,
         damaged: Damaged = "hide",
+        received: Received | None = None,
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
 
@@ -87,6 +89,7 @@ class RtspSource:
             tls: how the certificate of an rtsps:// camera is judged.
             tell: told of damage that lasts, and of lag.
             damaged: whether damaged pictures are shown when there are no others.
+            received: given every packet before it is decoded, and the video it is of.
         """
         self.camera_id = camera_id
         self._url = url
@@ -110,6 +113,7 @@ class RtspSource:
             None, tell=tell, clock=clock, observer=observer, bounds=OF_A_CAMERA
         )
         self._observer = observer
+        self._received = received
         for kind in MENDS:
             observer.count(STAMPS_MENDED, 0, camera=camera_id, kind=kind)
         self._closed = Event()
@@ -204,6 +208,8 @@ class RtspSource:
                 looked_s = now_s
                 self._health.lags(self.camera_id, arrival.lag_s)
                 self._mended(video, before=mended)
+            if self._received is not None:
+                self._received(arrival, video)
             yield arrival
 
     def _mended(self, video: Video, *, before: Counter[Mend]) -> None:

@@ -156,6 +156,12 @@ all, and bound them to `VIGIL_EVIDENCE__MAX_BYTES`: the oldest give way. So a ke
 it expires, or, where the outbox was full or Redis refused the picture, never be there: a reader
 takes both the same way.
 
+With `VIGIL_EVIDENCE__CLIPS=on` a `start` and an `end` name a `clip` too: an MP4 of H.264, from the
+key frame at or before 5 s before `at` (or the earliest that the worker still has) to 5 s after. So
+its key is there some seconds after the `start`. What an RTSP camera sends in H.264 is in it as it
+came. Of one with areas of `PRIVATE`, with another codec, from Kafka or from a file it has the
+pictures that the model saw, one a second. One that Redis did not take is lost, and counted.
+
 **Commands.** `XADD {control} MAXLEN ~ 1000 * do change question fire enter 0.8` changes a question
 while workers run with `VIGIL_CONTROL=on`. Every worker takes every command, between two looks at
 the cameras.

@@ -250,6 +250,9 @@ class Answers:
             raise HTTPException(400, "expected a command's fields, in words")
         if not any(tile["control"] for tile in self._wall.tiles.values()):
             raise HTTPException(409, "no worker takes commands: VIGIL_CONTROL=on lets it")
+        if given.get("do") == "put" and self._wall.is_asked(given.get("question", "")):
+            words = "expected a name that no question has: change it, or remove it first"
+            raise HTTPException(409, f"question: {words}")
         if self._asks >= MAX_ASKS:
             raise HTTPException(429, f"{MAX_ASKS} questions wait for an answer already")
         self._asks += 1

@@ -99,6 +99,10 @@ class Wall:
                 self._change(camera_id)
         return new
 
+    def is_asked(self, question_id: str) -> bool:
+        """Whether a question is asked of any camera."""
+        return any(question_id in tile["questions"] for tile in self.tiles.values())
+
     def tell(self, told: Told) -> None:
         """Take a message: the newest of its sort stands."""
         tile = self.tiles.get(told.camera_id)

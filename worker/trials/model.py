@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from model import Engine
+from pipeline.clips import MAX_CAMERA_BYTES
 from worker.device_memory import device_memory_bytes
 from worker.loading import budget_bytes
 from worker.settings import Settings
@@ -31,10 +32,12 @@ def try_model(settings: Settings, engine: Engine, *, missing_bytes: int) -> Foun
     total_bytes = budget or device_memory_bytes(settings.model.device)
     num_cameras = max(0, total_bytes - weight_bytes) // usual_bytes
     whose = "VIGIL_MODEL__MEMORY_BUDGET" if budget else "the device's memory"
+    clips = f"; clips take up to {sized(MAX_CAMERA_BYTES)} of main memory a camera"
     told = (
         f"{_download(missing_bytes)}; {kept_in} weights take {sized(weight_bytes)}, a camera "
         f"usually {sized(usual_bytes)} and at most {sized(most_bytes)}: {num_cameras} usual "
         f"cameras fit into {whose} of {sized(total_bytes)}, its speed apart"
+        f"{clips if settings.evidence.clips == 'on' else ''}"
     )
     cache = constants.HF_HUB_CACHE
     free_bytes = _free_bytes(Path(cache))

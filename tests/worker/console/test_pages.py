@@ -1,25 +1,29 @@
 """The pages in headless Chromium, over the real console and a real Redis."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 import redis
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from pipeline.clock import SystemClock
 from pipeline.messages import Asked, rfc3339
+from pipeline.mp4 import mp4_of_packets, mp4_of_pictures
 from pipeline.tenures import Tenures
+from tests.pipeline.sources.clips import clip
+from tests.pipeline.test_clips import pieces_of
 from tests.servers.redis import RedisServer
+from tests.worker.console.browsing import logged_in, sound_page
 from tests.worker.console.messages import (
     GATE,
     Streams,
@@ -39,18 +43,6 @@ SOON_MS = 1000 * SOON_S
 MASKED = '<img src=x onerror="document.title=1"><b>bold</b>'
 PEOPLE = Asked("people", "How many people are there?", "count")
 expect.set_options(timeout=SOON_MS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium: none is downloaded."""
-    executable = shutil.which(os.environ.get("CHROMIUM", "chromium"))
-    if executable is None:
-        pytest.skip("no chromium on the PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -98,37 +90,15 @@ def console(
 
 
 @pytest.fixture(scope="module")
-def logged_in(browser: Browser, console: Console) -> Iterator[BrowserContext]:
-    """A browser that has logged in, in a zone that is no whole hour from UTC."""
-    context = browser.new_context(
-        viewport={"width": 1440, "height": 900}, timezone_id="Asia/Kathmandu", locale="en-GB"
-    )
-    page = context.new_page()
-    page.goto(console.url())
-    page.get_by_label("Token").fill(TOKEN)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(console.url())
-    page.close()
-    yield context
-    context.close()
+def context(browser: Browser, console: Console) -> Iterator[BrowserContext]:
+    with logged_in(browser, console) as context:
+        yield context
 
 
 @pytest.fixture
-def page(logged_in: BrowserContext, console: Console) -> Iterator[Page]:
-    """A page that asked no other host, and in which nothing failed."""
-    page = logged_in.new_page()
-    asked: list[str] = []
-    failed: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: failed.append(str(error)))
-    page.on(
-        "console",
-        lambda line: failed.append(line.text) if "Content Security" in line.text else None,
-    )
-    yield page
-    page.close()
-    assert [url for url in asked if not url.startswith(console.url())] == []
-    assert failed == []
+def page(context: BrowserContext, console: Console) -> Iterator[Page]:
+    with sound_page(context, console) as page:
+        yield page
 
 
 def picture(colour: str) -> bytes:
@@ -290,6 +260,32 @@ def test_an_event_arrives_with_its_picture_and_is_marked(
     assert labels.startswith(b"camera,question,start,end,value")
 
 
+def test_a_clip_is_waited_for_and_played_in_the_inbox(
+    page: Page, console: Console, site: Streams, tmp_path: Path
+) -> None:
+    sent = pieces_of(clip(tmp_path / "sent.mp4", seconds=4, gop_s=1.0))
+    seen = [
+        replace(sent[0], at=one.at, pts_s=one.pts_s, data=picture("teal")) for one in sent[::10]
+    ]
+    films = {"filmed": mp4_of_packets(sent), "pictured": mp4_of_pictures(seen)}
+    video = page.locator(".detail video")
+    page.goto(console.url("inbox"))
+    for event_id, mp4 in films.items():
+        key = f"vigil:gate:evidence:{event_id}:clip"
+        begun = datetime.now(UTC)
+        site.put(named(event("start", begun, event_id=event_id), [], clip=key))
+        page.locator(f'.item[data-event="{event_id}"]').get_by_role("button").click()
+        expect(page.locator(".detail")).to_contain_text("the clip is still being recorded")
+        site.client.set(key, mp4)
+        until(lambda: video.evaluate("one => one.readyState") >= 1)
+        assert video.evaluate("one => one.duration") == pytest.approx(4.0, abs=1.01)
+        video.evaluate("one => { one.muted = true; one.play(); }")
+        until(lambda: video.evaluate("one => one.currentTime") > 0)
+        assert video.evaluate("one => one.error") is None
+        site.put(event("end", begun, event_id=event_id, lasts_s=1.0))
+    page.get_by_role("button", name="All seen").click()
+
+
 def test_the_chart_has_its_lines(page: Page, console: Console) -> None:
     page.goto(console.url("camera/gate"))
     chart = page.locator('.chart[data-question="gate-open"]')
@@ -353,18 +349,9 @@ def test_what_is_asked_is_answered(page: Page, console: Console, server: RedisSe
 def test_a_question_is_changed_and_paused_and_where_it_comes_from_is_shown(
     page: Page, console: Console, site: Streams, server: RedisServer
 ) -> None:
-    worker = Controlled(server.url, worker_id="worker-1")
-    clock = SystemClock()
-    known = KnownCameras(worker.status, dict, Tenures(clock=clock), control=worker.control)
-
-    def register(client: Any) -> None:
-        for camera_id, entry in known.entries().items():
-            told = {**entry, "owner": "worker-1"}
-            client.hset("vigil:cameras", camera_id, json.dumps(told))
-
     page.goto(console.url("camera/gate"))
     assert not page.locator(".control").is_visible(), "its worker takes no commands"
-    with worker.serving(), working(server, register):
+    with controlled(server) as worker:
         page.get_by_text("Change what is asked").click()
         form = page.locator(".control form.question", has_text="fire")
         expect(form.locator(".enter .source")).to_have_text("by environment")
@@ -384,11 +371,76 @@ def test_a_question_is_changed_and_paused_and_where_it_comes_from_is_shown(
         expect(page.get_by_role("button", name="Resume this camera")).to_be_visible()
         assert worker.control.is_paused("gate")
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_function("document.documentElement.scrollWidth <= 390")
+        until(lambda: page.evaluate("document.documentElement.scrollWidth <= 390"))
         form.get_by_role("button", name="Back to the environment").click()
         expect(form.locator(".ask input")).to_have_value("Is there fire?")
         assert worker.threshold() == 0.8
     site.cameras({"gate": listed(GATE, PEOPLE), "yard": listed(GATE)})
+
+
+def test_a_question_is_added_and_removed_and_bad_input_is_told(
+    page: Page, console: Console, site: Streams, server: RedisServer
+) -> None:
+    page.goto(console.url("camera/gate"))
+    with controlled(server) as worker:
+        page.get_by_text("Change what is asked").click()
+        new = page.locator(".control form.new")
+        name, words = new.get_by_label("name"), new.get_by_label("new question")
+        add, said = new.get_by_role("button", name="Add"), new.get_by_role("status")
+        name.fill("fire")
+        words.fill("What is <i>there</i>?")
+        add.click()
+        expect(said).to_have_text("fire: expected a name that no question has")
+        name.fill("What?")
+        add.click()
+        expect(said).to_contain_text("malformed: question: expected small letters")
+        name.fill("weather")
+        new.get_by_label("kind").select_option("choice")
+        add.click()
+        expect(said).to_contain_text("malformed: options: expected")
+        assert set(worker.asked()) == {"fire"}
+        new.get_by_label("answers").fill("rain, sun")
+        new.get_by_label("only of gate").check()
+        add.click()
+        expect(said).to_have_text("in effect, says worker-1")
+        new.get_by_text("All of its settings").click()
+        expect(new.locator('[data-setting="options"]')).to_have_text("rain,sun by command")
+        expect(new.locator('[data-setting="cameras"]')).to_have_text("gate by command")
+        expect(new.locator('[data-setting="every"]')).to_have_text("5s by environment or default")
+        assert worker.asked()["weather"] == "What is <i>there</i>?"
+        form = page.locator(".control form.question", has_text="weather").first
+        expect(form.get_by_label("words of weather")).to_have_value("What is <i>there</i>?")
+        page.set_viewport_size({"width": 390, "height": 844})
+        until(lambda: page.evaluate("document.documentElement.scrollWidth <= 390"))
+        own = {"name": "What is asked by another's name", "do": "put", "question": "fire"}
+        token = {"authorization": f"Bearer {TOKEN}"}
+        assert console.post("api/command", own, headers=token) == 409
+        fire = page.locator(".control form.question", has_text="fire").first
+        fire.get_by_role("button", name="Remove").click()
+        assert "fire" in worker.asked(), "one click is not enough"
+        fire.get_by_role("button", name="Remove it from all cameras?").click()
+        expect(page.get_by_text("fire is not asked any more")).to_be_visible()
+        assert set(worker.asked()) == {"weather"}
+        expect(page.locator(".control form.question h3", has_text="fire")).to_have_count(0)
+        page.get_by_role("button", name="Ask fire as the environment says").click()
+        expect(page.get_by_label("words of fire")).to_have_value("Is there fire?")
+        assert worker.asked()["fire"] == "Is there fire?"
+    site.cameras({"gate": listed(GATE, PEOPLE), "yard": listed(GATE)})
+
+
+@contextmanager
+def controlled(server: RedisServer) -> Iterator[Controlled]:
+    """A worker that takes commands, and tells the register of its camera as a real one does."""
+    worker = Controlled(server.url, worker_id="worker-1")
+    known = KnownCameras(worker.status, dict, Tenures(clock=SystemClock()), control=worker.control)
+
+    def register(client: Any) -> None:
+        for camera_id, entry in known.entries().items():
+            told = {**entry, "owner": "worker-1"}
+            client.hset("vigil:cameras", camera_id, json.dumps(told))
+
+    with worker.serving(), working(server, register):
+        yield worker
 
 
 def test_health_tells_of_workers_and_cameras(page: Page, console: Console) -> None:
@@ -401,9 +453,9 @@ def test_health_tells_of_workers_and_cameras(page: Page, console: Console) -> No
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen_and_all_can_be_read(
-    logged_in: BrowserContext, console: Console, width: int, scheme: str
+    context: BrowserContext, console: Console, width: int, scheme: str
 ) -> None:
-    page = logged_in.new_page()
+    page = context.new_page()
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # one of two words
     for path in ("", "camera/gate", "inbox", "health"):

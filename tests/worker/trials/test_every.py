@@ -309,6 +309,13 @@ def test_a_model_beside_which_no_camera_fits_is_a_failure() -> None:
     )
 
 
+def test_the_memory_for_clips_is_told_where_there_are_to_be_some() -> None:
+    _, line = model_line(VIGIL_EVIDENCE__CLIPS="on")
+    assert "; clips take up to 34 MB of main memory a camera" in line
+    _, line = model_line()
+    assert "clips" not in line
+
+
 def test_a_model_that_is_not_here_is_told_with_its_size_and_the_room_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

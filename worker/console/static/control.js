@@ -1,5 +1,5 @@
-// Changes a camera's questions and pauses it, where its worker takes commands; says which value
-// comes from where.
+// Adds, changes and removes a camera's questions, and pauses it, where its worker takes commands;
+// says which value comes from where.
 
 import { el, post } from "./page.js";
 
@@ -9,7 +9,9 @@ const FIELDS = [
   ["exit", "exit at", (one) => one.exit ?? ""],
   ["every", "every", (one) => one.every ?? (one.every_s ? `${one.every_s}s` : "")],
 ];
+const KINDS = ["yes_no", "choice", "count", "when", "text"];
 const HELD_MS = 5000; // what was acknowledged stands until the register says it too
+const SURE_MS = 10_000; // for the second click that removes
 
 async function send(fields, told) {
   told.className = "quiet";
@@ -17,7 +19,8 @@ async function send(fields, told) {
   try {
     const ack = await post("api/command", fields);
     if (ack.refused) throw new Error(`${ack.refused.replaceAll("_", " ")}: ${ack.detail}`);
-    told.textContent = `in effect, says ${ack.worker_id}`;
+    const isGone = ack.question && !ack.settings;
+    told.textContent = isGone ? `not asked any more, says ${ack.worker_id}` : `in effect, says ${ack.worker_id}`;
     return ack;
   } catch (error) {
     told.className = "fault";
@@ -26,9 +29,29 @@ async function send(fields, told) {
   }
 }
 
+// All of a question's settings as a worker acknowledged them, and where each comes from.
+function inEffect(ack) {
+  const changed = new Set(ack.changed);
+  return el(
+    "details",
+    { class: "effect" },
+    el("summary", {}, "All of its settings"),
+    el(
+      "dl",
+      { class: "facts" },
+      Object.entries(ack.settings).flatMap(([name, value]) => [
+        el("dt", {}, name.replaceAll("_", " ")),
+        el("dd", { "data-setting": name }, value || (name === "cameras" ? "all" : "not given"), el("span", { class: "quiet" }, changed.has(name) ? " by command" : " by environment or default")),
+      ]),
+    ),
+  );
+}
+
 class QuestionForm {
-  constructor(id) {
+  constructor(id, removed) {
     this.id = id;
+    this.removed = removed;
+    this.sureUntil = 0;
     this.isEdited = false;
     this.heldUntil = 0;
     this.told = el("span", { class: "quiet", role: "status" });
@@ -43,13 +66,28 @@ class QuestionForm {
     });
     this.pause = el("button", { type: "button", onclick: () => this.command(this.isPaused ? "resume" : "pause") });
     this.reset = el("button", { type: "button", onclick: () => this.command("reset") }, "Back to the environment");
+    this.remove = el("button", { type: "button", onclick: () => this.takeAway() }, "Remove");
+    this.effect = el("div");
     this.node = el(
       "form",
       { class: "question", onsubmit: (event) => this.save(event) },
       el("h3", {}, id),
       el("div", { class: "row" }, fields),
-      el("div", { class: "row" }, el("button", { class: "main" }, "Change"), this.pause, this.reset, this.told),
+      el("div", { class: "row" }, el("button", { class: "main" }, "Change"), this.pause, this.reset, this.remove, this.told),
+      this.effect,
     );
+  }
+
+  async takeAway() {
+    if (performance.now() > this.sureUntil) {
+      this.sureUntil = performance.now() + SURE_MS;
+      this.remove.textContent = "Remove it from all cameras?";
+      setTimeout(() => (this.remove.textContent = "Remove"), SURE_MS);
+      return;
+    }
+    this.sureUntil = 0;
+    const ack = await send({ do: "remove", question: this.id }, this.told);
+    if (ack) this.removed(this.id);
   }
 
   show(asked) {
@@ -77,13 +115,61 @@ class QuestionForm {
 
   async command(what, fields = {}) {
     const ack = await send({ do: what, question: this.id, ...fields }, this.told);
-    if (!ack?.settings) return;
+    if (!ack) return;
+    if (!ack.settings) return this.removed(this.id);
+    this.effect.replaceChildren(inEffect(ack));
     if (what !== "pause" && what !== "resume") this.isEdited = false;
     const { ask, enter, exit, every } = ack.settings;
     const rule = this.inputs.get("enter").disabled ? { enter: null, exit: null } : { enter, exit };
     this.heldUntil = 0;
     this.show({ question: ask, every, ...rule, paused: ack.paused, changed: ack.changed });
     this.heldUntil = performance.now() + HELD_MS;
+  }
+}
+
+class NewQuestion {
+  constructor(camera, isAsked) {
+    this.camera = camera;
+    this.isAsked = isAsked;
+    this.told = el("span", { class: "quiet", role: "status" });
+    this.effect = el("div");
+    const box = (name, words, about = {}) => el("label", { class: name === "ask" ? "ask" : "field" }, words, el("input", { name, maxlength: 500, autocomplete: "off", ...about }));
+    this.here = el("input", { type: "checkbox", name: "here" });
+    this.options = box("options", "answers, separated by commas", { disabled: true });
+    const kind = el("select", { name: "kind", onchange: () => (this.options.querySelector("input").disabled = kind.value !== "choice") }, KINDS.map((one) => el("option", { value: one }, one.replace("_", "/"))));
+    this.node = el(
+      "form",
+      { class: "question new", onsubmit: (event) => this.save(event) },
+      el("h3", {}, "Ask something more"),
+      el("div", { class: "row" }, [
+        box("question", "name", { required: true, placeholder: "gate-open" }),
+        el("label", { class: "kind" }, "kind", kind),
+        this.options,
+        box("event_on", "event on", { placeholder: "yes" }),
+        box("every", "every", { placeholder: "5s" }),
+        box("ask", "new question", { required: true, placeholder: "Is the gate open?" }),
+      ]),
+      el("div", { class: "row" }, el("button", { class: "main" }, "Add"), el("label", { class: "here" }, this.here, `only of ${camera}`), this.told),
+      this.effect,
+    );
+  }
+
+  async save(event) {
+    event.preventDefault();
+    const given = Object.fromEntries([...new FormData(this.node)].map(([name, value]) => [name, value.trim()]));
+    delete given.here;
+    const fields = Object.fromEntries(Object.entries(given).filter(([, value]) => value));
+    if (this.here.checked) fields.cameras = this.camera;
+    if (this.isAsked(fields.question)) {
+      this.told.className = "fault";
+      this.told.textContent = `${fields.question}: expected a name that no question has`;
+      return;
+    }
+    const ack = await send({ do: "put", ...fields }, this.told);
+    if (!ack) return;
+    this.node.reset();
+    this.options.querySelector("input").disabled = true;
+    this.effect.replaceChildren(el("h3", {}, ack.question), inEffect(ack));
   }
 }
 
@@ -96,6 +182,9 @@ export class Controls {
     this.pause = el("button", { type: "button", onclick: () => this.command(this.isPaused ? "resume" : "pause") });
     const refresh = el("button", { type: "button", onclick: () => this.command("refresh") }, "Send the next picture whole");
     this.questions = el("div", { class: "questions" });
+    this.gone = el("p", { class: "quiet", role: "status" });
+    this.removedUntil = new Map(); // by question, until the register says it too
+    this.more = new NewQuestion(camera, (id) => this.forms.has(id));
     this.node = el(
       "details",
       { class: "control", hidden: true },
@@ -103,20 +192,41 @@ export class Controls {
       el("div", { class: "row" }, this.pause, refresh, this.told),
       el("p", { class: "quiet" }, "A question's change is in effect on all cameras that it is asked of, and stays."),
       this.questions,
+      this.gone,
+      this.more.node,
     );
   }
 
+  removed(id) {
+    this.drop(id);
+    this.removedUntil.set(id, performance.now() + HELD_MS);
+    const told = el("span", { class: "quiet" });
+    const back = async () => {
+      const ack = await send({ do: "reset", question: id }, told);
+      if (!ack?.settings) return;
+      this.removedUntil.delete(id);
+      this.show(this.tile);
+    };
+    setTimeout(() => this.show(this.tile), HELD_MS + 100);
+    this.gone.replaceChildren(`${id} is not asked any more. `, el("button", { type: "button", onclick: back }, `Ask ${id} as the environment says`), " ", told);
+  }
+
+  drop(id) {
+    this.forms.get(id)?.node.remove();
+    this.forms.delete(id);
+  }
+
   show(tile) {
+    this.tile = tile;
     this.node.hidden = !tile.control;
     if (performance.now() >= this.heldUntil) this.tell(tile.paused);
     for (const [id, form] of this.forms) {
-      if (tile.questions[id]) continue;
-      form.node.remove();
-      this.forms.delete(id);
+      if (!tile.questions[id] && performance.now() >= form.heldUntil) this.drop(id);
     }
     for (const [id, asked] of Object.entries(tile.questions)) {
+      if (performance.now() < (this.removedUntil.get(id) ?? 0)) continue;
       if (!this.forms.has(id)) {
-        this.forms.set(id, new QuestionForm(id));
+        this.forms.set(id, new QuestionForm(id, () => this.removed(id)));
         this.questions.append(this.forms.get(id).node);
       }
       this.forms.get(id).show(asked);

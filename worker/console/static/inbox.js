@@ -15,7 +15,9 @@ const filter = {
 let shown = []; // events
 const linked = asked.get("event");
 let chosen = linked; // event_id
+let detailed = ""; // what the detail shows, so that no clip that plays is begun anew
 let isSearch = false;
+const CLIP_WITHIN_MS = 15_000; // after what it shows
 
 const list = el("ol", { class: "inbox", "aria-label": "events" });
 const detail = el("section", { class: "detail", "aria-live": "polite", tabindex: "-1" });
@@ -146,6 +148,17 @@ function gone(event) {
   event.target.replaceWith(el("span", { class: "none" }, "not kept any more"));
 }
 
+// A clip is cut seconds after its event has begun: until then it is asked for again.
+function film(one) {
+  const absent = (event) => {
+    if (now() > Date.parse(one.clip.end) + CLIP_WITHIN_MS) return gone(event);
+    const wait = el("span", { class: "none" }, "the clip is still being recorded");
+    event.target.replaceWith(wait);
+    setTimeout(() => wait.isConnected && wait.replaceWith(film(one)), 2000);
+  };
+  return el("video", { class: "clip", src: source(one, "clip"), controls: true, preload: "metadata", "aria-label": `clip of ${one.camera}`, onerror: absent });
+}
+
 function choose(id, { isQuiet = false } = {}) {
   chosen = id;
   const one = shown.find((other) => other.event_id === id);
@@ -159,12 +172,15 @@ function choose(id, { isQuiet = false } = {}) {
     }
   }
   if (!one) {
+    detailed = "";
     detail.replaceChildren();
     detail.remove();
     columns.append(detail);
     return;
   }
-  detail.replaceChildren(...told(one));
+  const telling = JSON.stringify(one);
+  if (telling !== detailed) detail.replaceChildren(...told(one));
+  detailed = telling;
   // on a narrow screen it stands right under what was chosen
   const item = [...list.children].find((other) => other.dataset.event === id);
   if (window.matchMedia("(max-width: 899px)").matches && item) item.append(detail);
@@ -188,9 +204,7 @@ function told(one) {
   const strip = one.pictures.some((other) => other.role === "strip")
     ? el("figure", { class: "film", "data-role": "strip" }, el("img", { src: source(one, "strip"), alt: "six pictures around its start", onerror: gone }))
     : null;
-  const clip = one.clip
-    ? el("video", { class: "clip", src: source(one, "clip"), controls: true, preload: "metadata", onerror: gone })
-    : null;
+  const clip = one.clip ? film(one) : null;
   const until = one.ended_ms ? atTime(one.ended_ms) : "it goes on";
   const facts = [
     ["answer", `${one.said}, p ${number(one.p)}`],

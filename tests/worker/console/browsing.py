@@ -1,0 +1,42 @@
+"""Debian's Chromium at the console's pages: what all of its tests begin with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.worker.console.process import TOKEN, Console
+
+
+@contextmanager
+def logged_in(browser: Browser, console: Console) -> Iterator[BrowserContext]:
+    """A browser that has logged in, in a zone that is no whole hour from UTC."""
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 900}, timezone_id="Asia/Kathmandu", locale="en-GB"
+    )
+    page = context.new_page()
+    page.goto(console.url())
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(console.url())
+    page.close()
+    yield context
+    context.close()
+
+
+@contextmanager
+def sound_page(context: BrowserContext, console: Console) -> Iterator[Page]:
+    """A page that asked no other host, and in which nothing failed."""
+    page = context.new_page()
+    asked: list[str] = []
+    failed: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.on(
+        "console",
+        lambda line: failed.append(line.text) if "Content Security" in line.text else None,
+    )
+    yield page
+    page.close()
+    assert [url for url in asked if not url.startswith(console.url())] == []
+    assert failed == []
