@@ -22,7 +22,7 @@ from pipeline.host_name import UNRESOLVED
 from pipeline.redact import redact
 
 REQUEST_TIMEOUT_S = 10.0
-JOINING_S = 0.1  # for the group, at a time, while records may come
+JOINING_S = 0.05  # for the group, at a time, while records may come
 
 # What the driver raises beside its own tree: closed loops, sockets, TLS files.
 DRIVER_ERRORS = (driver.KafkaError, OSError, RuntimeError, ValueError)

@@ -32,7 +32,7 @@ from pipeline.sources.silence import Silence
 from pipeline.types import RecordPlace
 
 MAX_POLLED_RECORDS = 32
-POLL_S = 0.2  # how long a poll waits for records, and so how soon `close` is noticed
+POLL_S = 0.1  # how long a poll waits for records, and so how soon `close` is noticed
 RETRY_S = 0.01  # the same while a record waits for room
 FINISH_S = 1.0  # for what is on its way when a partition goes to another member
 LEAVE_TIMEOUT_S = 3.0  # for the last commit, and again for leaving the group

@@ -238,7 +238,7 @@ class KafkaSource:
             max_poll_interval_ms=ms(config.max_poll_interval_s),
             session_timeout_ms=ms(config.session_timeout_s),
             # By which the others hear that somebody joins: the first to hear waits for the last.
-            heartbeat_interval_ms=ms(min(0.5, config.session_timeout_s / 4)),
+            heartbeat_interval_ms=ms(min(0.3, config.session_timeout_s / 4)),
             max_partition_fetch_bytes=config.max_record_bytes,
             fetch_max_bytes=4 * config.max_record_bytes,
             # In pure Python they take 27 ms for 200 kB, and nothing else runs; what breaks a record
