@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from model.errors import DataError
+
 Floats = NDArray[np.float32]
 
 ROWS_AT_ONCE = 256
@@ -180,11 +182,22 @@ class Pictures:
 
 
 def counts(folder: StepFolder, parts: Sequence[int]) -> tuple[int, dict[str, int]]:
-    """Count rows kept, and rows dropped by reason, as the files have them."""
-    kept = sum(pq.ParquetFile(folder.part(part)).metadata.num_rows for part in parts)
+    """Count rows kept, and rows dropped by reason, as the files have them.
+
+    Raises:
+        DataError: a part cannot be read: a machine that lost its power left half of it, say.
+    """
+    kept = 0
     reasons: dict[str, int] = {}
     for part in parts:
-        found = pq.read_table(folder.dropped(part), columns=["reason"]).column("reason")
+        try:
+            kept += pq.ParquetFile(folder.part(part)).metadata.num_rows
+            found = pq.read_table(folder.dropped(part), columns=["reason"]).column("reason")
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"{folder.part(part)}: expected a whole part, got: {error}; delete it, and the "
+                "same command does it again"
+            ) from error
         for entry in pc.value_counts(found).to_pylist():
             reasons[entry["values"]] = reasons.get(entry["values"], 0) + entry["counts"]
     return kept, dict(sorted(reasons.items()))

@@ -206,7 +206,9 @@ class Plan:
             now["shards"] = [f"{path.name} {_size_of(path)}" for path in self.shards]
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(now, indent=1), encoding="utf-8")
+            beside = file.with_suffix(".new")  # a full disk leaves no half of it
+            beside.write_text(json.dumps(now, indent=1), encoding="utf-8")
+            beside.replace(file)
             return
         then = json.loads(file.read_text(encoding="utf-8"))
         for name in now:

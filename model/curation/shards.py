@@ -10,7 +10,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from model.errors import DataError
 
 MAX_IMAGE_BYTES = 64 << 20
 _MAX_TEXT_BYTES = 1 << 20
+_ENDINGS = (".tar", ".parquet")
 _PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
 _COLUMNS = {
     "id": ("id", "key", "__key__"),
@@ -73,7 +74,7 @@ def shards_in(places: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for place in places:
         inside = place.rglob("*") if place.is_dir() else [place]
-        ours = sorted(path for path in inside if path.suffix in (".tar", ".parquet"))
+        ours = sorted(path for path in inside if path.suffix in _ENDINGS and not path.is_dir())
         if not ours or not place.exists():
             got = "nothing of the kind" if place.exists() else "it is missing"
             raise DataError(f"{place}: expected .tar or .parquet shards, got: {got}")
@@ -82,8 +83,22 @@ def shards_in(places: Sequence[Path]) -> list[Path]:
 
 
 def pairs(shard: Path) -> Iterator[Pair | Broken]:
-    """Read a shard from beginning to end, holding a few pairs at a time."""
-    return _of_tar(shard) if shard.suffix == ".tar" else _of_parquet(shard)
+    """Read a shard from beginning to end, holding a few pairs at a time.
+
+    Texts that no file could be written of, with half a character in them, have it spelled out.
+    """
+    return map(_writable, _of_tar(shard) if shard.suffix == ".tar" else _of_parquet(shard))
+
+
+def _writable(found: Pair | Broken) -> Pair | Broken:
+    if isinstance(found, Broken):
+        return replace(found, id=_spelled(found.id), what=_spelled(found.what))
+    return Pair(_spelled(found.id), found.image, _spelled(found.text), _spelled(found.url))
+
+
+def _spelled(text: str) -> str:
+    """Spell out lone surrogates: a name in a tar file that is no UTF-8 has them, JSON may."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _of_tar(shard: Path) -> Iterator[Pair | Broken]:
@@ -93,15 +108,20 @@ def _of_tar(shard: Path) -> Iterator[Pair | Broken]:
             for member in filter(tarfile.TarInfo.isfile, tar):
                 name, ending = _named(member.name)
                 if name != held.name:
-                    yield from held.pairs()
+                    yield from held.pairs(shard)
                     held = _Members(name)
                 held.take(tar, member, ending)
         _judge_end(shard)
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         _raise_if_out_of_reach(error)
-        yield Broken(f"{shard.name}#{held.name or 'start'}", "truncated", str(error))
+        yield Broken(_place(shard, held.name or "start"), "truncated", str(error))
     else:
-        yield from held.pairs()
+        yield from held.pairs(shard)
+
+
+def _place(shard: Path, name: str | int) -> str:
+    """Name a pair that has no id: shards of many folders have the same names, and so have pairs."""
+    return f"{shard.parent.name}/{shard.name}#{name}"
 
 
 def _raise_if_out_of_reach(error: Exception) -> None:
@@ -146,13 +166,14 @@ class _Members:
             raise tarfile.ReadError(f"{member.name}: {len(content)} of {member.size} bytes")
         self._contents[ending] = content
 
-    def pairs(self) -> Iterator[Pair | Broken]:
+    def pairs(self, shard: Path) -> Iterator[Pair | Broken]:
         """Say what it was, if it was anything."""
         if self.name:
-            yield _pair(self.name, self._contents, too_large=self._too_large_bytes)
+            place = _place(shard, self.name)
+            yield _pair(place, self._contents, too_large=self._too_large_bytes)
 
 
-def _pair(key: str, members: dict[str, bytes], *, too_large: int) -> Pair | Broken:
+def _pair(place: str, members: dict[str, bytes], *, too_large: int) -> Pair | Broken:
     facts: dict[str, Any] = {}
     if "json" in members:
         try:
@@ -160,7 +181,7 @@ def _pair(key: str, members: dict[str, bytes], *, too_large: int) -> Pair | Brok
             facts = read if isinstance(read, dict) else {}
         except (ValueError, RecursionError):
             facts = {}
-    id_ = str(facts.get("id") or key)
+    id_ = str(facts.get("id") or place)
     if too_large:
         return Broken(id_, "too_large", f"{too_large} bytes")
     image = next((members[ending] for ending in _PICTURES if ending in members), None)
@@ -186,18 +207,31 @@ def _of_parquet(shard: Path) -> Iterator[Pair | Broken]:
             return
         used = [name for name in names.values() if name]
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=used):
-            for values in batch.to_pylist():
+            for values in _rows(batch):
                 yield _row_pair(
-                    shard, row, {want: values.get(name) for want, name in names.items()}
+                    shard, row, {want: values.get(name or "") for want, name in names.items()}
                 )
                 row += 1
     except (OSError, pa.ArrowException) as error:
         _raise_if_out_of_reach(error)
-        yield Broken(f"{shard.name}#{row}", "unreadable_shard", str(error))
+        yield Broken(_place(shard, row), "unreadable_shard", str(error))
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Give a batch's rows; text that says it is UTF-8 and is not, as bytes."""
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except UnicodeDecodeError:
+        fields = [
+            field.with_type(pa.large_binary()) if pa.types.is_string(field.type) else field
+            for field in batch.schema
+        ]
+        rows = batch.cast(pa.schema(fields)).to_pylist()
+    return rows
 
 
 def _row_pair(shard: Path, row: int, values: dict[str, Any]) -> Pair | Broken:
-    id_ = f"{shard.name}#{row}" if values["id"] is None else str(values["id"])
+    id_ = _place(shard, row) if values["id"] is None else _text(values["id"]) or str(values["id"])
     image = values["image"]
     if isinstance(image, dict):  # as `datasets` keeps pictures
         image = image.get("bytes")
@@ -212,4 +246,6 @@ def _row_pair(shard: Path, row: int, values: dict[str, Any]) -> Pair | Broken:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
     return value if isinstance(value, str) else ""

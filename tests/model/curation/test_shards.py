@@ -3,6 +3,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -38,14 +39,43 @@ def test_both_formats_give_the_same_pairs(ending: str, write: object, tmp_path: 
 def test_a_pair_is_what_has_one_name_before_its_first_dot(tmp_path: Path) -> None:
     members = {"a/1.JPG": b"one", "a/1.txt": b"first", "b/1.seg.png": b"-", "b/1.png": b"two"}
     first, second = pairs(tar_of(tmp_path / "0.tar", members))
-    assert first == Pair("a/1", b"one", "first")
-    assert second == Pair("b/1", b"two", "")
+    assert first == Pair(f"{tmp_path.name}/0.tar#a/1", b"one", "first")
+    assert second == Pair(f"{tmp_path.name}/0.tar#b/1", b"two", "")
 
 
 @pytest.mark.parametrize("facts", [b"no json", b"[1]", b'{"caption": 7}', b"[" * 100_000])
 def test_facts_that_are_none_leave_a_pair_without_a_caption(facts: bytes, tmp_path: Path) -> None:
     shard = tar_of(tmp_path / "0.tar", {"1.jpg": b"one", "1.json": facts})
-    assert list(pairs(shard)) == [Pair("1", b"one", "")]
+    assert list(pairs(shard)) == [Pair(f"{tmp_path.name}/0.tar#1", b"one", "")]
+
+
+def test_half_a_character_is_spelled_out(tmp_path: Path) -> None:
+    facts = rb'{"id": "\ud800", "caption": "a\udfff", "url": "\ud800"}'
+    shard = tar_of(tmp_path / "0.tar", {"1.jpg": b"one", "1.json": facts})
+    assert list(pairs(shard)) == [Pair("\\ud800", b"one", "a\\udfff", "\\ud800")]
+    names = [f"caf{chr(0xDC00 + last)}.jpg" for last in b"\xe9\xe8"]
+    shard = tar_of(tmp_path / "1.tar", dict.fromkeys(names, b"one"))
+    ids = [found.id for found in pairs(shard)]
+    assert ids == [f"{tmp_path.name}/1.tar#caf\\udce{last}" for last in "98"]
+
+
+def test_text_in_parquet_that_is_no_utf_8_costs_no_pair(tmp_path: Path) -> None:
+    lengths = pa.py_buffer(np.array([0, 1, 3], dtype=np.int32))
+    text = pa.Array.from_buffers(pa.string(), 2, [None, lengths, pa.py_buffer(b"a\xff.")])
+    shard = tmp_path / "0.parquet"
+    pq.write_table(pa.table({"id": [7, 8], "image": [b"one", b"two"], "text": text}), shard)
+    assert list(pairs(shard)) == [Pair("7", b"one", "a"), Pair("8", b"two", "\\xff.")]
+
+
+def test_pairs_without_an_id_differ_where_their_names_do_not(tmp_path: Path) -> None:
+    shards = [tmp_path / folder / name for folder in "ab" for name in ("0.tar", "0.parquet")]
+    for shard in shards:
+        shard.parent.mkdir(exist_ok=True)
+        if shard.suffix == ".tar":
+            tar_of(shard, {"1.jpg": b"one", "1.txt": b"a"})
+        else:
+            pq.write_table(pa.table({"image": [b"one"], "text": ["a"]}), shard)
+    assert len({found.id for shard in shards for found in pairs(shard)}) == 4
 
 
 def test_a_caption_may_be_in_the_facts(tmp_path: Path) -> None:
@@ -64,7 +94,7 @@ def test_a_tar_file_cut_anywhere_gives_what_is_whole_and_then_says_so(tmp_path: 
         *read, last = pairs(whole)
         assert isinstance(last, Broken)
         assert last.reason == "truncated"
-        assert last.id.startswith("0.tar#")
+        assert last.id.startswith(f"{tmp_path.name}/0.tar#")
         assert read == sound[: len(read)]
 
 
@@ -80,7 +110,9 @@ def test_a_picture_beyond_all_measure_is_not_read(tmp_path: Path) -> None:
         member = tarfile.TarInfo("1.jpg")
         member.size = MAX_IMAGE_BYTES + 1
         tar.addfile(member, io.BytesIO(bytes(member.size)))
-    assert list(pairs(shard)) == [Broken("1", "too_large", f"{MAX_IMAGE_BYTES + 1} bytes")]
+    (found,) = pairs(shard)
+    assert isinstance(found, Broken)
+    assert (found.reason, found.what) == ("too_large", f"{MAX_IMAGE_BYTES + 1} bytes")
 
 
 def test_coyos_own_parquet_has_addresses_only_and_is_named_for_it(tmp_path: Path) -> None:
@@ -96,7 +128,8 @@ def test_rows_with_nothing_in_them_are_pairs_without_a_picture(tmp_path: Path) -
     shard = tmp_path / "0.parquet"
     image = pa.array([None, {"bytes": b"p"}], pa.struct([("bytes", pa.binary())]))
     pq.write_table(pa.table({"image": image, "text": [None, "a"]}), shard)
-    assert list(pairs(shard)) == [Pair("0.parquet#0", None, ""), Pair("0.parquet#1", b"p", "a")]
+    place = f"{tmp_path.name}/0.parquet"
+    assert list(pairs(shard)) == [Pair(f"{place}#0", None, ""), Pair(f"{place}#1", b"p", "a")]
 
 
 def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
@@ -107,6 +140,7 @@ def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_shard_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.tar").mkdir()
     with pytest.raises(DataError, match=r"expected \.tar or \.parquet shards, got: nothing"):
         shards_in([tmp_path])
     with pytest.raises(DataError, match="it is missing"):

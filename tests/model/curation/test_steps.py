@@ -18,7 +18,7 @@ from model.curation.pictures import MAX_PIXELS
 from model.curation.plan import STEPS, Limits, Plan
 from model.curation.reasons import REASONS
 from model.curation.work import PartWorker
-from model.errors import InputError
+from model.errors import DataError, InputError
 from tests.model.curation.curations import LIMITS, painted_plan, plan_of, run
 
 FIRST = ("read", "shape", "duplicates")
@@ -186,6 +186,19 @@ def test_other_settings_are_refused_with_what_to_delete(tmp_path: Path) -> None:
         other.settle(STEPS[1])
     shutil.rmtree(plan.folder("shape").path)
     other.settle(STEPS[1])
+
+
+def test_half_a_part_is_named_with_what_to_do(tmp_path: Path) -> None:
+    plan = painted_plan(tmp_path, 100)
+    run(plan, "read")
+    part = plan.folder("read").part(1)
+    whole = part.read_bytes()
+    part.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"part-00001.parquet: expected a whole part, .*delete it"):
+        counts(plan.folder("read"), range(2))
+    part.unlink()
+    run(plan, "read")
+    assert part.read_bytes() == whole
 
 
 @pytest.mark.parametrize(
