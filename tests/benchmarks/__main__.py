@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "decode": ("tests.benchmarks.decode", "decoding over what the device's memory allows"),
     "encode": ("tests.benchmarks.encode", "encoding the changed patches over whole frames"),
     "lag": ("tests.benchmarks.lag", "ages of a halted worker's pictures, true and told"),
+    "own_camera": ("tests.benchmarks.own_camera", "answers before and after training on labels"),
     "prune": ("tests.benchmarks.pruning.measure", "what the pruner sends, and how true that is"),
     "questions": ("tests.benchmarks.questions", "five questions over one"),
     "scaling": ("tests.benchmarks.scaling", "what 100, 1,000 and 100,000 cameras need"),

@@ -83,6 +83,15 @@ def make(folder: Path, *, say: Say, num_steps: int = 500, num_lessons: int = 400
     if (folder / "blip2" / "config.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small that threads would wait for each other, above all when busy
+    try:
+        _make(folder, say=say, num_steps=num_steps, num_lessons=num_lessons)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _make(folder: Path, *, say: Say, num_steps: int, num_lessons: int) -> None:
     lessons = lessons_of(num_lessons)
     loss = _train_clip(folder / "clip", lessons, num_steps=num_steps)
     say(f"clip: {num_steps} steps, loss {loss:.2f}")
