@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,8 @@ _PUT_S: Final = 2.2  # how long somebody stands to put a parcel down
 _EPISODE_S: Final = (26.0, 40.0)
 _QUIET_S: Final = (10.0, 40.0)
 _TRIES: Final = 24
+_BUSY_PEOPLE: Final = 5
+_BUSY_CARS: Final = 3
 _CROWD: Final = 0.9  # from this chance to stay on, people come early and stay long
 
 
@@ -40,6 +43,7 @@ class _Stage:
     layout: Layout
     rng: np.random.Generator
     hazard: bool
+    is_busy: bool = False
     lives: list[Life] = field(default_factory=list)
     next_id: int = 0
 
@@ -90,8 +94,11 @@ class _Window:
     closes: bool  # nobody has to be seen going
 
 
-def cast(layout: Layout, seed: int, *, duration_s: float) -> Script:
-    """The script of one scene: the same for the same layout, seed and duration."""
+def cast(layout: Layout, seed: int, *, duration_s: float, is_busy: bool = False) -> Script:
+    """The script of one scene: the same for the same layout, seed and duration.
+
+    A busy one has as many people and vehicles in each of its episodes as there is room for.
+    """
     rng = np.random.default_rng([seed, 2])
     smoke, fire = rng.random() < 0.36, rng.random() < 0.5
     if rng.random() < 0.52:
@@ -101,6 +108,7 @@ def cast(layout: Layout, seed: int, *, duration_s: float) -> Script:
     else:
         fire = False
     stage = _Stage(layout=layout, rng=rng, hazard=smoke or fire or duration_s > 60.0)
+    stage.is_busy = is_busy
     windows = _windows(rng, duration_s)
     for window in windows:
         _people(stage, window)
@@ -129,6 +137,7 @@ def _windows(rng: np.random.Generator, duration_s: float) -> list[_Window]:
 def _people(stage: _Stage, window: _Window) -> None:
     rng = stage.rng
     num = int(rng.choice(5, p=(0.31, 0.25, 0.11, 0.13, 0.20)))
+    num = _BUSY_PEOPLE if stage.is_busy else num
     stays = 0.95 if num >= 3 else 0.35
     for _ in range(num):
         _try(stage, lambda: _walker(stage, window, "person", stays=stays))
@@ -138,6 +147,7 @@ def _others(stage: _Stage, window: _Window) -> None:
     rng = stage.rng
     outdoors = stage.layout.place in ("yard", "street")
     cars = int(rng.choice(3, p=(0.22, 0.46, 0.32))) if outdoors else 0
+    cars = _BUSY_CARS if stage.is_busy and outdoors else cars
     for _ in range(cars):
         _try(stage, lambda: _walker(stage, window, "car", stays=0.5))
     if rng.random() < 0.8:
@@ -147,6 +157,9 @@ def _others(stage: _Stage, window: _Window) -> None:
             _try_parcel(stage, window)
         else:
             _try(stage, lambda: _walker(stage, window, kind, stays=0.4))
+    if stage.is_busy:
+        for other in ("bicycle", "dog"):
+            _try(stage, partial(_walker, stage, window, other, stays=0.4))
 
 
 def _try(stage: _Stage, propose: Callable[[], Life | None]) -> Life | None:

@@ -87,8 +87,8 @@ class Scene:
         self._drawing = lru_cache(maxsize=512)(self._draw)
 
     @classmethod
-    def from_seed(cls, seed: int, *, duration_s: float = 32.0) -> Self:
-        """The scene of this seed.
+    def from_seed(cls, seed: int, *, duration_s: float = 32.0, is_busy: bool = False) -> Self:
+        """The scene of this seed; a busy one has five movers or more in most of its episodes.
 
         Raises:
             ValueError: the duration is not positive.
@@ -96,7 +96,7 @@ class Scene:
         if duration_s <= 0:
             raise ValueError(f"duration_s must be positive, came {duration_s}")
         layout = Layout.drawn(np.random.default_rng([seed, 1]))
-        return cls(seed, layout, cast(layout, seed, duration_s=duration_s))
+        return cls(seed, layout, cast(layout, seed, duration_s=duration_s, is_busy=is_busy))
 
     @property
     def place(self) -> Place:

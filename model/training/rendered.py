@@ -17,9 +17,10 @@ from model.videollama3.prompt import NANO_1
 
 FIRST_HELD_OUT_SEED = 10_000_000
 """Scenes from here on are never trained on."""
-SCENE_S = 44.0
 LATEST_START_S = 14.0
 SHORTEST_FRAMES, LONGEST_FRAMES = 6, 28
+AFTER_S = 2.0  # that a scene goes on behind the latest context
+SCENE_S = LATEST_START_S + LONGEST_FRAMES + AFTER_S
 SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
@@ -39,11 +40,14 @@ SOON_LEARNT = MappingProxyType(
     )
 )
 """Topics that one picture answers: a few questions keep them, the rest are of what is hard."""
+STILL = MappingProxyType({"moving": 0.26})
+"""Whether anything is moving is asked wherever the truth tells. As frames that change nothing are
+not shown, it is yes four times as often as no: so many of the yes are put."""
 ASKED: Mapping[Kind, Asked] = {
     "image": Asked(1, 12, tasks=("yes_no", "yes_no", "choice", "count", "text", "caption")),
     "text": Asked(3, 5),
-    "video": Asked(1, 16, tasks=ASKED_OF_CLIPS, shares=SOON_LEARNT),
-    "streaming": Asked(5, 6, tasks=ASKED_OF_CLIPS, shares=SOON_LEARNT),
+    "video": Asked(1, 16, tasks=ASKED_OF_CLIPS, shares=SOON_LEARNT, also=STILL),
+    "streaming": Asked(5, 6, tasks=ASKED_OF_CLIPS, shares=SOON_LEARNT, also=STILL),
     "grounding": Asked(2, 6, tasks=("grounding", "yes_no", "caption")),
 }
 SPOKEN: Kind = "streaming"
@@ -63,6 +67,8 @@ class Rendered:
         first_scene: the seed of the first scene.
         image_merge: patches per token side of single images.
         forms: how each kind of question is put.
+        longest_frames: a context grows to 6 to so many seconds.
+        busy_share: of the scenes, how many have five movers or more.
     """
 
     mix: Mapping[Kind, float]
@@ -73,6 +79,8 @@ class Rendered:
     first_scene: int = 0
     image_merge: int = 2
     forms: Forms = NANO_1.forms
+    longest_frames: int = LONGEST_FRAMES
+    busy_share: float = 0.0
 
     def sample(self, index: int) -> Sample:
         """Give sample `index`."""
@@ -82,7 +90,7 @@ class Rendered:
         asked = replace(ASKED[kind], forms=self.forms)
         if kind == "text":
             # Words and single pictures are soon made: each is of a scene of its own.
-            scene = Scene.from_seed(self.first_scene + self.num_scenes + index, duration_s=SCENE_S)
+            scene = self._scene(self.first_scene + self.num_scenes + index)
             start_s, num_frames = stretch(rng)
             return script_sample(
                 scene,
@@ -92,8 +100,8 @@ class Rendered:
                 rng=rng,
             )
         if kind == "image":
-            scene = Scene.from_seed(self.first_scene + self.num_scenes + index, duration_s=SCENE_S)
-            time_s = float(rng.integers(0, int(SCENE_S)))
+            scene = self._scene(self.first_scene + self.num_scenes + index)
+            time_s = float(rng.integers(0, int(scene.duration_s)))
             return image_sample(
                 scene, time_s=time_s, asked=asked, rng=rng, merge_size=self.image_merge
             )
@@ -108,13 +116,26 @@ class Rendered:
 
     def _clip(self, index: int) -> tuple[Scene, tuple[PrunedFrame, ...]]:
         seed = self.first_scene + index % self.num_scenes
-        scene = Scene.from_seed(seed, duration_s=SCENE_S)
-        start_s, num_frames = stretch(np.random.default_rng((seed, 1)))
+        scene = self._scene(seed)
+        rng = np.random.default_rng((seed, 1))
+        start_s, num_frames = stretch(rng, longest_frames=self.longest_frames)
         frames = self.memo.get(
-            str(seed),
+            self._key(seed),
             lambda: watch(scene, start_s=start_s, num_frames=num_frames, prune=self.prune),
         )
         return scene, frames
+
+    def _scene(self, seed: int) -> Scene:
+        seconds = LATEST_START_S + self.longest_frames + AFTER_S
+        return Scene.from_seed(seed, duration_s=seconds, is_busy=self._is_busy(seed))
+
+    def _is_busy(self, seed: int) -> bool:
+        return bool(np.random.default_rng((seed, 3)).random() < self.busy_share)
+
+    def _key(self, seed: int) -> str:
+        """Name a clip: the same scene of another length or business is another one."""
+        length = "" if self.longest_frames == LONGEST_FRAMES else f"-{self.longest_frames}"
+        return f"{seed}{length}{'-busy' if self._is_busy(seed) else ''}"
 
 
 def part_of(
@@ -127,7 +148,7 @@ def part_of(
     return (whole, *frames[start + 1 : start + num_frames])
 
 
-def stretch(rng: np.random.Generator) -> tuple[float, int]:
+def stretch(rng: np.random.Generator, *, longest_frames: int = LONGEST_FRAMES) -> tuple[float, int]:
     """Choose where in a scene a context begins and how many frames long it grows."""
     start_s = float(rng.integers(0, int(LATEST_START_S) + 1))
-    return start_s, int(rng.integers(SHORTEST_FRAMES, LONGEST_FRAMES + 1))
+    return start_s, int(rng.integers(SHORTEST_FRAMES, longest_frames + 1))

@@ -1,6 +1,6 @@
 """Rendered scenes as training samples: seen, pruned by the code that serves, and asked about."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -11,6 +11,8 @@ from model.kinds import KINDS, kind_of, wording
 from model.kinds.base import Forms
 from model.scenes import Scene, downscaled
 from model.scenes.quiz import TASKS, Quiz, quizzes, true_facts
+from model.scenes.topics import TOPICS
+from model.scenes.witness import Witness
 from model.training.sample import Exchange, Sample
 from model.training.truth import truth_of
 from model.types import TOKEN_PX, PrunedFrame, Question
@@ -35,6 +37,8 @@ class Asked:
         tasks: which kinds.
         shares: of the questions of a topic, how many of those drawn are put, where that
             leaves one; all where unnamed.
+        also: yes/no topics put besides wherever the truth tells: always where it is no, else as
+            often as this share.
         forms: how each kind of question is put.
     """
 
@@ -42,6 +46,7 @@ class Asked:
     num_each: int
     tasks: tuple[str, ...] = TASKS
     shares: Mapping[str, float] = field(default_factory=dict)
+    also: Mapping[str, float] = field(default_factory=dict)
     forms: Forms = NANO_1.forms
 
 
@@ -186,8 +191,18 @@ def _exchanges(
             tasks=asked.tasks,
         )
         chosen = [quiz for quiz in drawn if rng.random() < asked.shares.get(quiz.topic, 1.0)]
+        known = {quiz.question for quiz in drawn}
+        witness = Witness(scene, start_s, times[num_seen - 1])
+        chosen += [quiz for quiz in _also(witness, asked, rng) if quiz.question not in known]
         exchanges += [
             Exchange(num_seen, (put(quiz, forms=asked.forms, rng=rng),))
             for quiz in chosen or drawn[:1]
         ]
     return tuple(exchanges)
+
+
+def _also(witness: Witness, asked: Asked, rng: np.random.Generator) -> Iterator[Quiz]:
+    for topic, share in asked.also.items():
+        for question, is_so in TOPICS[topic](witness, rng):
+            if not is_so or rng.random() < share:
+                yield Quiz("yes_no", question, (), "yes" if is_so else "no", topic)

@@ -22,7 +22,7 @@ UNSURE = -1
 MOVERS, FIXTURES = KINDS[:4], ("gate", "lights", "smoke", "fire")
 MOST = {"person": 4, "car": 2}
 SIDES = ("left", "right")
-TENS, UNITS = 5, 10
+TENS, UNITS = 7, 10
 _STILL_UNITS_S = 2.0
 _OUTFITS = tuple(product(KINDS, COLOURS))
 

@@ -9,6 +9,7 @@ SUMMARY = (
     "measure how often a model's answers are right: on your own labelled videos, or on rendered "
     "scenes that it was not trained on"
 )
+LONG = "also show clips of a minute, half of them busy, and ask what is still known (default 0)"
 _OWN = ("labels", "camera", "began", "ask", "compare", "html")
 
 
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rendered.add_argument(
         "--clips", type=int, default=500, help="number of clips shown to the model (default 500)"
     )
+    rendered.add_argument("--long", type=int, default=0, metavar="CLIPS", help=LONG)
     rendered.add_argument(
         "--first-seed",
         type=int,
@@ -107,5 +109,6 @@ def run(arguments: argparse.Namespace) -> int:
         through=arguments.through,
         minutes=arguments.minutes,
         progress=say,
+        num_long=arguments.long,
     )
     return print_rows(rows, what="eval", command=arguments.command_line, as_json=arguments.json)

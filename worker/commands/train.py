@@ -23,6 +23,8 @@ LORA = "train adapters of this rank instead of the layers themselves; for one GP
 CHECKPOINTING = "keep less in memory for the gradients: a third more time, far longer samples"
 VIDEO = "a recording of your camera, or a folder of them, to train on with --labels"
 LABELS = "what is right in it, as vigil eval takes it; the questions are those of the settings"
+LONGEST = "how long contexts of rendered scenes grow (default 28); 60 for a window of a minute"
+BUSY = "share of the rendered scenes that have five movers or more (default 0)"
 HELD_OUT = "file of conversations to measure by before and after; never trained on"
 EVAL_EVERY = "measure every so many steps too (without --data: by rendered scenes of other seeds)"
 SAVE_EVERY = "seconds between two saved states, more where saving takes long (default 60)"
@@ -49,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=8, help="samples per step (default 8)")
     add("--seed", type=int, default=0, help="seed of everything random (default 0)")
     add("--scenes", type=int, default=4000, help="number of rendered scenes (default 4000)")
+    add("--longest", type=_positive, default=28, metavar="SECONDS", help=LONGEST)
+    add("--busy", type=float, default=0.0, metavar="SHARE", help=BUSY)
     add("--memo", type=Path, help="folder to keep rendered clips in (default: clips/ in --out)")
     add("--device", default="cpu", help="auto, cpu or cuda (default cpu)")
     add("--bfloat16", action="store_true", help="compute matrix products in bfloat16 (less exact)")

@@ -150,18 +150,22 @@ class WithoutWindow:
         return rows
 
 
-def _is_history(judged: Judged) -> bool:
-    """Whether it is about what has happened, rather than about what is."""
-    return " has " in judged.topic or judged.topic == "parcel put down"
+def is_history(topic: str) -> bool:
+    """Say whether a topic is about what has happened, rather than about what is."""
+    return " has " in topic or topic == "parcel put down"
 
 
 _BY_KIND: Sequence[tuple[str, Callable[[Judged], bool], Callable[[Sequence[Judged]], float]]] = (
     (
         "yes_no_now",
-        lambda one: one.task == "yes_no" and not _is_history(one),
+        lambda one: one.task == "yes_no" and not is_history(one.topic),
         balanced_accuracy,
     ),
-    ("yes_no_history", lambda one: one.task == "yes_no" and _is_history(one), balanced_accuracy),
+    (
+        "yes_no_history",
+        lambda one: one.task == "yes_no" and is_history(one.topic),
+        balanced_accuracy,
+    ),
     ("choice", lambda one: one.task == "choice", accuracy),
     ("count", lambda one: one.task == "count", accuracy),
     ("text", lambda one: one.task == "text", accuracy),

@@ -7,7 +7,7 @@ from model.engine.last_frames import LastFrames
 from pipeline.errors import ConfigError
 from worker import environment, log
 from worker.benchmarks.report import Progress, Row
-from worker.evaluation import clips, end_to_end
+from worker.evaluation import clips, end_to_end, long_contexts
 from worker.evaluation.speaking import Speaking
 from worker.loading import engine_config, load_engine
 
@@ -23,6 +23,7 @@ def measure(
     through: Through,
     minutes: float,
     progress: Progress,
+    num_long: int = 0,
 ) -> list[Row]:
     """Measure a model.
 
@@ -33,6 +34,7 @@ def measure(
         through: the engine alone, the whole worker, or both.
         minutes: of scenes played to the worker.
         progress: told of what is done.
+        num_long: clips of a minute shown to the engine besides.
 
     Raises:
         ConfigError: a number is not positive, or there is no redis-server.
@@ -40,6 +42,8 @@ def measure(
     """
     if num_clips < 1:
         raise ConfigError(f"eval: --clips: expected at least 1, got {num_clips}")
+    if num_long < 0:
+        raise ConfigError(f"eval: --long: expected 0 or more, got {num_long}")
     if not 0 < minutes <= 24 * 60:
         raise ConfigError(f"eval: --minutes: expected more than 0, a day at most, got {minutes}")
     if first_seed < 0:
@@ -58,6 +62,13 @@ def measure(
             first_seed=first_seed,
             num_clips=num_clips,
             progress=progress,
+        )
+        rows += (
+            long_contexts.measure(
+                engine, first_seed=first_seed, num_clips=num_long, progress=progress
+            )
+            if num_long
+            else []
         )
         if engine.family.speaks:
             progress("when it speaks")

@@ -20,7 +20,7 @@ from model.training.memo import ClipMemo
 from model.training.narration import narrated
 from model.training.recipe import Job, Plan, is_done, prompt_at, train_folder
 from model.training.recorded import Recorded, read_files, weighed
-from model.training.rendered import FIRST_HELD_OUT_SEED, SPOKEN, Rendered
+from model.training.rendered import FIRST_HELD_OUT_SEED, SHORTEST_FRAMES, SPOKEN, Rendered
 from model.training.runs import finish, standing, write_down
 from model.training.sample import Sample
 from model.training.stages import Stage, stage_of
@@ -34,7 +34,8 @@ Say = Callable[[str], None]
 
 SAME_RUN = (
     *("stage", "table", "from", "data", "held_out", "steps", "rate", "batch", "seed"),
-    *("video", "labels", "scenes", "skip_bad", "bfloat16", "lora", "max_tokens_per_frame"),
+    *("video", "labels", "scenes", "longest", "busy", "skip_bad", "bfloat16", "lora"),
+    "max_tokens_per_frame",
 )
 """The options that make a run what it is; the others may differ when it goes on."""
 NUM_HELD_OUT_SCENES = 16
@@ -219,6 +220,12 @@ def _recorded(
 
 
 def _rendered(arguments: argparse.Namespace, stage: Stage) -> Rendered:
+    if arguments.longest < SHORTEST_FRAMES:
+        raise InputError(
+            f"--longest: expected {SHORTEST_FRAMES} s or more, got {arguments.longest}"
+        )
+    if not 0 <= arguments.busy <= 1:
+        raise InputError(f"--busy: expected a share from 0 to 1, got {arguments.busy:g}")
     return Rendered(
         mix=stage.mix,
         seed=arguments.seed + stage.number,
@@ -227,6 +234,8 @@ def _rendered(arguments: argparse.Namespace, stage: Stage) -> Rendered:
         num_scenes=arguments.scenes,
         image_merge=stage.image_merge,
         forms=prompt_at(getattr(arguments, "from")).forms,
+        longest_frames=arguments.longest,
+        busy_share=arguments.busy,
     )
 
 

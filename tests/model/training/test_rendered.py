@@ -7,10 +7,11 @@ import pytest
 from model.scenes import Scene
 from model.scenes.quiz import true_facts
 from model.training.memo import ClipMemo
-from model.training.rendered import Rendered, part_of
+from model.training.rendered import STILL, Rendered, part_of, stretch
 from model.training.sample import Sample
 from model.training.samples import Asked, asked_of
 from model.training.stages import NANO, Kind, Stage
+from model.types import PrunedFrame
 from model.videollama3.prompt import VIDEOLLAMA3
 from pipeline.pruner import prune_clip
 
@@ -130,3 +131,34 @@ def test_every_kind_of_a_stage_can_be_made(stage: Stage, tmp_path: Path) -> None
 
 def test_scenes_of_another_seed_differ() -> None:
     assert Scene.from_seed(0).timeline != Scene.from_seed(1).timeline
+
+
+def test_contexts_grow_as_long_as_told_and_a_memo_tells_them_apart(tmp_path: Path) -> None:
+    usual = rendered(tmp_path)
+    other = replace(usual, longest_frames=60, busy_share=1.0)
+    scene, frames = other.clip(0)
+    assert scene.duration_s == 76.0
+    assert sum(life.kind != "parcel" for life in scene.script.lives) >= 5
+    assert len(usual.clip(0)[1]) <= 28
+    assert {path.name for path in tmp_path.glob("*.npz")} == {"0.npz", "0-60-busy.npz"}
+    longest = max(stretch(np.random.default_rng(seed), longest_frames=60)[1] for seed in range(200))
+    assert longest == 60
+    assert len(frames) <= 60
+
+
+def test_whether_anything_is_moving_is_asked_as_often_where_it_is_not() -> None:
+    answers: list[str] = []
+    only = Asked(20, 1, tasks=("grounding",), also=STILL)
+    for seed in range(12):
+        scene = Scene.from_seed(seed, duration_s=44.0)
+        mask, pixels = np.ones((6, 11), np.bool_), np.zeros((168, 308, 3), np.uint8)
+        frames = [
+            PrunedFrame("", pixels, mask, float(at_s), is_refresh=False) for at_s in range(30)
+        ]
+        sample = asked_of(scene, frames, asked=only, rng=np.random.default_rng(seed))
+        turns = [turn for exchange in sample.exchanges for turn in exchange.turns]
+        answers += [
+            answer for question, answer in turns if "moving" in question or "move?" in question
+        ]
+    assert len(answers) > 30
+    assert answers.count("no") > answers.count("yes") > 0  # of frames that nothing changed in too
