@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
+import ray.exceptions
 
 from model.curation.operators import Drop, Judged, Recaptioned, unusable
 from model.curation.parts import Pictures, StepFolder, batches, written
@@ -68,7 +69,8 @@ def answered(row: dict[str, Any]) -> dict[str, Any]:
 def with_processor(plan: Plan, todo: Sequence[int], processor: Processor) -> Iterator[Outcome]:
     """Stream the pictures of parts through a processor and write each part when it is complete.
 
-    Held meanwhile: the captions of parts that are not complete, a few more than are in flight.
+    Held meanwhile: the captions of parts that are not complete, a few more than are in flight. A
+    part whose captions do not all come has failed; a later run asks for them anew.
 
     Args:
         plan: the run, up to this step.
@@ -83,13 +85,22 @@ def with_processor(plan: Plan, todo: Sequence[int], processor: Processor) -> Ite
     source = ray.data.from_items(
         [{"number": part} for part in todo if sizes[part]], override_num_blocks=len(todo)
     ).flat_map(Asker(plan))
-    held: dict[int, dict[tuple[int, str], tuple[str, str]]] = {}
-    for row in processor(source).iter_rows():
-        part = int(row["part"])
-        said = held.setdefault(part, {})
-        said[int(row["row"]), row["style"]] = (row["said"], row["failed"])
-        if len(said) == sizes[part] * len(_ASKED):
-            yield _written(folder, before, part, held.pop(part))
+    held: dict[int, dict[tuple[int, str], tuple[str, str]]] = {
+        part: {} for part in todo if sizes[part]
+    }
+    why = "the engine ended"
+    try:
+        for row in processor(source).iter_rows():
+            part = int(row["part"])
+            held[part][int(row["row"]), row["style"]] = (row["said"], row["failed"])
+            if len(held[part]) == sizes[part] * len(_ASKED):
+                yield _written(folder, before, part, held.pop(part))
+    except ray.exceptions.RayError as error:  # the engine died, and Ray gave it up
+        lines = str(error).strip().splitlines()
+        why = next((line for line in lines if "Error: " in line), lines[-1])
+    for part, said in held.items():
+        due = sizes[part] * len(_ASKED)
+        yield Outcome(part, 0, 1, 0, f"expected {due} captions, got {len(said)}: {why}")
 
 
 class Asker:

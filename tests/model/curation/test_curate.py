@@ -22,7 +22,8 @@ from model.curation.pictures import opened
 from model.curation.plan import STEPS, Limits, Plan
 from model.curation.work import PartWorker
 from model.training.conversation import read
-from tests.model.curation.curations import FullDisk, Mortal, each
+from tests.model.curation.curations import FullDisk, Mortal, each, painted_plan
+from tests.model.curation.curations import run as run_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own making
 
@@ -157,6 +158,42 @@ def test_captions_of_an_engine_that_streams_are_put_back_into_their_parts(
         picture = opened(stored.take([row["row"]])[0])
         assert row["short"] == known.write([picture], prompt=plan.networks.short_prompt)[0]
         assert row["detailed"] == known.write([picture], prompt=plan.networks.detailed_prompt)[0]
+
+
+def says(row: dict[str, Any]) -> dict[str, Any]:
+    return recaption.answered(row | {"generated_text": "a disc"})
+
+
+def dies(row: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError("out of pages" if row["part"] else "out of memory")
+
+
+def loses(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row] if (row["part"], row["row"]) != (1, 3) else []
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_an_engine_that_loses_captions_or_dies_fails_those_parts_and_a_later_run_does_them(
+    tmp_path: Path,
+) -> None:
+    plan = painted_plan(tmp_path, 24, per_shard=8)
+    run_steps(plan, "read")
+    for part in range(3):
+        rows = pq.read_table(plan.folder("read").part(part)).drop_columns("image")
+        plan.before("recaption").path.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows, plan.before("recaption").part(part))
+    ways: list[Any] = [
+        lambda rows: rows.map(dies),
+        lambda rows: rows.map(says).flat_map(loses),
+        lambda rows: rows.map(says),
+    ]
+    told = []
+    for way in ways:
+        todo = [part for part in range(3) if not plan.folder("recaption").is_done(part)]
+        told.append({one.part: one.failed for one in recaption.with_processor(plan, todo, way)})
+    assert all("expected 16 captions, got 0: " in told[0][part] for part in range(3))
+    assert told[1] == {0: "", 1: "expected 16 captions, got 14: the engine ended", 2: ""}
+    assert told[2] == {1: ""}
 
 
 def test_rays_own_processor_is_given_settings_that_it_knows() -> None:
