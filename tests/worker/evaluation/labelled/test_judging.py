@@ -59,8 +59,8 @@ def test_an_event_that_begins_where_nobody_can_tell_belongs_to_the_stretch_that_
 @pytest.mark.parametrize(
     ("spans", "words"),
     [
-        ([], "the labels are never yes: only false alarms can be told"),
-        ([(0.0, 300.0)], "the labels are always yes: false alarms cannot be told"),
+        ([], "gate.csv:2: the labels are never yes: only false alarms can be told"),
+        ([(0.0, 300.0)], "gate.csv:2: the labels are always yes: false alarms cannot be told"),
     ],
 )
 def test_what_cannot_be_told_is_said(spans: list[tuple[float, float]], words: str) -> None:

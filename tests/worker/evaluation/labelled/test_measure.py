@@ -10,6 +10,7 @@ from model.scenes import Scene
 from model.scenes.topics import TOPICS
 from model.scenes.witness import Witness
 from model.training.labels import Label, as_csv
+from pipeline.sources.encoder import encode_clip
 from worker.__main__ import main
 from worker.benchmarks.report import Progress
 from worker.evaluation import end_to_end
@@ -144,6 +145,22 @@ def test_a_clip_that_cannot_be_read_is_refused(
     labels.write_text("camera,question,start,end,value\ngate,person,1,2,yes\n")
     assert main(["eval", "nano", "--video", str(video), "--labels", str(labels)]) == 2
     assert f"{video}: expected a video, got " in capsys.readouterr().err
+
+
+def test_a_clip_of_another_rate_is_told_and_judged_all_the_same(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIGIL_SAMPLE_FPS", "2")
+    pictures = [scene.frame(float(second), scale=1) for second in range(5)]
+    encode_clip(tmp_path / "gate.mp4", pictures, fps=1, gop_s=2.0, bits_per_s=500_000)
+    labels = tmp_path / "gate.csv"
+    labels.write_text("camera,question,start,end,value\ngate,person,0,4,yes\n")
+    wanted = Wanted("nano", tmp_path / "gate.mp4", labels)
+    report = measure(wanted, progress=lambda _: None).report
+    told = "gate.mp4: a picture every 0.9 s, where 2 a second are sampled: answers are rarer"
+    assert any(note.startswith(told) for note in report.notes)
+    rows = {row.name: row for row in report.rows}
+    assert rows["person_average_precision"].terms["answers"] == 3
 
 
 @pytest.mark.parametrize(
