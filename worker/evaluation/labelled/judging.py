@@ -317,6 +317,8 @@ class Judged:
             )
         elif values == {True}:
             words.append(f"{places}: the labels are always {target!s}: false alarms cannot be told")
+        if not self.asked.has_events:
+            return words
         if num_cooling := sum(_num_within(place.due, self.asked.rule) for place in self.places):
             words.append(
                 f"{num_cooling} of {found.num_spans} true event(s) begin within COOLDOWN, "

@@ -91,10 +91,10 @@ class Played:
     trouble: str = ""
 
 
-class Noted(AroundEngine[Engine | LastFrames]):
+class Noted(AroundEngine[Engine | AroundEngine[Any]]):
     """An engine on which is noted what it is shown, what it answers and how long that takes."""
 
-    def __init__(self, engine: Engine | LastFrames, *, clock: Clock) -> None:
+    def __init__(self, engine: Engine | AroundEngine[Any], *, clock: Clock) -> None:
         super().__init__(engine)
         self._clock = clock
         self._rereads = isinstance(engine, LastFrames)
@@ -145,7 +145,7 @@ def engine_for(loaded: Engine, settings: Settings, way: WayName) -> Engine | Las
 def play(
     settings: Settings,
     clip: Clip,
-    engine: Engine | LastFrames,
+    engine: Engine | AroundEngine[Any],
     *,
     clock: Clock,
     progress: Progress,
@@ -218,6 +218,8 @@ class _Reader:
     def answers(self) -> tuple[Said, ...]:
         found = []
         for data in self._messages("answer"):
+            if data["reason"] == "stalled":  # by the wall: the file is over, its last frames wait
+                continue
             question = self.settings.questions[data["question_id"]]
             t_s = self._seconds(data["captured_at"])
             is_asked = data["reason"] in (None, "in_doubt", "no_answer")
