@@ -10,15 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from model.engine.around import AroundEngine
 from model.engine.config import EngineConfig
 from model.engine.engine import Engine
 from model.errors import InputError
-from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
+from model.types import Answer, PrunedFrame, Question, Window
 
 NUM_FRAMES = 4
 
 
-class LastFrames:
+class LastFrames(AroundEngine[Engine]):
     """Keep each stream's last frames; show them to an engine when something is asked.
 
     Frames are taken as they were sampled, whatever the pruner kept of them. Nothing that was
@@ -27,7 +28,7 @@ class LastFrames:
 
     def __init__(self, engine: Engine, *, num_frames: int = NUM_FRAMES) -> None:
         """Put it over an engine, made with `config_for`, that nobody else uses."""
-        self._engine = engine
+        super().__init__(engine)
         self._num_frames = num_frames
         self._held: dict[str, deque[PrunedFrame]] = {}
 
@@ -36,34 +37,6 @@ class LastFrames:
         """Return an engine's limits with whole frames, and a window that none of these outlives."""
         window_s = 4.0 * num_frames * config.sample_period_s
         return replace(config, vision="full", window_s=window_s, audit_share=0.0)
-
-    @property
-    def model_name(self) -> str:
-        """Its name in messages."""
-        return self._engine.model_name
-
-    @property
-    def is_demo_model(self) -> bool:
-        """Whether the model is a demonstration."""
-        return self._engine.is_demo_model
-
-    @property
-    def is_on_cpu(self) -> bool:
-        """Whether the model runs on the CPU."""
-        return self._engine.is_on_cpu
-
-    @property
-    def stats(self) -> EngineStats:
-        """What the engine beneath holds."""
-        return self._engine.stats
-
-    def admit(self, stream_id: str, grid: PatchGrid) -> None:
-        """Make room for a stream.
-
-        Raises:
-            AdmissionError: there is none.
-        """
-        self._engine.admit(stream_id, grid)
 
     def append(
         self,
@@ -78,10 +51,6 @@ class LastFrames:
                 held.clear()
             whole = np.ones_like(frame.keep_mask)
             held.append(replace(frame, keep_mask=whole, is_refresh=True, stale_mask=None))
-
-    def check(self, question: Question) -> None:
-        """Refuse what `Engine.check` refuses."""
-        self._engine.check(question)
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about its stream's last frames; as `Engine.ask`.

@@ -5,6 +5,7 @@ Every clip is rendered, pruned as in service, shown and asked about in memory; n
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from model.types import PrunedFrame
 from model.videollama3.checkpoint import load_model
 from model.videollama3.hub import locate
 from model.videollama3.tokenizer import Tokenizer
-from pipeline.clock import SystemClock
+from pipeline.clock import Clock, SystemClock
 from pipeline.pruner import prune_clip
 from worker.benchmarks.report import Progress, Row, at_least
 
@@ -125,20 +126,24 @@ class Comparison:
 class WithoutWindow:
     """The same questions about the same clips, over the last four frames instead of a window."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, *, clock: Clock) -> None:
         """Ask a viewer that sees the last frames of a clip, whole, and no other."""
         self._viewer = viewer
+        self._clock = clock
         self._last: list[Judged] = []
         self._window: list[Judged] = []
+        self._ratios: list[float] = []
 
-    def add(self, clip: Clip, by_window: Sequence[Judged]) -> None:
-        """Answer a clip's questions, which were answered over the window before."""
+    def add(self, clip: Clip, by_window: Sequence[Judged], *, window_s: float) -> None:
+        """Answer a clip's questions, for which the window has just taken so many seconds."""
         whole = paper_frames(clip.frames, clip.pictures)
+        begun_s = self._clock.monotonic_s()
         self._last += ask_clip(self._viewer, clip.scene, whole, clip.moments)
+        self._ratios.append((self._clock.monotonic_s() - begun_s) / window_s)
         self._window += by_window
 
     def rows(self) -> list[Row]:
-        """Give what each kind of question comes to, and beside it what it does over the window."""
+        """Give what each kind of question comes to beside the window's, and what it costs of it."""
         rows = []
         for name, asks, score in _BY_KIND:
             last, window = (
@@ -147,6 +152,9 @@ class WithoutWindow:
             value = score(last) if last else None
             terms = {"questions": len(last), "over_window": score(window)} if last else {}
             rows.append(_scored(f"last4_{name}", value, terms=terms))
+        if self._ratios:
+            clips = {"clips": len(self._ratios)}
+            rows.append(Row("last4_time_over_window", median(self._ratios), "ratio", terms=clips))
         return rows
 
 
@@ -197,14 +205,17 @@ def measure(
     Raises:
         CheckpointError: the folder is not a whole checkpoint.
     """
-    comparison, without = Comparison(folder), WithoutWindow(last_frames)
+    clock = SystemClock()
+    comparison, without = Comparison(folder), WithoutWindow(last_frames, clock=clock)
     judged: list[Judged] = []
     for index, clip in enumerate(_told(clips(first_seed, num_clips), num_clips, progress)):
+        begun_s = clock.monotonic_s()
         mine = ask_clip(viewer, clip.scene, clip.frames, clip.moments)
+        window_s = clock.monotonic_s() - begun_s
         judged += mine
         if index < NUM_COMPARED:
             comparison.add(clip)
-            without.add(clip, mine)
+            without.add(clip, mine, window_s=window_s)
     return [*rows_of(judged), *comparison.rows(), *without.rows()]
 
 

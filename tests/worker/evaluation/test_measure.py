@@ -51,6 +51,8 @@ def test_two_clips_make_a_whole_document(capsys: pytest.CaptureFixture[str]) -> 
     assert now["questions"] + history.get("questions", 0) == in_one
     # four frames are all that there is of a clip of four: nothing is lost but pruning
     assert rows["last4_count"]["value"] == rows["last4_count"]["terms"]["over_window"]
+    assert rows["last4_time_over_window"]["value"] > 0
+    assert rows["last4_time_over_window"]["terms"] == {"clips": 1}
     assert status == int(any(row["holds"] is False for row in document["rows"]))
     assert "2 of 2 clips" in captured.err
 

@@ -309,12 +309,16 @@ class Judged:
         if target is None:
             return words
         values = {holds(one.value, target) for one in self.known}
+        places = " and ".join(truth.place for truth in self.truths.values())
         if values == {False}:
             words.append(
-                f"the labels are never {target!s}: only false alarms can be told, not misses"
+                f"{places}: the labels are never {target!s}: only false alarms can be told, not "
+                "misses"
             )
         elif values == {True}:
-            words.append(f"the labels are always {target!s}: false alarms cannot be told")
+            words.append(f"{places}: the labels are always {target!s}: false alarms cannot be told")
+        if not self.asked.has_events:
+            return words
         if num_cooling := sum(_num_within(place.due, self.asked.rule) for place in self.places):
             words.append(
                 f"{num_cooling} of {found.num_spans} true event(s) begin within COOLDOWN, "

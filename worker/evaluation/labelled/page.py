@@ -64,14 +64,14 @@ def _summary(judged: Mapping[str, Judged]) -> str:
         num_false = found.num_starts - found.num_found
         delay = "-" if found.median_delay_s is None else f"{found.median_delay_s:g} s"
         unknown = "-" if one.unknown_share is None else f"{one.unknown_share:.0%}"
-        has_target = one.asked.target is not None
+        has_events = one.asked.target is not None and one.asked.has_events
         rows.append(
             f'<tr><th><a href="#{escape(key)}">{escape(one.asked.words)}</a></th>'
             f"<td>{_figure(one.average_precision)}</td><td>{what} {_figure(right)}</td>"
             + (
                 f"<td>{found.num_found} of {found.num_spans}</td><td>{num_false}</td>"
                 f"<td>{delay}</td>"
-                if has_target
+                if has_events
                 else "<td>-</td><td>-</td><td>-</td>"
             )
             + f"<td>{unknown}</td></tr>"
@@ -137,6 +137,8 @@ def _sentence(judged: Judged) -> str:
     words += "where the labels say what is right."
     if judged.asked.target is None:
         return words + " No event: EVENT_ON names no answer."
+    if not judged.asked.has_events:
+        return words + " No event: EVENTS is false."
     num_false = found.num_starts - found.num_found
     words += f" {found.num_found} of {found.num_spans} true events found, {num_false} false"
     if found.median_delay_s is not None:

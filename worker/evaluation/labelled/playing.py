@@ -8,8 +8,9 @@ from threading import Thread
 from typing import Any, Literal
 
 from model import Engine
+from model.engine.around import AroundEngine
 from model.engine.last_frames import LastFrames
-from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
+from model.types import Answer, PrunedFrame, Question
 from pipeline.clock import Clock
 from pipeline.errors import ConfigError
 from worker.benchmarks.report import Progress
@@ -90,36 +91,17 @@ class Played:
     trouble: str = ""
 
 
-class Noted:
+class Noted(AroundEngine[Engine | AroundEngine[Any]]):
     """An engine on which is noted what it is shown, what it answers and how long that takes."""
 
-    def __init__(self, engine: Engine | LastFrames, *, clock: Clock) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine | AroundEngine[Any], *, clock: Clock) -> None:
+        super().__init__(engine)
         self._clock = clock
         self._rereads = isinstance(engine, LastFrames)
         self.times_s: list[float] = []  # of the frames
         self.num_kept = self.num_tokens = 0
         self.engine_s = 0.0
         self._answers: dict[Question, tuple[list[float], list[Answer]]] = {}
-
-    @property
-    def model_name(self) -> str:
-        return self._engine.model_name
-
-    @property
-    def is_demo_model(self) -> bool:
-        return self._engine.is_demo_model
-
-    @property
-    def is_on_cpu(self) -> bool:
-        return self._engine.is_on_cpu
-
-    @property
-    def stats(self) -> EngineStats:
-        return self._engine.stats
-
-    def admit(self, stream_id: str, grid: PatchGrid) -> None:
-        self._engine.admit(stream_id, grid)
 
     def append(self, frames: Sequence[PrunedFrame], *, may_shed: bool = True) -> None:
         begun_s = self._clock.monotonic_s()
@@ -130,9 +112,6 @@ class Noted:
             self.num_tokens += frame.grid.num_tokens
             if not self._rereads:
                 self.num_kept += frame.grid.num_tokens if frame.is_refresh else frame.num_kept
-
-    def check(self, question: Question) -> None:
-        self._engine.check(question)
 
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         begun_s = self._clock.monotonic_s()
@@ -146,18 +125,6 @@ class Noted:
             windows = [self._engine.window(one) for one in {stream_id for stream_id, _ in asks}]
             self.num_kept += sum(window.num_tokens for window in windows if window)
         return answers
-
-    def window(self, stream_id: str) -> Window | None:
-        return self._engine.window(stream_id)
-
-    def worth_saying(self, stream_id: str) -> float | None:
-        return self._engine.worth_saying(stream_id)
-
-    def take_over(self, stream_id: str, other_id: str) -> None:
-        self._engine.take_over(stream_id, other_id)
-
-    def remove(self, stream_id: str) -> None:
-        self._engine.remove(stream_id)
 
     def answered(self, question: Question, t_s: float) -> Answer | None:
         """Return the answer that stood at a moment; None where there was none."""
@@ -178,7 +145,7 @@ def engine_for(loaded: Engine, settings: Settings, way: WayName) -> Engine | Las
 def play(
     settings: Settings,
     clip: Clip,
-    engine: Engine | LastFrames,
+    engine: Engine | AroundEngine[Any],
     *,
     clock: Clock,
     progress: Progress,
@@ -251,6 +218,8 @@ class _Reader:
     def answers(self) -> tuple[Said, ...]:
         found = []
         for data in self._messages("answer"):
+            if data["reason"] == "stalled":  # by the wall: the file is over, its last frames wait
+                continue
             question = self.settings.questions[data["question_id"]]
             t_s = self._seconds(data["captured_at"])
             is_asked = data["reason"] in (None, "in_doubt", "no_answer")

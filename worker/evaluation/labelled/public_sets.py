@@ -4,12 +4,14 @@
   where there is no second one. One question, "anomaly", is asked of all of them every second.
 - Proactive sets, in which one question is asked once and is to be answered whenever its time has
   come: IPIBench's rows (`question`, `answer` with `trigger_time`) and OVO-Bench's forward rows
-  (`question`, `test_info` with `realtime` and `type`), as JSON. Each row is a question of its own,
-  asked of its own video alone.
+  (`test_info` with a `realtime` each: of REC an `activity` and its `count`, of SSR a `step` and its
+  `type`, of CRR a `question` and its `type`), as JSON. Each row is a question of its own, each step
+  of SSR another, asked of its own video alone.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -107,56 +109,117 @@ Row = Mapping[str, Any]
 Stretches = list[tuple[float, float, str]]
 
 
-def _proactive(
-    rows: list[Row], path: Path, reader: Callable[[Row], tuple[str, Stretches]]
-) -> PublicSet:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question of a proactive set, and from when to when its answers are known."""
+
+    words: str
+    stretches: Stretches
+    kind: str = "yes_no"
+
+
+def _proactive(rows: list[Row], path: Path, reader: Callable[[Row], Sequence[_Asked]]) -> PublicSet:
     found = PublicSet()
     for number, row in enumerate(rows, start=1):
         place = f"{path}:{number}"
-        question_id = f"proactive-{number}"
         try:
             video = Path(str(row.get("video") or row["id"]))
-            words, stretches = reader(row)
             camera = slug(video.stem if video.suffix else video.name)
-            found.questions[question_id] = QuestionSettings.model_validate(
-                {"ask": words, "every": EVERY_S, "cooldown": 0.0, "cameras": camera}
-            )
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            words = f"expected a video, a question and times, got no {error}: it is left out"
-            found.problems.append(Problem(place, words.splitlines()[0]))
+            all_asked = reader(row)
+            questions = {
+                f"proactive-{number}" + (f"-{step}" if len(all_asked) > 1 else ""): (
+                    one,
+                    QuestionSettings.model_validate(
+                        {
+                            "ask": one.words,
+                            "kind": one.kind,
+                            "every": EVERY_S,
+                            "cooldown": 0.0,
+                            "cameras": camera,
+                        }
+                    ),
+                )
+                for step, one in enumerate(all_asked, start=1)
+            }
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            got = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+            words = f"expected a video, a question and times, got {got}: it is left out"
+            found.problems.append(Problem(place, words))
             continue
-        found.labels.append(Label(camera, question_id, None, None, UNKNOWN, place))
-        found.labels.extend(Label(camera, question_id, *one, place) for one in stretches)
+        for question_id, (one, settings) in questions.items():
+            found.questions[question_id] = settings
+            found.labels.append(Label(camera, question_id, None, None, UNKNOWN, place))
+            found.labels.extend(Label(camera, question_id, *each, place) for each in one.stretches)
     return found
 
 
-def _ipibench(row: Row) -> tuple[str, Stretches]:
+def _ipibench(row: Row) -> Sequence[_Asked]:
     """Due times are known, and that nothing is due before them; what follows one is not."""
     asked = row["question"]
     text = str(asked if isinstance(asked, str) else asked[0]["text"])
-    asked_s = 0.0 if isinstance(asked, str) else float(asked[0].get("time", 0.0))
-    due_s = sorted(float(one["trigger_time"]) for one in row["answer"])
+    asked_s = 0.0 if isinstance(asked, str) else _seconds(asked[0].get("time", 0.0))
+    due_s = sorted(_seconds(one["trigger_time"]) for one in row["answer"])
+    if not due_s:
+        raise KeyError("trigger_time")
     stretches: Stretches = []
     if due_s[0] - TOLERANCE_S > asked_s:
         stretches.append((asked_s, due_s[0] - TOLERANCE_S, "no"))
-    for at_s, next_s in pairwise([*due_s, float("inf")]):
+    for at_s, next_s in pairwise([*dict.fromkeys(due_s), math.inf]):
         stretches.append((at_s, min(at_s + 2 * TOLERANCE_S, next_s), "yes"))
-    return text if text.rstrip().endswith("?") else _TELL + text, stretches
+    return [_Asked(text if text.rstrip().endswith("?") else _TELL + text, stretches)]
 
 
-def _ovo_forward(row: Row) -> tuple[str, Stretches]:
-    """At each test time it is known whether the answer is there already."""
-    told = sorted((float(one["realtime"]), int(one["type"])) for one in row["test_info"])
-    half_s = EVERY_S / 2
-    stretches = [
-        (max(0.0, at_s - half_s), at_s + half_s, "yes" if is_there else "no")
-        for at_s, is_there in told
+def _ovo_forward(row: Row) -> Sequence[_Asked]:
+    """Say what is known at each test time.
+
+    Of REC how often by then, of SSR whether a step is being done, of CRR whether it can be told.
+    """
+    tests: Sequence[Row] = row["test_info"]
+    if not tests:
+        raise KeyError("realtime")
+    if "activity" in row:
+        words = f"How many times did they {row['activity']}?"
+        return [_Asked(words, _at_tests(tests, lambda one: str(_whole(one["count"]))), "count")]
+    if "question" in row:
+        words = f"Can this be answered from the video by now: {row['question']}"
+        return [_Asked(words, _at_tests(tests, _yes_or_no))]
+    steps: dict[str, list[Row]] = {}
+    for one in tests:
+        steps.setdefault(str(one["step"]), []).append(one)
+    return [
+        _Asked(f"Is somebody doing this step now: {step}", _at_tests(mine, _yes_or_no))
+        for step, mine in steps.items()
     ]
-    words = str(row["question"])
-    return f"Can this be answered from the video by now: {words}", stretches
 
 
-_READERS: Mapping[str, Callable[[Row], tuple[str, Stretches]]] = {
+def _at_tests(tests: Sequence[Row], value_of: Callable[[Row], str]) -> Stretches:
+    """Give what is known around each test time, half a period to either side."""
+    half_s = EVERY_S / 2
+    told = sorted((_seconds(one["realtime"]), value_of(one)) for one in tests)
+    return [(max(0.0, at_s - half_s), at_s + half_s, value) for at_s, value in told]
+
+
+def _yes_or_no(one: Row) -> str:
+    return "yes" if _whole(one["type"]) else "no"
+
+
+def _whole(given: object) -> int:
+    """Read a number of things."""
+    number = float(str(given))
+    if not (number >= 0 and number.is_integer()):
+        raise ValueError(f"{given} where a whole number belongs")
+    return int(number)
+
+
+def _seconds(given: object) -> float:
+    """Read a time in seconds of the video."""
+    at_s = float(str(given))
+    if not (math.isfinite(at_s) and at_s >= 0):
+        raise ValueError(f"{given} where seconds of the video belong")
+    return at_s
+
+
+_READERS: Mapping[str, Callable[[Row], Sequence[_Asked]]] = {
     "test_info": _ovo_forward,
     "answer": _ipibench,
 }

@@ -100,13 +100,17 @@ def rows_of(judged: Judged) -> list[Row]:
     delay_s = found.median_delay_s
     none = "none was found" if found.num_spans else "there was nothing to find"
     error, auc = judged.calibration_error, judged.frame_auc
+    rows += [
+        Row(f"{name}_brier", judged.brier, NO_CALIBRATION if judged.brier is None else "ratio"),
+        Row(f"{name}_calibration_error", error, NO_CALIBRATION if error is None else "ratio"),
+        Row(f"{name}_frame_auc", auc, "ratio" if auc is not None else NO_AUC),
+    ]
+    if not judged.asked.has_events:
+        return rows
     in_time = sum(0.0 <= one <= IN_TIME_S for one in found.delays_s)
     hours = judged.total_s / 3600
     return [
         *rows,
-        Row(f"{name}_brier", judged.brier, NO_CALIBRATION if judged.brier is None else "ratio"),
-        Row(f"{name}_calibration_error", error, NO_CALIBRATION if error is None else "ratio"),
-        Row(f"{name}_frame_auc", auc, "ratio" if auc is not None else NO_AUC),
         figure_row(f"{name}_events_precision", judged.event_precision, counts),
         figure_row(f"{name}_events_recall", judged.event_recall, counts),
         Row(f"{name}_events_f1", found.f1, "ratio" if found.f1 is not None else f"ratio: {none}"),

@@ -39,10 +39,12 @@ class Truth:
     Attributes:
         stretches: in order of time; none overlaps another.
         rest: the value wherever no stretch says anything; `unknown` where nobody can tell.
+        place: the first row that says so.
     """
 
     stretches: tuple[Stretch, ...]
     rest: str
+    place: str = ""
 
     def value_at(self, t_s: float) -> str:
         """Return the value at a moment."""
@@ -289,4 +291,4 @@ def _truth(labels: Sequence[Label], *, kind: str, problems: list[Problem]) -> Tr
         rest = rests[0].value
     elif any(one.value == rest for one in stretches):
         rest = UNKNOWN
-    return Truth(tuple(stretches), rest)
+    return Truth(tuple(stretches), rest, labels[0].place)

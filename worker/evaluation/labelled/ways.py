@@ -101,7 +101,7 @@ def figure_row(name: str, figure: Figure, terms: Mapping[str, float] | None = No
 
 def _event_f1(name: str, judged: Judged) -> Row:
     found = judged.events
-    if judged.asked.target is None or found.f1 is None:
+    if judged.asked.target is None or not judged.asked.has_events or found.f1 is None:
         return Row(name, None, "ratio: there were no events and none due")
     terms = {"found": found.num_found, "starts": found.num_starts, "spans": found.num_spans}
     return Row(name, found.f1, "ratio", terms=terms)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ TASKS = Path(__file__).with_name("tasks")
 _TAIL_LINES = 15
 _COSTS = "costs.json"
 _NO_METRICS = ("alias", "samples")
+_RESULTS = "[0-9]*_results.json"  # tasks write files of such names too, which begin with a word
+_PARTS: Mapping[str, str] = {"ovo_forward": "forward_acc_scores.json"}
+"""What tasks write beside their results: the figure of each of their parts, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,14 @@ def run_lmms_eval(run: Run, *, work: Path, out: Path) -> list[Outcome]:
         ConfigError: it failed, whatever its status says, or gave no number for a task.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for old in (*out.rglob("*_results.json"), *out.glob(_COSTS)):
+    for old in (x for name in (_RESULTS, "*_scores.json", _COSTS) for x in [*out.rglob(name)]):
         old.unlink()
     told = out / "lmms-eval.log"
     with told.open("wb") as log:
         done = subprocess.run(  # noqa: S603 (this interpreter, and options that were checked)
             command_of(run, out), cwd=work, stdout=log, stderr=subprocess.STDOUT, check=False
         )
-    found = sorted(out.rglob("*_results.json"))
+    found = sorted(out.rglob(_RESULTS))
     if done.returncode or not found:
         tail = told.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
         raise ConfigError(
@@ -110,7 +113,15 @@ def run_lmms_eval(run: Run, *, work: Path, out: Path) -> list[Outcome]:
         )
     costs_file = out / _COSTS
     costs = json.loads(costs_file.read_text(encoding="utf-8")) if costs_file.exists() else {}
-    return outcomes_of(json.loads(found[-1].read_text(encoding="utf-8")), costs, wanted=run.tasks)
+    results = json.loads(found[-1].read_text(encoding="utf-8"))
+    outcomes = outcomes_of(results, costs, wanted=run.tasks)
+    return [replace(one, metrics={**parts_of(one.task, out), **one.metrics}) for one in outcomes]
+
+
+def parts_of(task: str, out: Path) -> dict[str, float]:
+    """Read what a task wrote of its parts; nothing where it has none."""
+    found = sorted(out.rglob(_PARTS[task])) if task in _PARTS else []
+    return _numbers(json.loads(found[-1].read_text(encoding="utf-8"))) if found else {}
 
 
 def outcomes_of(

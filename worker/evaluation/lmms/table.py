@@ -27,6 +27,7 @@ class Benchmark:
         published: of VideoLLaMA3 2B and 7B; None where nothing is.
         data: the data sets on the Hugging Face hub.
         needs: what else it takes.
+        is_part: of the benchmark above it, which has what it costs.
     """
 
     name: str
@@ -36,10 +37,13 @@ class Benchmark:
     published: tuple[float | None, float | None]
     data: str
     needs: str = ""
+    is_part: bool = False
 
     @property
     def how(self) -> str:
         """Say how the data is had."""
+        if self.is_part:
+            return f"not run: part of --tasks {self.task}"
         needs = f"; needs {self.needs}" if self.needs else ""
         return f"not run: --tasks {self.task} fetches {self.data} from the hub{needs}"
 
@@ -119,7 +123,7 @@ def _line(
         "" if (value := values.get(mode)) is None else f"{value * benchmark.times:.1f}"
         for mode in MODES
     ]
-    costs = [found["costs"] for found in ran.values() if found["costs"]]
+    costs = [found["costs"] for found in ran.values() if found["costs"] and not benchmark.is_part]
     failed = sum(one["num_failed"] for one in costs)
     partly = sorted({found["limit"] for found in ran.values() if found["limit"]})
     remarks = [

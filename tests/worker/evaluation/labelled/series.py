@@ -58,7 +58,8 @@ def played(
 
 
 def truth(*spans: tuple[float, float], rest: str = "no") -> Truth:
-    return Truth(tuple(Stretch(*span, "yes", "gate.csv:2") for span in spans), rest)
+    stretches = tuple(Stretch(*span, "yes", "gate.csv:2") for span in spans)
+    return Truth(stretches, rest, "gate.csv:2")
 
 
 def judged(

@@ -1,11 +1,14 @@
 """Answers and events beside the truth; what there is too little of is said."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.worker.evaluation.labelled.series import ASKED, judged, played, truth
 from worker.evaluation.events import Start
 from worker.evaluation.labelled.judging import Judged, became
 from worker.evaluation.labelled.playing import Told
+from worker.evaluation.labelled.report import rows_of
 
 LONG = [0.1] * 12
 SEEN = [0.9] * 6
@@ -59,8 +62,8 @@ def test_an_event_that_begins_where_nobody_can_tell_belongs_to_the_stretch_that_
 @pytest.mark.parametrize(
     ("spans", "words"),
     [
-        ([], "the labels are never yes: only false alarms can be told"),
-        ([(0.0, 300.0)], "the labels are always yes: false alarms cannot be told"),
+        ([], "gate.csv:2: the labels are never yes: only false alarms can be told"),
+        ([(0.0, 300.0)], "gate.csv:2: the labels are always yes: false alarms cannot be told"),
     ],
 )
 def test_what_cannot_be_told_is_said(spans: list[tuple[float, float]], words: str) -> None:
@@ -72,3 +75,11 @@ def test_what_cannot_be_told_is_said(spans: list[tuple[float, float]], words: st
 def test_labels_that_say_nothing_of_any_answer_are_told() -> None:
     one = judged(LONG, [], rest="unknown")
     assert one.doubts == ["no answer lies where the labels say what is right: nothing can be said"]
+
+
+def test_a_question_without_events_has_no_figures_of_them() -> None:
+    one = judged(LONG, [(0.0, 30.0)], asked=replace(ASKED, has_events=False))
+    names = [row.name for row in rows_of(one)]
+    assert "person_frame_auc" in names
+    assert not [name for name in names if "events" in name]
+    assert not [words for words in one.doubts if "event" in words]

@@ -10,6 +10,7 @@ from model.scenes import Scene
 from model.scenes.topics import TOPICS
 from model.scenes.witness import Witness
 from model.training.labels import Label, as_csv
+from pipeline.sources.encoder import encode_clip
 from worker.__main__ import main
 from worker.benchmarks.report import Progress
 from worker.evaluation import end_to_end
@@ -19,6 +20,7 @@ from worker.evaluation.labelled.suggestions import Candidate, simulated
 
 DURATION_S, EVERY_S = 10.0, 2.0
 TOPIC = "person in view"
+WAYS = "reference,balanced,fast,last4"
 SETTINGS = {
     "VIGIL_MODEL__MAX_TOKENS_PER_FRAME": "72",
     "VIGIL_WINDOW": "30s",
@@ -97,7 +99,7 @@ def test_figures_are_those_that_the_truth_gives(
     labels.write_text(as_csv([*labels_of(scene), *nobody, *wrong]))
     page = folder / "page.html"
     words = ["eval", "nano", "--video", str(folder / "gate.mp4"), "--labels", str(labels)]
-    more = ["--ask", "person=Is anybody there?", "--compare", "fast,last4", "--html", str(page)]
+    more = ["--ask", "person=Is anybody there?", "--compare", WAYS, "--html", str(page)]
     assert main([*words, *more, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in document["rows"]}
@@ -114,8 +116,13 @@ def test_figures_are_those_that_the_truth_gives(
     assert rows["person-ask-1_wording_average_precision"]["value"] > 0.9
     # frames 0, 0 to 2 and then four at every second one, whole
     assert rows["last4_tokens_kept"]["value"] == pytest.approx((1 + 3 + 4 + 4 + 4) / 10)
-    assert 0.8 <= rows["last4_person_agreement_with_fast"]["value"] <= 1.0
-    assert rows["fast_tokens_kept"]["value"] == rows["tokens_kept"]["value"]
+    kept = {way: rows[f"{way}_tokens_kept"]["value"] for way in WAYS.split(",")}
+    assert kept["fast"] <= kept["balanced"] < kept["reference"]
+    assert kept["fast"] == rows["tokens_kept"]["value"]
+    for way in ("balanced", "fast", "last4"):  # what the cheaper ways cost, in answers
+        assert rows[f"{way}_person_agreement_with_reference"]["terms"]["of"] == 5
+        assert 0.8 <= rows[f"{way}_person_agreement_with_reference"]["value"] <= 1.0
+        assert rows[f"{way}_person_average_precision"]["value"] > 0.9
     places = [one["place"].rpartition(":")[2] for one in document["problems"]]
     last = 1 + len(labels_of(scene)) + len(nobody)
     assert places == [str(last + 1), str(last + 2)]
@@ -138,6 +145,22 @@ def test_a_clip_that_cannot_be_read_is_refused(
     labels.write_text("camera,question,start,end,value\ngate,person,1,2,yes\n")
     assert main(["eval", "nano", "--video", str(video), "--labels", str(labels)]) == 2
     assert f"{video}: expected a video, got " in capsys.readouterr().err
+
+
+def test_a_clip_of_another_rate_is_told_and_judged_all_the_same(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIGIL_SAMPLE_FPS", "2")
+    pictures = [scene.frame(float(second), scale=1) for second in range(5)]
+    encode_clip(tmp_path / "gate.mp4", pictures, fps=1, gop_s=2.0, bits_per_s=500_000)
+    labels = tmp_path / "gate.csv"
+    labels.write_text("camera,question,start,end,value\ngate,person,0,4,yes\n")
+    wanted = Wanted("nano", tmp_path / "gate.mp4", labels)
+    report = measure(wanted, progress=lambda _: None).report
+    told = "gate.mp4: a picture every 0.9 s, where 2 a second are sampled: answers are rarer"
+    assert any(note.startswith(told) for note in report.notes)
+    rows = {row.name: row for row in report.rows}
+    assert rows["person_average_precision"].terms["answers"] == 3
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,63 @@ def test_ovo_benchs_forward_rows_are_known_at_their_test_times(tmp_path: Path) -
     assert len(found.problems) == 1
 
 
+def test_ovo_benchs_counts_and_steps_are_questions_of_their_own(tmp_path: Path) -> None:
+    annotation = tmp_path / "forward.json"
+    counted = {
+        "task": "REC",
+        "video": "rope.mp4",
+        "activity": "jump over the rope",
+        "test_info": [{"realtime": 9, "count": 2}, {"realtime": 4, "count": 0}],
+    }
+    steps = [("cut the bread", 3, 1), ("toast it", 3, 0), ("toast it", 8, 1)]
+    followed = {
+        "task": "SSR",
+        "video": "toast.mp4",
+        "tutorial": "make toast",
+        "test_info": [{"step": step, "realtime": at, "type": so} for step, at, so in steps],
+    }
+    annotation.write_text(json.dumps([counted, followed]))
+    found = read_public_set(annotation)
+    assert found is not None
+    assert not found.problems
+    rows = [(one.question, one.start, one.end, one.value) for one in found.labels]
+    assert rows == [
+        ("proactive-1", None, None, "unknown"),
+        ("proactive-1", 3.5, 4.5, "0"),
+        ("proactive-1", 8.5, 9.5, "2"),
+        ("proactive-2-1", None, None, "unknown"),
+        ("proactive-2-1", 2.5, 3.5, "yes"),
+        ("proactive-2-2", None, None, "unknown"),
+        ("proactive-2-2", 2.5, 3.5, "no"),
+        ("proactive-2-2", 7.5, 8.5, "yes"),
+    ]
+    asked = {key: (one.kind, one.ask) for key, one in found.questions.items()}
+    assert asked["proactive-1"] == ("count", "How many times did they jump over the rope?")
+    assert asked["proactive-2-2"] == ("yes_no", "Is somebody doing this step now: toast it")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"activity": "jump", "test_info": [{"realtime": 4}]}, "got no 'count'"),
+        ({"activity": "jump", "test_info": [{"realtime": 4, "count": 1.5}]}, "1.5 where a whole"),
+        ({"question": "What?", "test_info": []}, "got no 'realtime'"),
+        ({"question": "What?", "test_info": [{"realtime": -4, "type": 1}]}, "-4 where seconds"),
+        ({"question": "What?", "test_info": [{"realtime": "soon", "type": 1}]}, "'soon'"),
+        ({"question": "What?", "test_info": [7]}, "expected a video, a question and times"),
+        ({"question": "What?", "answer": []}, "got no 'trigger_time'"),
+    ],
+)
+def test_a_proactive_row_that_says_too_little_is_told_by_its_place(
+    row: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    annotation = tmp_path / "forward.json"
+    annotation.write_text(json.dumps([{"video": "a.mp4", **row}]))
+    with pytest.raises(DataError, match=told) as caught:
+        read_public_set(annotation)
+    assert f"{annotation}:1: " in str(caught.value)
+
+
 def test_labels_of_ours_are_no_public_set(tmp_path: Path) -> None:
     ours = tmp_path / "labels.json"
     ours.write_text('[{"question": "person", "start": 1, "end": 2, "value": "yes"}]')

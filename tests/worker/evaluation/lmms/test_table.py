@@ -36,6 +36,33 @@ def test_what_lmms_eval_wrote_is_read(tmp_path: Path) -> None:
     assert found == Outcome("local_open_answer", {"accuracy": 0.5}, 4, {})
 
 
+def test_the_parts_of_ovo_benchs_forward_tasks_are_read_and_have_rows(tmp_path: Path) -> None:
+    run = Run("nano", "reference", ("ovo_forward",))
+    code = """
+import json, sys
+from pathlib import Path
+out = Path(sys.argv[sys.argv.index("--output_path") + 1])
+for folder in ("nano", "submissions"):
+    (out / folder).mkdir(exist_ok=True)
+found = {"results": {"ovo_forward": {"forward_acc,none": 50.0}}, "n-samples": {}}
+(out / "nano" / "1_results.json").write_text(json.dumps(found))
+(out / "submissions" / "forward_acc_results.json").write_text("[]")
+parts = {"REC": 25.0, "SSR": 60.0, "CRR": 65.0, "average": 50.0}
+(out / "submissions" / "forward_acc_scores.json").write_text(json.dumps(parts))
+"""
+    [found] = run_lmms_eval(run, work=stand_in(tmp_path, code), out=tmp_path / "out")
+    figures = Figures(tmp_path / "figures")
+    figures.keep("reference", found, limit=None)
+    lines = {line.split("  ")[0]: line for line in table(figures, model="nano").splitlines()}
+    values = {name: line.split()[-1] for name, line in lines.items() if "forward" in name}
+    assert values == {
+        "OVO-Bench forward": "50.0",
+        "OVO-Bench forward, REC": "25.0",
+        "OVO-Bench forward, SSR": "60.0",
+        "OVO-Bench forward, CRR": "65.0",
+    }
+
+
 def test_a_failed_evaluation_that_ends_with_status_0_is_noticed(tmp_path: Path) -> None:
     work = stand_in(tmp_path, "print('ValueError: no such task')")
     out = tmp_path / "out"
