@@ -319,22 +319,25 @@ class Judged:
             words.append(f"{places}: the labels are always {target!s}: false alarms cannot be told")
         if not self.asked.has_events:
             return words
-        if num_cooling := sum(_num_within(place.due, self.asked.rule) for place in self.places):
+        rule, every_s = self.asked.rule, self.asked.every_s
+        if num_cooling := sum(_num_within(one.due, rule, every_s) for one in self.places):
             words.append(
                 f"{num_cooling} of {found.num_spans} true event(s) begin within COOLDOWN, "
-                f"{self.asked.rule.cooldown_s:g} s, of the one before, when none can start"
+                f"{rule.cooldown_s:g} s, of the one before, when none can start"
             )
         if values == {False, True} and found.num_spans < FEW_SPANS:
             words.append(
-                f"{found.num_spans} true event(s) of {self.asked.rule.confirm_n} answers or "
+                f"{found.num_spans} true event(s) of {rule.confirm_n} answers or "
                 f"longer: too few for a share of them to mean much; {FEW_SPANS} are few"
             )
         return words
 
 
-def _num_within(due: Sequence[Span], rule: EventRule) -> int:
-    """Count stretches that begin before an event can start again."""
-    pauses_s = [after.start_s - before.end_s for before, after in pairwise(due)]
+def _num_within(due: Sequence[Span], rule: EventRule, every_s: float) -> int:
+    """Count stretches, of those long enough to count, that begin before an event can start."""
+    shortest_s = rule.confirm_n * every_s
+    long = [one for one in due if one.end_s - one.start_s >= shortest_s]
+    pauses_s = [after.start_s - before.end_s for before, after in pairwise(long)]
     return sum(pause_s < rule.cooldown_s for pause_s in pauses_s)
 
 

@@ -83,3 +83,15 @@ def test_a_question_without_events_has_no_figures_of_them() -> None:
     assert "person_frame_auc" in names
     assert not [name for name in names if "events" in name]
     assert not [words for words in one.doubts if "event" in words]
+
+
+@pytest.mark.parametrize(
+    ("cooldown_s", "words"), [(60.0, ""), (80.0, "1 of 2 true event(s) begin within COOLDOWN")]
+)
+def test_a_stretch_too_short_for_an_event_is_not_counted_as_one_within_a_cooldown(
+    cooldown_s: float, words: str
+) -> None:
+    asked = replace(ASKED, rule=replace(ASKED.rule, cooldown_s=cooldown_s))
+    one = judged([0.1] * 40, [(0.0, 30.0), (60.0, 64.0), (100.0, 130.0)], asked=asked)
+    told = [doubt for doubt in one.doubts if "COOLDOWN" in doubt]
+    assert [doubt.startswith(words) for doubt in told] == ([True] if words else [])
