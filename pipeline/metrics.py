@@ -71,7 +71,7 @@ KAFKA_PASSED_OVER = Metric(
     "`too_old`: older than VIGIL_KAFKA__MAX_LAG; `jumped`: not read at all, because they are older "
     "than MAX_LAG or, with OVERFLOW=latest, than a minute; `replaced`: a newer picture of the "
     "camera came before this one was decoded, with OVERFLOW=latest; `heavy`: the same, because the "
-    "camera's pictures take longer than 0.25 s to decode and others share the topic; `no_picture`: "
+    "camera's pictures each take 0.25 s of a processor and others share the topic; `no_picture`: "
     "it says that nothing has changed since a picture that this worker has not seen; `deadly`: "
     "several processes died before they could even copy it to the dead-letter topic.",
     kind="counter",

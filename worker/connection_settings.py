@@ -80,8 +80,8 @@ class KafkaSettings(Part):
     checked against; empty: those of the system."""
     overflow: Literal["wait", "latest"] = "wait"
     """What happens when records come faster than the worker handles them. wait: no sampled picture
-    is skipped, and the worker falls behind; only where a camera's pictures take longer than 0.25 s
-    to decode, some of its own are skipped, so that the others need not wait. latest: a camera's
+    is skipped, and the worker falls behind; only where a camera's pictures each take 0.25 s of a
+    processor, some of its own are skipped, so that the others need not wait. latest: a camera's
     older pictures are skipped in favour of its newest, those older than a minute unread."""
     max_lag: DurationOrZero = 0.0
     """Skip records whose picture was captured longer ago than this; 0s: never skip."""
