@@ -39,4 +39,4 @@ def sound_page(context: BrowserContext, console: Console) -> Iterator[Page]:
     yield page
     page.close()
     assert [url for url in asked if not url.startswith(console.url())] == []
-    assert failed == []
+    assert not failed, failed

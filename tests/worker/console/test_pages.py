@@ -490,6 +490,14 @@ def test_a_console_that_is_started_again_is_found_again(page: Page, console: Con
     expect(page.locator("#link")).to_be_hidden()
 
 
+def test_an_answer_that_breaks_off_is_none(page: Page, console: Console) -> None:
+    """The page took it for an answer without cameras, and failed."""
+    broken_off = {"content_type": "application/json", "body": '{"cameras": ['}
+    page.route("**/api/cameras", lambda route: route.fulfill(**broken_off))
+    page.goto(console.url())
+    expect(page.locator("#link")).to_contain_text("The console does not answer")
+
+
 # Each tone that words have, on each ground that they stand on: WCAG's ratio.
 CONTRAST = """() => {
   const style = getComputedStyle(document.documentElement);

@@ -39,8 +39,9 @@ async function fetched(path, about) {
   }
   if (answer.status === 401) location.assign("login");
   if (answer.status === 204) return null;
-  const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, told.error ?? `answered ${answer.status}`);
+  const told = await answer.json().catch(() => null); // it broke off, or came from a proxy
+  if (!answer.ok) throw new Refused(answer.status, told?.error ?? `answered ${answer.status}`);
+  if (told === null) throw new Refused(0, "The console does not answer.");
   return told;
 }
 
