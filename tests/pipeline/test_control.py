@@ -11,7 +11,7 @@ from model.types import Answer, Question
 from pipeline.control import Control, InEffect
 from pipeline.events import EventRule
 from pipeline.questions import Schedule, StandingQuestion
-from tests.pipeline.test_runner import CAPTION, FIRE, Bench, changing, said, scripted
+from tests.pipeline.runner_bench import CAPTION, FIRE, Bench, changing, said, scripted
 
 SMOKE = replace(FIRE, question=Question("yes_no", "Is there smoke?"))
 PEOPLE = StandingQuestion("people", Question("count", "How many people?"), every_s=5.0)

@@ -17,7 +17,7 @@ from pipeline.metrics import EVIDENCE_LOST
 from pipeline.publishers.redis_keys import evidence_key
 from pipeline.questions import StandingQuestion
 from tests.fakes import EPOCH, Recorder, frame_at, picture
-from tests.pipeline.test_runner import Bench, said
+from tests.pipeline.runner_bench import Bench, said
 
 FIRST_S, DECIDED_S = 38, 58
 EVERY_S = 20.0  # longer than any frame is held that speaks for nothing

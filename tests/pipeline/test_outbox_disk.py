@@ -26,16 +26,6 @@ ROOM = 64 << 20
 
 
 @pytest.fixture
-def observer() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def outbox(tmp_path: Path, observer: Recorder, clock: FakeClock) -> Iterator[Outbox]:
     box = Outbox(tmp_path / "outbox.db", max_bytes=ROOM, observer=observer, clock=clock)
     yield box

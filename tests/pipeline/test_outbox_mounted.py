@@ -17,16 +17,6 @@ ROOM = 64 << 20
 
 
 @pytest.fixture
-def observer() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Mount a small disk of its own, where this process may."""
     folder = tmp_path / "disk"

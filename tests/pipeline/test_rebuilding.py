@@ -21,8 +21,8 @@ from pipeline.sources.base import Seen
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import FakeClock, Recorder, ScriptedEngine, frame_at, picture
 from tests.model.nano_model import nano_engine
-from tests.pipeline.test_runner import FIRE, scripted
-from tests.pipeline.test_runner import Bench as Whole
+from tests.pipeline.runner_bench import FIRE, scripted
+from tests.pipeline.runner_bench import Bench as Whole
 
 WINDOW_S = 60.0
 

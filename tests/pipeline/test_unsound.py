@@ -11,7 +11,7 @@ from pipeline.metrics import ANSWERS_UNKNOWN, EVENTS, REPLIES
 from pipeline.questions import StandingQuestion
 from pipeline.types import CameraState, Frame, StatusReason
 from tests.fakes import FakeClock, frame_at
-from tests.pipeline.test_runner import CAPTION, FIRE, Bench, changing, crowd, said, scripted
+from tests.pipeline.runner_bench import CAPTION, FIRE, Bench, changing, crowd, said, scripted
 
 UNSOUND: list[tuple[CameraState, StatusReason, str]] = [
     ("frozen", "identical_frames", "frozen"),

@@ -10,7 +10,7 @@ from pipeline.messages import Message
 from pipeline.observer import UNOBSERVED
 from pipeline.visits import BURST, MAX_WAITING, PER_S, Reply, Visits
 from tests.fakes import EPOCH, FakeClock, frame_at
-from tests.pipeline.test_runner import FIRE, Bench, changing, said, scripted
+from tests.pipeline.runner_bench import FIRE, Bench, changing, said, scripted
 
 
 def ask(

@@ -17,7 +17,6 @@ import av
 import numpy as np
 import pytest
 import redis
-import torch
 from numpy.typing import NDArray
 
 from model.types import Answer, Question
@@ -59,11 +58,7 @@ class Finding(ScriptedEngine):
         return Answer(question.kind, "yes" if p > 0.5 else "no", p, 1)
 
 
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def settings_of(

@@ -1,13 +1,11 @@
 """An hour of a camera before which nothing happens, through a worker with the bundled model."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.clock import SystemClock
 from pipeline.types import Overflow
@@ -29,11 +27,7 @@ VARIABLES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 class Counted:

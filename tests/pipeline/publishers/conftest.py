@@ -13,11 +13,6 @@ from tests.pipeline.publishers.lane import Lane
 
 
 @pytest.fixture
-def observer() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
 def outbox(tmp_path: Path, observer: Recorder) -> Iterator[Outbox]:
     with closing(Outbox(tmp_path / "outbox.db", max_bytes=1 << 20, observer=observer)) as box:
         yield box

@@ -25,16 +25,6 @@ PICTURE = bytes(1000)
 
 
 @pytest.fixture
-def observer() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def buffer(tmp_path: Path, observer: Recorder, clock: FakeClock) -> Iterator[FrameBuffer]:
     path = tmp_path / "new" / "buffer.sqlite"
     opened = FrameBuffer(path, max_bytes=10_000, clock=clock, observer=observer)

@@ -22,11 +22,6 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def observer() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
 def buffer(observer: Recorder) -> Iterator[FrameBuffer]:
     opened = FrameBuffer(None, max_bytes=2**24, clock=SystemClock(), observer=observer)
     yield opened

@@ -1,9 +1,10 @@
 """Debian's Chromium at the console's pages: what all of its tests begin with."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.worker.console.process import TOKEN, Console
 
@@ -40,3 +41,14 @@ def sound_page(context: BrowserContext, console: Console) -> Iterator[Page]:
     page.close()
     assert [url for url in asked if not url.startswith(console.url())] == []
     assert not failed, failed
+
+
+def chart_of(page: Page, question_id: str) -> Locator:
+    """A question's chart on a camera's page, drawn: p and mass, thresholds, and an event's bar."""
+    chart = page.locator(f'.chart[data-question="{question_id}"]')
+    expect(chart.locator("path.p")).to_have_attribute("d", re.compile(r"^M.*L"))
+    expect(chart.locator("path.mass")).to_have_attribute("d", re.compile(r"^M.*L"))
+    expect(chart.locator("text.enter")).to_have_text("enter 0.7")
+    expect(chart.locator("text.exit")).to_have_text("exit 0.4")
+    expect(chart.locator("rect.bar").first).to_be_visible()
+    return chart

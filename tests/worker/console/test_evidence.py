@@ -5,14 +5,12 @@ Everything is real but the model, which finds what it is told to find.
 
 import io
 import json
-from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import redis
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -46,11 +44,7 @@ class Finding(ScriptedEngine):
         return Answer(question.kind, "yes" if p > 0.5 else "no", p, 1)
 
 
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 def settings_of(redis_url: str) -> Settings:

@@ -23,7 +23,7 @@ from pipeline.tenures import Tenures
 from tests.pipeline.sources.clips import clip
 from tests.pipeline.test_clips import pieces_of
 from tests.servers.redis import RedisServer
-from tests.worker.console.browsing import logged_in, sound_page
+from tests.worker.console.browsing import chart_of, logged_in, sound_page
 from tests.worker.console.messages import (
     GATE,
     Streams,
@@ -288,12 +288,7 @@ def test_a_clip_is_waited_for_and_played_in_the_inbox(
 
 def test_the_chart_has_its_lines(page: Page, console: Console) -> None:
     page.goto(console.url("camera/gate"))
-    chart = page.locator('.chart[data-question="gate-open"]')
-    expect(chart.locator("path.p")).to_have_attribute("d", re.compile(r"^M.*L"))
-    expect(chart.locator("path.mass")).to_have_attribute("d", re.compile(r"^M.*L"))
-    expect(chart.locator("text.enter")).to_have_text("enter 0.7")
-    expect(chart.locator("text.exit")).to_have_text("exit 0.4")
-    expect(chart.locator("rect.bar").first).to_be_visible()
+    chart = chart_of(page, "gate-open")
     heights = chart.evaluate(
         """one => {
           const y = (name) => Number(one.querySelector(`line.${name}`).getAttribute('y1'));

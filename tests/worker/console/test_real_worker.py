@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.servers.redis import free_port
-from tests.worker.console.browsing import logged_in, sound_page
+from tests.worker.console.browsing import chart_of, logged_in, sound_page
 from tests.worker.console.conftest import StartConsole
 from tests.worker.console.process import SOON_S, TOKEN, Console, until
 from worker import environment
@@ -100,12 +100,7 @@ def an_event_arrives_with_its_picture_and_clip(page: Page, console: Console) -> 
 
 def the_chart_has_its_lines(page: Page, console: Console) -> None:
     page.goto(console.url("camera/yard"))
-    chart = page.locator('.chart[data-question="person"]')
-    expect(chart.locator("path.p")).to_have_attribute("d", re.compile(r"^M.*L"))
-    expect(chart.locator("path.mass")).to_have_attribute("d", re.compile(r"^M.*L"))
-    expect(chart.locator("text.enter")).to_have_text("enter 0.7")
-    expect(chart.locator("text.exit")).to_have_text("exit 0.4")
-    expect(chart.locator("rect.bar").first).to_be_visible()
+    chart_of(page, "person")
 
 
 def what_is_asked_is_answered(page: Page) -> None:
