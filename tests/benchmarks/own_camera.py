@@ -40,8 +40,8 @@ COLOURED = {"person": "What colour is the person's top?", "car": "What colour is
 TRAINED, MEASURED = "sunday", "monday"
 TARGETS = {
     "person_answers_f1": 0.95,
-    "person_colour_answers_accuracy": 0.8,
-    "car_colour_answers_accuracy": 0.8,
+    "person_colour_answers_accuracy": 0.9,
+    "car_colour_answers_accuracy": 0.9,
 }
 
 
