@@ -26,6 +26,9 @@ class Ask:
             be asked.
         is_deferred: it was due on an earlier frame and could not be asked then.
         is_told: the answer was published, by whoever had the camera then; its event was not.
+        version: of what the model had seen of the camera then.
+        told: what messages say of that; None before anything was noted.
+        stream_s: how far its stream had come.
     """
 
     sent: PrunedSample
@@ -33,6 +36,9 @@ class Ask:
     cached: Answer | None
     is_deferred: bool
     is_told: bool = False
+    version: int = 0
+    told: Provenance | None = None
+    stream_s: float = 0.0
 
 
 class Shown:
@@ -191,12 +197,23 @@ class CameraSession:
             version, answer = self._answered.get(standing.id, (-1, None))
             cached = answer if version == self._version else None
             if cached is None or standing.question.kind != CAPTION:  # a caption is not repeated
-                asks.append(Ask(sent, standing, cached, standing.id in owed, is_told))
+                asks.append(
+                    Ask(
+                        sent,
+                        standing,
+                        cached,
+                        is_deferred=standing.id in owed,
+                        is_told=is_told,
+                        version=self._version,
+                        told=self.told,
+                        stream_s=self.stretch.stream_s,
+                    )
+                )
         return asks
 
     def answered(self, ask: Ask, answer: Answer, *, now_s: float) -> None:
         """Note the answer to a question, given now."""
-        self._answered[ask.standing.id] = (self._version, answer)
+        self._answered[ask.standing.id] = (ask.version, answer)
         self._replied_s[ask.standing.id] = now_s
         if (position := Position.of(ask.sent.frame)) is not None:
             self._told[ask.standing.id] = position

@@ -53,6 +53,11 @@ class Control:
         self._verdict: str | None = None
 
     @property
+    def is_new(self) -> bool:
+        """Whether something else is in effect than was taken last."""
+        return self._is_new
+
+    @property
     def now(self) -> InEffect:
         """What is in effect."""
         return self._now

@@ -64,3 +64,22 @@ class Engine(Contexts, Protocol):
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions over the cameras' contexts, in the order given."""
         ...
+
+    def begin(self, asks: Sequence[tuple[str, Question]]) -> Sequence[Answer | int]:
+        """Answer what can be at once, and give tickets for the rest, in the order given.
+
+        A later ticket is larger. What becomes of the contexts meanwhile changes no answer.
+        """
+        ...
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether `speak` has anything to do."""
+        ...
+
+    def speak(self) -> Sequence[tuple[int, Answer | None]]:
+        """Go on a little with what was begun; return by ticket the answers that are whole.
+
+        None: there was no memory, and no answer will come.
+        """
+        ...

@@ -109,6 +109,7 @@ class Load:
         begun_s: float,
         ended_s: float,
         ages_s: Sequence[float],
+        spoken_s: float = 0.0,
         num_dropped: int,
         lags_s: Mapping[str, float],
     ) -> None:
@@ -117,13 +118,15 @@ class Load:
         Args:
             begun_s: when it began, monotonic.
             ended_s: when its replies were stored.
-            ages_s: of the live frames it took, when they were answered.
+            ages_s: of the live frames it took, when they were answered, and of those that were
+                spoken about since the tick before.
+            spoken_s: time that this took.
             num_dropped: live frames that gave way to newer ones since the tick before, because the
                 model had not taken them; a burst of a camera's own is no load.
             lags_s: by camera, how long its pictures had waited to be read.
         """
         judged = self._judged = self._judged or _Judged(begun_s)
-        judged.busy_s += ended_s - begun_s
+        judged.busy_s += ended_s - begun_s + spoken_s
         judged.ages_s += ages_s
         judged.num_ticks += bool(ages_s)
         judged.num_overruns += bool(ages_s) and ended_s - begun_s > self._period_s

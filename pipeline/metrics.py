@@ -177,7 +177,7 @@ FRAME_AGE = Metric(
 STAGE_SECONDS = Metric(
     "vigil_stage_seconds",
     "Time that the model spent on one batch. `append`: processing new frames; `ask`: answering "
-    "questions.",
+    "questions; `speak`: one more word of answers that are said word by word.",
     kind="histogram",
     labels=("stage",),
 )

@@ -3,24 +3,26 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from math import inf
 from threading import Event
 
 from model.errors import AdmissionError, DeviceMemoryError
 from model.kinds import CAPTION
 from model.kinds.base import Doubt
-from model.types import Answer, EngineStats
+from model.types import Answer
 from pipeline.admission_backlog import AdmissionBacklog
 from pipeline.asks import OneOff
 from pipeline.camera_session import Ask, CameraSession
 from pipeline.caption_gate import When
 from pipeline.clock import Clock
 from pipeline.control import Control, obey
-from pipeline.counted import Timed, answer_given, engine_stands, frame_shown, reply_made, tick_made
+from pipeline.counted import Timed, answer_given, frame_shown, reply_made
 from pipeline.engine import Engine
 from pipeline.event_machines import EventMachines
 from pipeline.evidence import Evidence
 from pipeline.lane import Lanes
 from pipeline.load import Load
+from pipeline.looking_back import LookingBack
 from pipeline.messages import Message, Provenance
 from pipeline.metrics import FRAMES_REFUSED
 from pipeline.observer import Observer
@@ -29,6 +31,7 @@ from pipeline.questions import DEFAULT_DOUBT, Schedule, StandingQuestion
 from pipeline.rebuilding import LOOK_S, Rebuilding
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
 from pipeline.settling import Replies, Settling
+from pipeline.speaking import Speaking
 from pipeline.status import StatusBoard
 from pipeline.takeover import Takeover
 from pipeline.tenures import Tenures
@@ -36,6 +39,7 @@ from pipeline.ticks import Ticks
 from pipeline.types import PrunedSample, Settle
 from pipeline.visits import Visits
 
+TURN_S = 0.01  # for what is being said where no frame waits, as one may come at any time
 IDLE_S = 0.5  # how long the loop sleeps without a frame before it looks at `stop` again
 
 
@@ -114,10 +118,14 @@ class Runner:
         self._clock = clock
         self._observer = observer
         self._timed = Timed(observer, clock)
+        self._speaking = Speaking(engine, clock=clock, timed=self._timed, owe=self._owe)
         self._machines = machines
         self._status = status
         self._ticks = ticks
         self._load = load
+        self._looking_back = LookingBack(
+            lanes, engine, speaking=self._speaking, load=load, ticks=ticks, observer=observer
+        )
         self._admission_backlog = admission_backlog
         self._forget_after_s = forget_after_s
         self._visits = visits or Visits(clock=clock)
@@ -127,23 +135,28 @@ class Runner:
         self._cameras: dict[str, CameraSession] = {}
         self._rebuilding = rebuilding
         rebuilding.rebuilt = lambda camera_id, shown: self._camera(camera_id).rebuilt(shown)
-        self._num_dropped = 0
-        self._stats: EngineStats | None = None  # as the observer was told of it last
 
     def run(self, stop: Event, *, beat: Callable[[], None]) -> None:
         """Go from tick to tick until `stop`; call `beat` after each."""
         while not stop.is_set():
             is_more = self._rebuilding.is_pending or self._settling.is_pending
-            first = self._lanes.wait(LOOK_S if is_more else IDLE_S)
+            look_s = LOOK_S if is_more else IDLE_S
+            first = self._lanes.wait(0.0 if self._speaking.is_going else look_s)
             if first is None:  # nobody waits for the model
                 self._rebuilding.work()
+                if self._speaking.is_going:
+                    self._say(self._now_s() + TURN_S)
+                    beat()
+                    continue
             elif first.is_live:  # a source that is held back loses no time
-                due_s = self._ticks.due_s(first.arrived_s)
-                self._rebuilding.work(due_s)
-                self._clock.wait(due_s - self._clock.monotonic_s(), stop)
+                due_s, now_s = self._ticks.due_s(first.arrived_s), self._now_s()
+                self._rebuilding.work((due_s + now_s) / 2 if self._speaking.is_going else due_s)
+                self._say(due_s)
+                self._clock.wait(due_s - self._now_s(), stop)
             self.step()
             beat()
         self._rebuilding.close()
+        self._say(inf)
         self._reply(())  # a file may have ended since
 
     def step(self) -> int:
@@ -151,6 +164,8 @@ class Runner:
         # 0. cameras that come from another worker, and that go
         for camera_id in self._takeover.look():
             self._leave(camera_id)
+        if self._control.is_new:
+            self._say(inf)  # about the questions as they were
         if obey(
             self._control,
             self._engine,
@@ -167,13 +182,16 @@ class Runner:
         seen = self._append([one for one in sent if self._has_room(one)])
         # 3. answer what is due; where its context is the same, to the token, the answer stands;
         # of a camera whose pictures say nothing now, nothing is asked
-        answers = self._answer([ask for one in seen for ask in self._due(one)])
-        # 4. replies and event states into the outbox, together
+        answers = self._speaking.ask([ask for one in seen for ask in self._due(one)])
+        # 4. replies and event states into the outbox, together; what is said word by word follows
+        # between the ticks, where nobody is kept waiting by it
         self._reply(answers)
+        self._say(-inf if all(one.is_live for one in sent) else inf)
         # 5. once these have arrived, and no sooner, may a broker forget the records
-        self._settling.add([one.frame for one in taken], row=self._replies.last_row)
+        frames, tickets = [one.frame for one in taken], self._speaking.tickets
+        self._settling.add(frames, row=self._replies.last_row, tickets=tickets)
         # 6. look back: was that fast enough, and who is gone?
-        self._look_back(sent, begun_s=begun_s)
+        self._looking_back.at(sent, begun_s=begun_s, ended_s=self._now_s())
         self._forget_silent()
         # 7. in what is left of the tick, a question that somebody asks once
         is_late = self._now_s() - begun_s > self._ticks.tick_s
@@ -197,6 +215,7 @@ class Runner:
     def _release(self, camera_id: str) -> None:
         self._rebuilding.forget(camera_id)
         self._visits.forget(camera_id)
+        self._speaking.forget(camera_id)
         if self._evidence is not None:
             self._evidence.forget(camera_id)
         self._engine.remove(camera_id)
@@ -265,24 +284,23 @@ class Runner:
             caption_stretch=self._load.step.caption_stretch,
             worth=self._engine.worth_saying(camera_id) if self._caption_when == "model" else None,
         )
+        camera.defer([ask for ask in asks if self._speaking.asks_already(ask)])
+        asks = [ask for ask in asks if not self._speaking.asks_already(ask)]
         if self._status.unsound(camera_id) in (None, "stalled"):  # it came before that
             return asks
         camera.defer([ask for ask in asks if ask.standing.question.kind != CAPTION])
         return [ask for ask in asks if ask.standing.question.kind == CAPTION]
 
-    def _answer(self, asks: Sequence[Ask]) -> list[tuple[Ask, Answer]]:
-        """Return the answers that stand and those the model gave; what it could not is owed."""
-        new = [ask for ask in asks if ask.cached is None]
-        questions = [(ask.sent.frame.camera_id, ask.standing.question) for ask in new]
-        try:
-            given = self._timed("ask", lambda: self._engine.ask(questions)) if new else []
-        except DeviceMemoryError:
-            self._ticks.narrow(len({camera_id for camera_id, _ in questions}), self._now_s())
-            for ask in new:
-                self._camera(ask.sent.frame.camera_id).defer([ask])
-            asks, given = [ask for ask in asks if ask.cached is not None], []
-        left = iter(given)
-        return [(ask, ask.cached or next(left)) for ask in asks]
+    def _owe(self, asks: Sequence[Ask]) -> None:
+        """Let what the model had no memory for be asked with the next frame."""
+        self._ticks.narrow(len({ask.sent.frame.camera_id for ask in asks}), self._now_s())
+        for ask in asks:
+            self._camera(ask.sent.frame.camera_id).defer([ask])
+
+    def _say(self, until_s: float) -> None:
+        """Go on with what is being said, as `Speaking.say`; tell each answer when it is whole."""
+        while answered := self._speaking.say(until_s):
+            self._reply(answered)
 
     def _reply(self, answers: Sequence[tuple[Ask, Answer]]) -> None:
         """Store what is to be said, and what the events have come to."""
@@ -291,9 +309,8 @@ class Runner:
             camera_id, now_s = ask.sent.frame.camera_id, self._now_s()
             camera = self._camera(camera_id)
             camera.answered(ask, answer, now_s=now_s)
-            provenance = self._provenance(camera_id)
-            stream_s = camera.stretch.stream_s
-            replies.add(ask, answer, stream_s=stream_s, provenance=provenance)
+            provenance = self._provenance(camera_id, ask.told)
+            replies.add(ask, answer, stream_s=ask.stream_s, provenance=provenance)
             age_s = now_s - ask.sent.arrived_s
             is_late = ask.is_deferred or age_s > self._load.max_age_s
             answer_given(self._observer, age_s=age_s, is_late=is_late)
@@ -315,11 +332,11 @@ class Runner:
         for message in replies.messages:
             reply_made(self._observer, message.kind, message.camera_id, message.body["data"])
 
-    def _provenance(self, camera_id: str) -> Provenance:
-        """Return what a message says of a camera now: by its last frame, where one has come."""
+    def _provenance(self, camera_id: str, told: Provenance | None = None) -> Provenance:
+        """Return what a message says of a camera: by its last frame, unless it was another one."""
         now = self._clock.now()
         camera = self._cameras.get(camera_id)
-        told = (camera and camera.told) or self._blank(camera_id, now)
+        told = told or (camera and camera.told) or self._blank(camera_id, now)
         return replace(
             told,
             inferred_at=now,
@@ -338,7 +355,8 @@ class Runner:
 
     def _is_over(self, camera_id: str) -> bool:
         """Say whether nothing more comes of a camera: its file has ended, and no frame waits."""
-        return self._status.is_over(camera_id) and not self._lanes.is_waiting(camera_id)
+        is_open = self._lanes.is_waiting(camera_id) or self._speaking.is_about(camera_id)
+        return self._status.is_over(camera_id) and not is_open
 
     def _ask_once(self, one: OneOff) -> Message:
         return answered_once(
@@ -349,28 +367,6 @@ class Runner:
             provenance=self._provenance(one.camera_id),
             doubt=self._doubt,
         )
-
-    def _look_back(self, sent: Sequence[PrunedSample], *, begun_s: float) -> None:
-        """Tell the metrics and the load of a tick; act on what the load makes of it."""
-        ended_s, num_dropped = self._now_s(), self._lanes.num_overdue
-        live = [one for one in sent if one.is_live]
-        if live:
-            self._load.note(
-                begun_s=begun_s,
-                ended_s=ended_s,
-                ages_s=[ended_s - one.arrived_s for one in live],
-                num_dropped=num_dropped - self._num_dropped,
-                lags_s={one.frame.camera_id: one.frame.lag_s for one in live},
-            )
-            lateness_s = begun_s - self._ticks.due_s(min(one.arrived_s for one in live))
-            tick_made(self._observer, ended_s - begun_s, lateness_s, tick_s=self._ticks.tick_s)
-        self._num_dropped = num_dropped
-        if self._load.judge(ended_s):
-            self._lanes.raise_threshold(self._load.step.threshold_ratio)
-        if sent:
-            stats = self._engine.stats
-            engine_stands(self._observer, stats, before=self._stats)
-            self._stats = stats
 
     def _forget_silent(self) -> None:
         """Free what the engine holds of cameras that have sent nothing for long."""

@@ -4,7 +4,8 @@ Another worker may go on from a record that was settled, and all that it finds i
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import Protocol
 
 from pipeline.messages import Message
@@ -35,18 +36,27 @@ class Settling:
         """Begin with none; `settle` is told of frames that are done with."""
         self._settle = settle
         self._replies = replies
-        self._frames: deque[tuple[int, Frame]] = deque()
+        self._asked: deque[tuple[int, Frame]] = deque()  # each with the newest ticket it waits for
+        self._frames: deque[tuple[int, Frame]] = deque()  # each with its last row
 
-    def add(self, frames: Sequence[Frame], *, row: int) -> None:
-        """Take frames whose messages lie in rows up to this one; settle those that wait no more.
+    def add(self, frames: Sequence[Frame], *, row: int, tickets: Collection[int] = ()) -> None:
+        """Take frames that were answered; settle those that wait no more.
 
         A frame without a record waits for nothing.
+
+        Args:
+            frames: just now.
+            row: all messages so far lie in rows up to this one.
+            tickets: of what is still being said, about these frames or earlier ones.
         """
+        newest, oldest = max(tickets, default=-1), min(tickets, default=inf)
         for frame in frames:
             if frame.receipt is None:
                 self._settle(frame)
             else:
-                self._frames.append((row, frame))
+                self._asked.append((newest, frame))
+        while self._asked and self._asked[0][0] < oldest:
+            self._frames.append((row, self._asked.popleft()[1]))
         if not self._frames:
             return
         first = self._replies.first_waiting()
@@ -56,4 +66,4 @@ class Settling:
     @property
     def is_pending(self) -> bool:
         """Whether frames wait: a partition that goes to another worker may wait for them."""
-        return bool(self._frames)
+        return bool(self._asked or self._frames)

@@ -85,6 +85,10 @@ class ScriptedEngine:
     max_streams: int | None = None
     max_batch: int | None = None
     num_out_of_memory: int = 0
+    num_words: int = 0  # of captions and texts: so many times is spoken of each; 0: all at once
+    num_tickets: int = 0
+    is_short: bool = False  # of memory, for what is said
+    said: dict[int, tuple[int, Answer]] = field(default_factory=dict)
     num_unshed: int = 0  # calls in which nothing might be given up
     worth: Callable[[str], float | None] = lambda _stream_id: (
         None
@@ -142,6 +146,29 @@ class ScriptedEngine:
         self._work(len(asks))
         self.asked += asks
         return [self.answers(stream_id, question) for stream_id, question in asks]
+
+    def begin(self, asks: Sequence[tuple[str, Question]]) -> list[Answer | int]:
+        found: list[Answer | int] = []
+        for answer in self.ask(asks):
+            if not self.num_words or answer.kind not in ("caption", "text"):
+                found.append(answer)
+                continue
+            self.num_tickets += 1
+            self.said[self.num_tickets] = (self.num_words, answer)
+            found.append(self.num_tickets)
+        return found
+
+    @property
+    def is_speaking(self) -> bool:
+        return bool(self.said)
+
+    def speak(self) -> list[tuple[int, Answer | None]]:
+        if self.clock is not None:
+            self.clock.seconds += self.cost_s
+        self.said = {ticket: (left - 1, answer) for ticket, (left, answer) in self.said.items()}
+        whole = [ticket for ticket, (left, _) in self.said.items() if not left]
+        told = [(ticket, self.said.pop(ticket)[1]) for ticket in whole]
+        return [(ticket, None if self.is_short else answer) for ticket, answer in told]
 
     def window(self, stream_id: str) -> Window | None:
         return self.windows[stream_id][0] if stream_id in self.windows else None

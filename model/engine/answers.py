@@ -9,7 +9,8 @@ from model.engine.forks import Forks
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.now import Now
 from model.engine.readers import read
-from model.engine.rolling_context import Context
+from model.engine.rolling_context import Prefix
+from model.engine.sentences import Begun, Sentences
 from model.errors import InputError
 from model.family import Family
 from model.kinds import KINDS, kind_of, wording
@@ -27,6 +28,7 @@ class Respondent:
             CheckpointError: a kind's answers do not begin with tokens of their own.
         """
         self._family = family
+        self._longest = max(max_caption_tokens, max_answer_tokens)
         limits = Limits(
             max_caption_tokens=max_caption_tokens,
             max_answer_tokens=max_answer_tokens,
@@ -50,15 +52,29 @@ class Respondent:
                 raise InputError(f"question: expected plain text, got the control token {word}")
         kind_of(question.kind).check(question)
 
+    def check_length(self, question: Question, *, num_before: int) -> None:
+        """Refuse a question that has no room, with its answer, after so many tokens.
+
+        Raises:
+            InputError: it would pass the model's positions.
+        """
+        num_tokens = len(self._put_ids(question, None))
+        max_positions = self._family.network.config.text.max_positions
+        if num_before + num_tokens + self._longest > max_positions:
+            raise InputError(
+                f"question: expected room for its {num_tokens} tokens after a full context within "
+                f"the model's {max_positions} positions"
+            )
+
     @torch.inference_mode()
     def answer(
         self,
         pool: PagePool,
-        asks: Sequence[tuple[Question, Context]],
+        asks: Sequence[tuple[Question, Prefix]],
         *,
         nows: Mapping[KVSequence, Now] | None = None,
     ) -> list[Answer]:
-        """Put questions after their contexts' last frames and read the answers.
+        """Put questions after their contexts' last frames and read the answers, to the last word.
 
         Neither the order of the questions nor their company changes an answer.
 
@@ -72,6 +88,23 @@ class Respondent:
 
         Raises:
             InputError: a question cannot be put, or no position is left for it; none is answered.
+        """
+        begun = self.begin(pool, asks, nows=nows)
+        while begun.sentences:
+            begun.step()
+        return [reader.answer() for reader in begun.readers]
+
+    @torch.inference_mode()
+    def begin(
+        self,
+        pool: PagePool,
+        asks: Sequence[tuple[Question, Prefix]],
+        *,
+        nows: Mapping[KVSequence, Now] | None = None,
+    ) -> Begun:
+        """Put questions, and decode nothing yet; as `answer`.
+
+        What is still to be decoded goes on from the contexts as they are now, which must stay.
         """
         for question, _ in asks:
             self.check(question)
@@ -87,7 +120,7 @@ class Respondent:
         self,
         pool: PagePool,
         question: Question,
-        context: Context,
+        context: Prefix,
         *,
         nows: Mapping[KVSequence, Now],
     ) -> Tensor:
@@ -105,13 +138,13 @@ class Respondent:
     def _read(
         self,
         pool: PagePool,
-        put: Sequence[tuple[Reader, Context]],
+        put: Sequence[tuple[Reader, Prefix]],
         *,
         nows: Mapping[KVSequence, Now],
-    ) -> list[Answer]:
-        """Let readers find their answers, in one pass; those that ask for another have one more."""
+    ) -> Begun:
+        """Let readers look at one pass; those that ask for another have one more."""
         if not put:
-            return []
+            return Begun([], [])
         readers = [reader for reader, _ in put]
         branches = [(context, branch) for reader, context in put for branch in reader.branches]
         forks = Forks(
@@ -135,14 +168,12 @@ class Respondent:
             elif told is not None:
                 in_place[number] = told
             start += len(reader.branches)
-        _decode(forks, going)
-        more = [(reader, put[number][1]) for number, reader in in_place.items()]
-        again = self._read(pool, more, nows=nows)
-        answered = dict(zip(in_place, again, strict=True))
-        return [
-            answered[number] if number in answered else reader.answer()
-            for number, reader in enumerate(readers)
-        ]
+        again = self._read(
+            pool, [(reader, put[number][1]) for number, reader in in_place.items()], nows=nows
+        )
+        final = dict(enumerate(readers)) | dict(zip(in_place, again.readers, strict=True))
+        sentences = [Sentences(forks, going)] if going else []
+        return Begun(list(final.values()), [*sentences, *again.sentences])
 
     def _reader(self, question: Question, now: Now | None) -> Reader:
         return self._new_reader[question.kind](question, self._put_ids(question, now))
@@ -152,36 +183,3 @@ class Respondent:
         words = wording(question, self._family.prompt.forms)
         suffix = self._family.tokenizer.encode(self._family.prompt.question_suffix(words))
         return (*(now.ids if now else ()), *suffix)
-
-
-def _decode(forks: Forks, going: dict[int, tuple[Reader, int]]) -> None:
-    """Decode side by side, each branch as far as its reader goes on."""
-    while going:
-        follows = forks.step({branch: token for branch, (_, token) in going.items()})
-        found_of = _read_on({branch: reader for branch, (reader, _) in going.items()}, follows)
-        told = {
-            branch: (reader, reader.go_on(found_of[branch]))
-            for branch, (reader, _) in going.items()
-        }
-        going = {
-            branch: (reader, token) for branch, (reader, token) in told.items() if token is not None
-        }
-
-
-def _read_on(
-    readers: Mapping[int, Reader], follows: Mapping[int, tuple[int, Tensor]]
-) -> dict[int, list[float]]:
-    """Give each branch's reader what it goes on by, with one wait at most.
-
-    Args:
-        readers: by branch.
-        follows: by branch the likeliest token and the (V,) logits of what follows.
-    """
-    found = {branch: [float(follows[branch][0])] for branch in readers}
-    readings = {
-        branch: reader.next_reading for branch, reader in readers.items() if reader.next_reading
-    }
-    if readings:
-        rows = torch.stack([follows[branch][1] for branch in readings])
-        found.update(zip(readings, read(rows, list(readings.values())), strict=True))
-    return found

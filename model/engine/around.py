@@ -52,6 +52,16 @@ class AroundEngine(Generic[EngineT]):
         """Answer questions."""
         return self._engine.ask(asks)
 
+    def begin(self, asks: Sequence[tuple[str, Question]]) -> list[Answer | int]:
+        """Answer all at once, as `ask`: nothing is left to be said."""
+        return [*self.ask(asks)]
+
+    is_speaking = False
+
+    def speak(self) -> list[tuple[int, Answer | None]]:
+        """Say nothing."""
+        return []
+
     def window(self, stream_id: str) -> Window | None:
         """Give the stretch of a stream that a question sees."""
         return self._engine.window(stream_id)

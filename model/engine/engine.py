@@ -21,11 +21,10 @@ from model.engine.loading import load_family, name_of
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
 from model.engine.shortage import Shortage
+from model.engine.speech import Speech
 from model.engine.stream_encoder import StreamEncoder
 from model.errors import InputError
 from model.family import Family
-from model.kinds import wording
-from model.kinds.when import placed
 from model.layers.small_kernels import choose_small_kernels
 from model.progress import Tell, untold
 from model.types import Answer, EngineStats, PatchGrid, PrunedFrame, Question, Window
@@ -89,6 +88,12 @@ class Engine:
                 f"{self._model.device}: expected room for a pass over {len(self._streams)} "
                 f"streams, got none with {self._pool.num_bytes} bytes of contexts held"
             ),
+        )
+        self._speech = Speech(
+            self._respondent,
+            self._pool,
+            shortage=self._shortage,
+            sample_period_s=config.sample_period_s,
         )
 
     @classmethod
@@ -236,12 +241,30 @@ class Engine:
             DeviceMemoryError: the device has no room for the pass.
         """
         put = [(question, self._context(stream_id)) for stream_id, question in asks]
-        nows = self._nows({stream_id for stream_id, _ in asks})
-        answers = self._shortage.spare(lambda: self._respondent.answer(self._pool, put, nows=nows))
-        return [
-            placed(answer, context.window, sample_period_s=self._config.sample_period_s)
-            for answer, (_, context) in zip(answers, put, strict=True)
-        ]
+        return self._speech.ask(put, nows=self._nows({stream_id for stream_id, _ in asks}))
+
+    def begin(self, asks: Sequence[tuple[str, Question]]) -> list[Answer | int]:
+        """Answer what needs no more than a pass; the rest is said token by token in `speak`.
+
+        As `ask`, whose answers these are. What is said is about the windows as they are now.
+
+        Returns:
+            For each, in order, its answer, or the ticket by which `speak` gives it.
+        """
+        put = [(question, self._context(stream_id)) for stream_id, question in asks]
+        return self._speech.begin(put, nows=self._nows({stream_id for stream_id, _ in asks}))
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether an answer is still to come out of `speak`."""
+        return self._speech.is_going
+
+    def speak(self) -> list[tuple[int, Answer | None]]:
+        """Say one token more of what `begin` has left; give by ticket what is whole by it.
+
+        None stands where the device had no memory, and no answer will come.
+        """
+        return self._speech.step()
 
     def first_logits(self, stream_id: str, question: Question) -> torch.Tensor:
         """Give the logits (V,) float32 of an answer's first token, to compare with others'.
@@ -260,16 +283,7 @@ class Engine:
                 a full context.
         """
         self._respondent.check(question)
-        prompt, limits = self._family.prompt, self._config
-        words = prompt.question_suffix(wording(question, prompt.forms))
-        num_tokens = len(self._family.tokenizer.encode(words))
-        longest_answer = max(limits.max_caption_tokens, limits.max_answer_tokens)
-        max_positions = self._model.config.text.max_positions
-        if limits.max_context_tokens + num_tokens + longest_answer > max_positions:
-            raise InputError(
-                f"question: expected room for its {num_tokens} tokens after a full context within "
-                f"the model's {max_positions} positions"
-            )
+        self._respondent.check_length(question, num_before=self._config.max_context_tokens)
 
     def window(self, stream_id: str) -> Window | None:
         """Give the stretch of a stream that a question sees; None where it has shown no frame."""

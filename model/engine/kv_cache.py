@@ -6,6 +6,7 @@ Where there is a memory budget the pool is told how many pages will be needed an
 be: it makes them at once as the first is missing, and refuses what would pass the budget.
 """
 
+from collections import Counter
 from contextlib import suppress
 
 import torch
@@ -50,6 +51,7 @@ class PagePool:
         ]
         self._values = [torch.empty_like(keys) for keys in self._keys]
         self._free: list[int] = []
+        self._num_holders: Counter[int] = Counter()  # of pages, beside whoever took them
         self._num_pages = 0
         self._num_expected = 0
         self._at_most: int | None = None
@@ -95,8 +97,25 @@ class PagePool:
         return taken
 
     def give_back(self, pages: list[int]) -> None:
-        """Take back pages; what they hold is lost."""
-        self._free.extend(pages)
+        """Take back pages; what they hold is lost, as soon as nobody holds them any more."""
+        if not self._num_holders:
+            self._free.extend(pages)
+            return
+        for page in pages:
+            if page in self._num_holders:
+                self._num_holders[page] -= 1
+                if not self._num_holders[page]:
+                    del self._num_holders[page]
+            else:
+                self._free.append(page)
+
+    def hold(self, pages: list[int]) -> None:
+        """Keep pages until they are given back once more than otherwise."""
+        self._num_holders.update(pages)
+
+    def is_held(self, pages: list[int]) -> bool:
+        """Say whether somebody holds any of these pages."""
+        return not self._num_holders.keys().isdisjoint(pages)
 
     def trim(self) -> None:
         """Give the device back the free pages behind the last one that is held."""
@@ -188,6 +207,22 @@ class KVSequence:
         num_missing = -(-end // self._pool.page_tokens) - len(self._pages)
         if num_missing > 0:
             self._pages += self._pool.take(num_missing)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its pages outlive it for a while."""
+        return self._pool.is_held(self._pages)
+
+    def hold(self) -> "KVSequence":
+        """Give another sequence of the tokens so far, on the same pages, which it keeps.
+
+        It is to be read, and truncated to nothing at its end; this one may grow and end meanwhile.
+        """
+        held = KVSequence(self._pool)
+        held._pages = self._pages[: -(-self._length // self._pool.page_tokens)]
+        held._length = self._length
+        self._pool.hold(held._pages)
+        return held
 
     def slots(self, start: int, end: int) -> Tensor:
         """Say where tokens `start` to `end` lie in the pool: (end - start,) int64, on the host."""

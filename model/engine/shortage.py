@@ -65,17 +65,29 @@ class Shortage:
             self._shed()
             may_shed = False
 
+    def note(self, error: Exception) -> None:
+        """Count a lack of memory in work that cannot be done again, and make room for what comes.
+
+        Raises:
+            Exception: the error, where it is another one.
+        """
+        if not is_out_of_memory(error):
+            raise error
+        self.num += 1
+        self._shed()
+
     def _cut_short(self, due: Collection[str]) -> bool:
         """End the context that is nearest to its end; without a standby, one that is due.
 
-        Of a stream whose standby has grown most the least is lost, and most pages come back.
+        Of a stream whose standby has grown most the least is lost, and most pages come back. One
+        that is spoken about gives none back yet, and so comes last.
         """
         streams = [one for one in self._streams.values() if len(one.contexts) > 1]
         if not streams:
             shown = [self._streams[stream_id] for stream_id in due if stream_id in self._streams]
             streams = [one for one in shown if one.window and one.window.num_frames > 1]
         if streams:
-            max(streams, key=lambda one: one.contexts[-1].length).cut_short()
+            max(streams, key=_gives).cut_short()
             self.num_cut_short += 1
         return bool(streams)
 
@@ -83,6 +95,11 @@ class Shortage:
         """Give up every standby context; questions see what they saw, for half a window."""
         self.num_shed += sum(stream.drop_standby() for stream in self._streams.values())
         torch.cuda.empty_cache()  # nothing happens where CUDA is not in use
+
+
+def _gives(stream: RollingContext) -> tuple[bool, int]:
+    """Rank a stream by what its active context gives back when it ends."""
+    return not stream.contexts[0].sequence.is_held, stream.contexts[-1].length
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -37,17 +37,17 @@ class Counted:
         self.engine = engine
         self.encoded: list[int] = []  # tokens of each pass of the encoder
         self.asked: list[list[str]] = []
-        run, ask = engine._model.vision.run, engine.ask
+        run, begin = engine._model.vision.run, engine.begin
 
         def counted_run(rows: Any, positions: Any, **options: Any) -> Any:
             self.encoded.append(len(rows) // 4)
             return run(rows, positions, **options)
 
-        def counted_ask(asks: Any) -> Any:
+        def counted_begin(asks: Any) -> Any:
             self.asked.append(sorted(question.kind for _, question in asks))
-            return ask(asks)
+            return begin(asks)
 
-        engine._model.vision.run, engine.ask = counted_run, counted_ask
+        engine._model.vision.run, engine.begin = counted_run, counted_begin
 
 
 def at(text: str) -> float:

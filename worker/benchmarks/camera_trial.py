@@ -63,6 +63,7 @@ class Trial:
     num_cameras: int
     age_p50_s: float
     age_p95_s: float
+    scored_p95_s: float
     num_answers: int
     num_dropped: int
     num_late: int
@@ -88,6 +89,7 @@ class Trial:
             None,  # one that does not hold is how the most that do are found
             {
                 "p50_s": self.age_p50_s,
+                "scored_p95_s": self.scored_p95_s,
                 "answers": self.num_answers,
                 "frames_dropped": self.num_dropped,
                 "answers_late": self.num_late,
@@ -220,6 +222,7 @@ class Seen(Observer):
     def reset(self) -> None:
         """Forget everything."""
         self._ages_s: list[float] = []
+        self._scored_ages_s: list[float] = []  # of yes/no and choices, which need no words
         self._totals: defaultdict[tuple[Metric, str], float] = defaultdict(float)
 
     def trial(
@@ -239,11 +242,15 @@ class Seen(Observer):
             num_cameras=num_cameras,
             age_p50_s=float(p50_s),
             age_p95_s=float(p95_s),
+            scored_p95_s=(
+                float(np.percentile(self._scored_ages_s, 95)) if self._scored_ages_s else inf
+            ),
             num_answers=len(self._ages_s),
             num_dropped=num_dropped,
             num_late=int(totals[ANSWERS_LATE, ""]),
             level=level,
-            busy_share=totals[TICK_SECONDS, ""] / measured_s,
+            # What is said within a tick counts twice: a bound.
+            busy_share=(totals[TICK_SECONDS, ""] + totals[STAGE_SECONDS, "speak"]) / measured_s,
             kept_share=kept / max(1, kept + pruned),
             stage_shares={
                 stage: spent / measured_s
@@ -262,7 +269,11 @@ class Seen(Observer):
     ) -> None:
         """Take replies."""
         told = [message.body["data"] for message in messages]
-        self._ages_s += [one["frame_age_ms"] / 1000 for one in told if not one.get("reused")]
+        new = [one for one in told if not one.get("reused")]
+        self._ages_s += [one["frame_age_ms"] / 1000 for one in new]
+        self._scored_ages_s += [
+            one["frame_age_ms"] / 1000 for one in new if one.get("kind") in ("yes_no", "choice")
+        ]
 
     @property
     def last_row(self) -> int:

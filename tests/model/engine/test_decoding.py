@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -42,8 +42,8 @@ def repeating(penalty: float) -> VideoLlama3:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def said(network: VideoLlama3, capture: Capture | None) -> list[list[int]]:
-    """Decode branches that end one after the other, greedily; give what each says."""
+def saying(network: VideoLlama3, capture: Capture | None) -> Iterator[list[list[int]]]:
+    """Decode branches that end one after the other, greedily; give what each has said, by steps."""
     pool = new_pool(network)
     one, other = prefixes(network, pool)
     branches = [
@@ -61,6 +61,28 @@ def said(network: VideoLlama3, capture: Capture | None) -> list[list[int]]:
             if network.config.repetition_penalty == 1.0:
                 assert likeliest == int(logits.argmax())
             found[n].append(likeliest)
+        yield found
+
+
+def said(network: VideoLlama3, capture: Capture | None) -> list[list[int]]:
+    """Give what each branch says in the end."""
+    *_, found = saying(network, capture)
+    return found
+
+
+def said_in_turn(network: VideoLlama3, captures: Sequence[Capture | None]) -> list[list[list[int]]]:
+    """Give what batches say that are decoded a step of each in turn, each begun a step later."""
+    going = {n: saying(network, capture) for n, capture in enumerate(captures)}
+    found: list[list[list[int]]] = [[] for _ in captures]
+    turn = 0
+    while going:
+        for n in [n for n in going if n <= turn]:
+            told = next(going[n], None)
+            if told is None:
+                del going[n]
+            else:
+                found[n] = told
+        turn += 1
     return found
 
 
@@ -89,6 +111,11 @@ def test_idle_rows_change_no_answer_and_the_batch_shrinks_by_halves(penalty: flo
     # lives for more than a step.
     assert len(capture.num_rows) in (2, 3)
     assert all(capture.num_rows)
+
+
+def test_batches_that_are_decoded_in_turn_say_what_each_says_alone() -> None:
+    network = repeating(1.5)
+    assert said_in_turn(network, [Recorded() for _ in range(3)]) == 3 * [said(network, None)]
 
 
 def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
@@ -186,6 +213,8 @@ def test_a_graph_says_what_single_launches_say(penalty: float) -> None:
         by_hand = said(network, Recorded())
         for _ in range(3):  # the pool outlives a batch's graphs
             assert said(network, None) == by_hand
+        # Their graphs share one pool: each is replayed between the replays of the others.
+        assert said_in_turn(network, [None, None, None]) == 3 * [by_hand]
 
 
 @pytest.mark.gpu

@@ -94,6 +94,7 @@ def test_a_trial_without_an_answer_does_not_hold() -> None:
 def test_a_trial_whose_inference_ends_early_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         is_on_cpu = True
+        is_speaking = False
 
         def append(self, frames: object) -> None: ...
 
