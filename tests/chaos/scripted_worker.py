@@ -90,6 +90,7 @@ class ReadingEngine(ScriptedEngine):
 
     def __init__(self) -> None:
         super().__init__(self._read)
+        self.num_words = 5  # captions are said between the ticks
         self._seen: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
 
     def check(self, question: Question) -> None:
