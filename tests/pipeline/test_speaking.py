@@ -14,7 +14,7 @@ from pipeline.questions import StandingQuestion
 from pipeline.speaking import MAX_OPEN, SAY_WITHIN_S
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import frame_at
-from tests.pipeline.test_runner import CAPTION, FIRE, Bench, changing, said, scripted
+from tests.pipeline.runner_bench import CAPTION, FIRE, Bench, changing, said, scripted
 
 WORDS = 5
 OFTEN = StandingQuestion("what", Question("text", "What is there?"), every_s=1.0)
