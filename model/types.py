@@ -159,6 +159,7 @@ class EngineStats:
         num_out_of_memory: times the device had no memory left.
         num_shed: contexts and caches given up for it.
         num_cut_short: contexts that ended early because the budget had no room.
+        num_unsaid: captions and texts that were begun and given up for want of memory.
         attention_backend: the kernels in use, and why.
         small_kernels: those between the products, and why.
     """
@@ -174,5 +175,6 @@ class EngineStats:
     num_out_of_memory: int
     num_shed: int
     num_cut_short: int
+    num_unsaid: int
     attention_backend: str
     small_kernels: str

@@ -113,6 +113,7 @@ def _incidents(stats: EngineStats) -> dict[str, int]:
         "out_of_memory": stats.num_out_of_memory,
         "shed": stats.num_shed,
         "cut_short": stats.num_cut_short,
+        "unsaid": stats.num_unsaid,
     }
 
 

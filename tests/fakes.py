@@ -111,6 +111,7 @@ class ScriptedEngine:
             num_out_of_memory=self.num_out_of_memory,
             num_shed=0,
             num_cut_short=0,
+            num_unsaid=0,
             attention_backend="none",
             small_kernels="none",
         )

@@ -5,7 +5,7 @@ has shown, a new one for a usual one. Where streams turn out busier than that, c
 (`Engine.append`); the budget is not passed, and nobody is sent away.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from model.engine.config import EngineConfig
 from model.engine.kv_cache import PagePool
@@ -31,7 +31,13 @@ class Admission:
     """
 
     def __init__(
-        self, family: Family, config: EngineConfig, *, pool: PagePool, weight_bytes: int
+        self,
+        family: Family,
+        config: EngineConfig,
+        *,
+        pool: PagePool,
+        weight_bytes: int,
+        hush: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin without a stream.
 
@@ -40,6 +46,7 @@ class Admission:
             config: the budget and what contexts may come to.
             pool: where contexts lie; it is told how large it may and should be.
             weight_bytes: of the budget, what is taken already.
+            hush: lets sentences give way for which pages are held; says whether there were any.
         """
         self.total_bytes = config.memory_budget_bytes
         self.grids: dict[str, PatchGrid] = {}
@@ -47,6 +54,7 @@ class Admission:
         self._config = config
         self._pool = pool
         self._weight_bytes = weight_bytes
+        self._hush = hush
 
     def bytes_at_most(self, grid: PatchGrid) -> int:
         """Count the bytes that a stream may come to hold: its vision cache and two full contexts.
@@ -81,6 +89,8 @@ class Admission:
         ahead_bytes = ahead * self._pool.page_bytes
         if ahead_bytes <= left_bytes < self._pool.num_bytes:
             self._pool.trim()
+            while left_bytes < self._pool.num_bytes and self._hush():
+                self._pool.trim()
         # Pages that were made stay, and so they count whether they are held or not.
         over_bytes = max(ahead_bytes, self._pool.num_bytes) - left_bytes
         if over_bytes > 0:

@@ -1,6 +1,7 @@
-"""Answers about contexts: all questions of all cameras in one pass, and decoding side by side."""
+"""Answers about contexts: all questions of all cameras in one pass."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,13 +10,26 @@ from model.engine.forks import Forks
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.now import Now
 from model.engine.readers import read
-from model.engine.rolling_context import Prefix
-from model.engine.sentences import Begun, Sentences
+from model.engine.rolling_context import Context
+from model.engine.sentences import Sentence
 from model.errors import InputError
 from model.family import Family
 from model.kinds import KINDS, kind_of, wording
 from model.kinds.base import Branch, Limits, Reader
-from model.types import Answer, Question
+from model.types import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An ask of which all that needs no more than a pass is known.
+
+    Attributes:
+        readers: for each question who answers it.
+        sentences: by the question's place, what is still to be said for it.
+    """
+
+    readers: Sequence[Reader]
+    sentences: Mapping[int, Sentence]
 
 
 class Respondent:
@@ -67,14 +81,14 @@ class Respondent:
             )
 
     @torch.inference_mode()
-    def answer(
+    def begin(
         self,
         pool: PagePool,
-        asks: Sequence[tuple[Question, Prefix]],
+        asks: Sequence[tuple[Question, Context]],
         *,
         nows: Mapping[KVSequence, Now] | None = None,
-    ) -> list[Answer]:
-        """Put questions after their contexts' last frames and read the answers, to the last word.
+    ) -> Begun:
+        """Put questions after their contexts' last frames, and read what one pass tells.
 
         Neither the order of the questions nor their company changes an answer.
 
@@ -83,28 +97,8 @@ class Respondent:
             asks: each question with the context it is about; a context may have several.
             nows: by context, what its questions begin with, where that is anything.
 
-        Returns:
-            One answer for each, in order.
-
         Raises:
             InputError: a question cannot be put, or no position is left for it; none is answered.
-        """
-        begun = self.begin(pool, asks, nows=nows)
-        while begun.sentences:
-            begun.step()
-        return [reader.answer() for reader in begun.readers]
-
-    @torch.inference_mode()
-    def begin(
-        self,
-        pool: PagePool,
-        asks: Sequence[tuple[Question, Prefix]],
-        *,
-        nows: Mapping[KVSequence, Now] | None = None,
-    ) -> Begun:
-        """Put questions, and decode nothing yet; as `answer`.
-
-        What is still to be decoded goes on from the contexts as they are now, which must stay.
         """
         for question, _ in asks:
             self.check(question)
@@ -120,7 +114,7 @@ class Respondent:
         self,
         pool: PagePool,
         question: Question,
-        context: Prefix,
+        context: Context,
         *,
         nows: Mapping[KVSequence, Now],
     ) -> Tensor:
@@ -138,13 +132,13 @@ class Respondent:
     def _read(
         self,
         pool: PagePool,
-        put: Sequence[tuple[Reader, Prefix]],
+        put: Sequence[tuple[Reader, Context]],
         *,
         nows: Mapping[KVSequence, Now],
     ) -> Begun:
         """Let readers look at one pass; those that ask for another have one more."""
         if not put:
-            return Begun([], [])
+            return Begun([], {})
         readers = [reader for reader, _ in put]
         branches = [(context, branch) for reader, context in put for branch in reader.branches]
         forks = Forks(
@@ -158,13 +152,13 @@ class Respondent:
         found = iter(
             read(torch.cat(logits), [one for reader in readers for one in reader.readings])
         )
-        going: dict[int, tuple[Reader, int]] = {}  # by branch: its reader and its next token
+        going: dict[int, tuple[int, int]] = {}  # by the reader's number: its branch and next token
         in_place: dict[int, Reader] = {}  # by the reader's number: who answers for it
         start = 0
         for number, reader in enumerate(readers):
             told = reader.begin([next(found) for _ in reader.readings])
             if isinstance(told, int):
-                going[start] = (reader, told)
+                going[number] = (start, told)
             elif told is not None:
                 in_place[number] = told
             start += len(reader.branches)
@@ -172,8 +166,13 @@ class Respondent:
             pool, [(reader, put[number][1]) for number, reader in in_place.items()], nows=nows
         )
         final = dict(enumerate(readers)) | dict(zip(in_place, again.readers, strict=True))
-        sentences = [Sentences(forks, going)] if going else []
-        return Begun(list(final.values()), [*sentences, *again.sentences])
+        sentences = {
+            number: Sentence(readers[number], forks.beginning(branch), token)
+            for number, (branch, token) in going.items()
+        }
+        numbers = list(in_place)
+        sentences |= {numbers[number]: one for number, one in again.sentences.items()}
+        return Begun(list(final.values()), sentences)
 
     def _reader(self, question: Question, now: Now | None) -> Reader:
         return self._new_reader[question.kind](question, self._put_ids(question, now))

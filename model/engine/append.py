@@ -93,7 +93,7 @@ def append(
     def store(layer: int, keys: Tensor, values: Tensor) -> None:
         pool.write(layer, places, keys, values)
 
-    prefixes = SharedPrefixes(pool, [context.sequence for context in growing], is_kept=False)
+    prefixes = SharedPrefixes(pool, [context.sequence for context in growing])
     attend = CascadePrefill(
         prefixes,
         [[length] for length in lengths],

@@ -22,6 +22,7 @@ class EngineConfig:
         max_context_tokens: text and visual tokens a window may hold; a busy one is cut short.
         max_caption_tokens: a caption ends here at the latest.
         max_answer_tokens: a free text ends here at the latest.
+        spoken_together: texts and captions that are decoded side by side at most; others wait.
         vision: what of a frame goes through the encoder.
         audit_share: share of the frames encoded in part that are encoded whole too.
         max_drift: cosine distance beyond which such a frame replaces its stream's cache.
@@ -35,6 +36,7 @@ class EngineConfig:
     max_context_tokens: int = 16_384
     max_caption_tokens: int = 64
     max_answer_tokens: int = 32
+    spoken_together: int = 64
     vision: VisionMode = "delta"
     audit_share: float = 0.01
     max_drift: float = 0.05
@@ -54,11 +56,13 @@ class EngineConfig:
             self.max_context_tokens,
             self.max_caption_tokens,
             self.max_answer_tokens,
+            self.spoken_together,
         )
         if min(limits) <= 0:
             raise InputError(
                 "engine: expected positive window_s, sample_period_s, max_context_tokens, "
-                f"max_caption_tokens and max_answer_tokens, got {', '.join(map(str, limits))}"
+                "max_caption_tokens, max_answer_tokens and spoken_together, got "
+                f"{', '.join(map(str, limits))}"
             )
 
 

@@ -1,25 +1,33 @@
-"""Decoding: one token of every branch at a time, as a CUDA graph where there is CUDA.
+"""Decoding: a lasting batch, whose rows are joined and left as sentences begin and end.
 
-A step's kernels are small and many: launched one by one they cost more than they compute. So after
-one step by hand the next is captured, and from then on replayed; only the token ids change. The
-graph belongs to a batch of rows. A branch that ends leaves its row idle until half of the rows are
-idle; then the batch shrinks to its next bucket and a new graph is captured.
+A step's kernels are small and many: launched one by one they cost more than they compute. So where
+there is CUDA the step of all rows is captured once, as a graph, and replayed several times before
+the host looks at what was said. That goes on beside everything else, on a stream of its own.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from model.engine.cascade import SharedPrefixes, Step, Suffixes
+from model.engine.kv_cache import PagePool
 from model.engine.repetition import Repetition
+from model.engine.rows import Beginning, CopiedRows, PagedRows, Rows
 from model.family import Network
+from model.layers.paged import PagedStepKernel
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
 """Takes work whose tensors stay where they are; gives what does it again, in their places."""
+
+MAX_COPIES = 16
+"""Rows where each has a copy of its context: as many as are asked together, for their memory."""
+
+LOOK_EVERY = 4
+"""Steps of a graph between two looks: what is said past an end meanwhile is thrown away."""
 
 log = logging.getLogger(__name__)
 
@@ -30,53 +38,131 @@ def capture_on(device: torch.device) -> Capture | None:
 
 
 class Decoding:
-    """Branches that are decoded side by side, one row each."""
+    """So many rows, each free or going on by itself: what is likeliest becomes its next token.
+
+    Attributes:
+        look_every: steps that may be launched at once.
+        is_beside: what is launched goes on while the host does something else.
+    """
 
     def __init__(
         self,
         model: Network,
-        prefixes: SharedPrefixes,
-        suffixes: Suffixes,
+        pool: PagePool,
         *,
-        families: Sequence[int],
-        capture: Capture | None,
-        repetition: Repetition | None = None,
+        num_rows: int,
+        kernel: PagedStepKernel | None = None,
+        capture: Capture | None = None,
     ) -> None:
-        """Begin with a row for each branch.
+        """Begin with free rows.
 
         Args:
             model: the decoder is run.
-            prefixes: what the branches go on from, laid out for keeps.
-            suffixes: the branches so far, in the order of the rows.
-            families: for each row the index of its prefix, ascending.
-            capture: see `capture_on`.
-            repetition: what each row has held, where that is penalised.
+            pool: where contexts lie.
+            num_rows: how many; fewer where each has a copy of its context.
+            kernel: the attention of a step where contexts lie; without it every row has a copy of
+                its context, and nothing is captured.
+            capture: how the step is captured; by default as the device allows.
         """
+        device, penalty = model.device, model.config.repetition_penalty
+        if kernel is None:
+            num_rows = min(num_rows, MAX_COPIES)
         self._model = model
-        self._prefixes = prefixes
-        self._suffixes = suffixes
-        self._families = list(families)
-        self._members = list(range(len(families)))
-        self._capture = capture
-        self._repetition = repetition
+        self._attend: Rows = (
+            PagedRows(pool, num_rows, kernel=kernel)
+            if kernel
+            else CopiedRows(pool, backend=model.language.backend)
+        )
+        self._capture = (capture or capture_on(device)) if kernel else None
+        self.look_every = LOOK_EVERY if self._capture else 1
+        self._repetition = (
+            Repetition(
+                penalty,
+                num_rows=num_rows,
+                vocab_size=model.config.text.vocab_size,
+                device=device,
+            )
+            if penalty != 1.0
+            else None
+        )
+        self._free = list(range(num_rows))[::-1]
+        self._ids = torch.zeros(num_rows, dtype=torch.int64, device=device)
+        self._said = self._ids.new_zeros((self.look_every, num_rows))
+        self._logits = torch.empty(0, device=device)
+        self._num_launched = 0
         self._replay: Work | None = None
-        self._is_warm = False  # a batch's first step is by hand: kernels set themselves up
-        self._lay_out()
+        self._is_warm = False  # the first step is by hand: kernels set themselves up
+        self._captured_at = 0
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self.is_beside = self._stream is not None
+        pool.before_moving = self.wait
 
-    def step(self, tokens: dict[int, int]) -> dict[int, tuple[int, Tensor]]:
-        """Append one token to each of some branches, in one pass; the others are over.
+    @property
+    def num_free(self) -> int:
+        """Rows that something may join."""
+        return len(self._free)
 
-        Args:
-            tokens: branch, by its place at the beginning -> token; each was in the last step.
+    def join(self, begun: Sequence[tuple[Beginning, int]]) -> list[int]:
+        """Let sentences go on, each with a token of its own; give their rows.
 
-        Returns:
-            For each of them the likeliest token that follows, under the repetition penalty, and
-            the (V,) float32 logits without it, which the next step may overwrite.
+        What was launched must be over, here and in `put`; at most `num_free` come.
         """
-        if self._is_to_shrink(len(tokens)):
-            self._keep([row for row, member in enumerate(self._members) if member in tokens])
-        ids = [tokens.get(member, 0) for member in self._members]
-        self._ids.copy_(torch.tensor(ids), non_blocking=True)
+        rows = self._free[len(self._free) - len(begun) :]
+        self._attend.join([(row, one) for row, (one, _) in zip(rows, begun, strict=True)])
+        del self._free[len(self._free) - len(begun) :]
+        for row, (one, token) in zip(rows, begun, strict=True):
+            self.put(row, token)
+            if self._repetition:
+                self._repetition.begin(row, one.held_ids)
+        return rows
+
+    def put(self, row: int, token: int) -> None:
+        """Let a row go on with a token, instead of what was likeliest."""
+        self._ids[row] = token
+
+    def leave(self, row: int) -> None:
+        """Free a row."""
+        self.wait()
+        self._attend.leave(row)
+        self._free.append(row)
+
+    @torch.inference_mode()
+    def launch(self, num_steps: int) -> None:
+        """Append the token of each row, and so many more in all; wait for nothing."""
+        with self._beside():
+            for step in range(num_steps):
+                self._step()
+                self._said[step].copy_(self._ids)
+        self._num_launched = num_steps
+
+    def collect(self) -> list[list[int]]:
+        """Give, by row, the likeliest tokens that have followed, under the repetition penalty."""
+        self.wait()
+        by_step: list[list[int]] = self._said[: self._num_launched].T.tolist()
+        return by_step
+
+    def logits(self, rows: Sequence[int]) -> Tensor:
+        """Give the (B, V) float32 logits after the last step, without the penalty."""
+        return torch.stack([self._logits[self._attend.place(row)] for row in rows])
+
+    def wait(self) -> None:
+        """Come back when what was launched is over."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """Do what is within after all that was launched so far, beside all that comes."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
+        with torch.cuda.stream(self._stream):
+            yield
+
+    def _step(self) -> None:
+        if self._captured_at != self._attend.num_moves:
+            self._replay = None
         if self._capture is not None and self._is_warm and self._replay is None:
             self._try_to_capture(self._capture)
         if self._replay is not None:
@@ -84,15 +170,10 @@ class Decoding:
         else:
             self._forward()
         self._is_warm = True
-        likeliest = self._likeliest.tolist()  # waits for the device, once a step
-        return {
-            member: (likeliest[row], self._logits[row])
-            for row, member in enumerate(self._members)
-            if member in tokens
-        }
 
     def _try_to_capture(self, capture: Capture) -> None:
-        """Capture the step; where that fails this batch goes on by hand."""
+        """Capture the step; where that fails all goes on by hand."""
+        self._captured_at = self._attend.num_moves
         try:
             self._replay = capture(self._forward)
         except torch.OutOfMemoryError:
@@ -101,46 +182,16 @@ class Decoding:
             log.warning("a step of decoding was not captured, and is launched by hand: %s", exc)
             self._capture = None
 
-    def _is_to_shrink(self, num_going: int) -> bool:
-        num_rows = len(self._members)
-        return 2 * num_going <= num_rows if self._capture else num_going < num_rows
-
-    def _keep(self, rows: Sequence[int]) -> None:
-        self._attend.settle()
-        self._suffixes.keep(rows)
-        if self._repetition:
-            self._repetition.keep(rows)
-        self._families = [self._families[row] for row in rows]
-        self._members = [self._members[row] for row in rows]
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """Make what a step works on, in places that stay."""
-        device = self._model.device
-        going = sorted(set(self._families))
-        backend = self._model.language.backend
-        is_narrowed = self._capture or backend.used_kernel
-        if is_narrowed and len(going) < len(self._prefixes.lengths):
-            # A GPU's kernels share out a long prefix only where every one is gone on from.
-            self._prefixes = self._prefixes.only(going)
-            self._families = [going.index(family) for family in self._families]
-        self._attend = Step(self._prefixes, self._families, self._suffixes, backend=backend)
-        self._ids = torch.zeros(len(self._members), dtype=torch.int64, device=device)
-        self._likeliest = torch.zeros_like(self._ids)
-        self._logits = torch.empty(0, device=device)
-        self._replay = None
-        self._is_warm = False
-
     def _forward(self) -> None:
-        language = self._model.language
-        embeds = language.embed(self._ids)
-        hidden = language.forward(embeds, self._attend.positions, attend=self._attend)
-        self._suffixes.advance()
+        language, rows = self._model.language, self._attend.at
+        ids = self._ids.index_select(0, rows)
+        hidden = language.forward(language.embed(ids), self._attend.positions, attend=self._attend)
+        self._attend.advance()
         self._logits = scores = language.logits(hidden)
         if self._repetition:
-            self._repetition.hold(self._ids)
-            scores = self._repetition.penalized(scores)
-        self._likeliest = scores.argmax(dim=-1)
+            self._repetition.hold(rows, ids)
+            scores = self._repetition.penalized(rows, scores)
+        self._ids.index_copy_(0, rows, scores.argmax(dim=-1))
 
 
 def _cuda_graph(work: Work, *, device: torch.device) -> Work:

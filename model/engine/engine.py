@@ -5,7 +5,7 @@ contexts, and `ask`, in which questions are put after them. Each is a packed pas
 that are due. Not safe for use by two threads.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
@@ -15,11 +15,13 @@ from model.engine.admission import Admission
 from model.engine.answers import Respondent
 from model.engine.append import FrameFeatures, append
 from model.engine.config import DEFAULTS, MAX_TOKENS_PER_FRAME, EngineConfig
+from model.engine.decoding import Decoding
 from model.engine.frame_part import check_frames
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.loading import load_family, name_of
 from model.engine.now import Now
 from model.engine.rolling_context import Context, RollingContext
+from model.engine.sentences import Sentences
 from model.engine.shortage import Shortage
 from model.engine.speech import Speech
 from model.engine.stream_encoder import StreamEncoder
@@ -77,21 +79,20 @@ class Engine:
         self._pool = PagePool(network.config.text, dtype=network.dtype, device=network.device)
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
         self._admission = Admission(
-            family, config, pool=self._pool, weight_bytes=self._weight_bytes
+            family,
+            config,
+            pool=self._pool,
+            weight_bytes=self._weight_bytes,
+            hush=lambda: self._speech.give_way(),
         )
         self._choice_ids = family.choice_ids if config.says_when else None
         self._streams: dict[str, RollingContext] = {}
         self._grids: dict[str, PatchGrid] = {}
-        self._shortage = Shortage(
-            self._streams,
-            lambda: (
-                f"{self._model.device}: expected room for a pass over {len(self._streams)} "
-                f"streams, got none with {self._pool.num_bytes} bytes of contexts held"
-            ),
-        )
+        self._shortage = Shortage(self._streams, self._pool)
         self._speech = Speech(
             self._respondent,
             self._pool,
+            sentences=Sentences(Decoding(network, self._pool, num_rows=config.spoken_together)),
             shortage=self._shortage,
             sample_period_s=config.sample_period_s,
         )
@@ -158,6 +159,7 @@ class Engine:
             num_out_of_memory=self._shortage.num,
             num_shed=self._shortage.num_shed,
             num_cut_short=self._shortage.num_cut_short,
+            num_unsaid=self._shortage.num_unsaid,
             attention_backend=str(self._model.language.backend),
             small_kernels=str(choose_small_kernels(self._model.device, self._model.dtype)),
         )
@@ -240,19 +242,15 @@ class Engine:
             InputError: a stream has shown no frame, or a question cannot be put; none is answered.
             DeviceMemoryError: the device has no room for the pass.
         """
-        put = [(question, self._context(stream_id)) for stream_id, question in asks]
-        return self._speech.ask(put, nows=self._nows({stream_id for stream_id, _ in asks}))
+        return self._speech.ask(*self._put(asks))
 
     def begin(self, asks: Sequence[tuple[str, Question]]) -> list[Answer | int]:
         """Answer what needs no more than a pass; the rest is said token by token in `speak`.
 
-        As `ask`, whose answers these are. What is said is about the windows as they are now.
-
-        Returns:
-            For each, in order, its answer, or the ticket by which `speak` gives it.
+        As `ask`, whose answers these are; for those that come later it gives the tickets by which
+        `speak` tells them. They are about the windows as they are now.
         """
-        put = [(question, self._context(stream_id)) for stream_id, question in asks]
-        return self._speech.begin(put, nows=self._nows({stream_id for stream_id, _ in asks}))
+        return self._speech.begin(*self._put(asks))
 
     @property
     def is_speaking(self) -> bool:
@@ -260,9 +258,9 @@ class Engine:
         return self._speech.is_going
 
     def speak(self) -> list[tuple[int, Answer | None]]:
-        """Say one token more of what `begin` has left; give by ticket what is whole by it.
+        """Say a little more of what `begin` has left; give by ticket what is whole by it.
 
-        None stands where the device had no memory, and no answer will come.
+        None stands where there was no memory for it, and no answer will come.
         """
         return self._speech.step()
 
@@ -272,7 +270,7 @@ class Engine:
         Raises:
             InputError: as in `ask`.
         """
-        context, nows = self._context(stream_id), self._nows({stream_id})
+        [(_, context)], nows = self._put([(stream_id, question)])
         return self._respondent.first_logits(self._pool, question, context, nows=nows)
 
     def check(self, question: Question) -> None:
@@ -388,13 +386,15 @@ class Engine:
             raise InputError(f"stream {stream_id}: expected a frame before a question, got none")
         return context
 
-    def _nows(self, stream_ids: Iterable[str]) -> dict[KVSequence, Now]:
-        """Give what the forks of these streams' contexts begin with, for those that need it."""
+    def _put(
+        self, asks: Sequence[tuple[str, Question]]
+    ) -> tuple[list[tuple[Question, Context]], dict[KVSequence, Now]]:
+        """Find the contexts that questions are about, and what is put first, where that is."""
         nows = {}
-        for stream_id in stream_ids:
+        for stream_id in {stream_id for stream_id, _ in asks}:
             context, first = self._context(stream_id), self._encoder.first_token(stream_id)
             stamp_ids = context.now_ids
             if stamp_ids and first is not None:
                 ids = (*stamp_ids, self._family.tokenizer.visual_id)
                 nows[context.sequence] = Now(ids, first)
-        return nows
+        return [(question, self._context(stream_id)) for stream_id, question in asks], nows

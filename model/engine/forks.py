@@ -1,7 +1,7 @@
 """Forks: words put after contexts, many at once, and thrown away when they are answered.
 
 All branches of all cameras go through the decoder in one packed pass; those that are to be decoded
-go on one token at a time, each step one pass again. A context is read and never written.
+go on in a `decoding.Decoding`. A context is read and never written.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,11 +10,11 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
-from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
-from model.engine.decoding import Capture, Decoding, capture_on
+from model.engine.cascade import CascadePrefill, SharedPrefixes
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.now import Now
 from model.engine.repetition import Repetition
+from model.engine.rows import Beginning
 from model.errors import InputError
 from model.family import Network
 from model.kinds.base import Branch
@@ -32,7 +32,6 @@ class Forks:
         *,
         nows: Mapping[KVSequence, Now] | None = None,
         held: Sequence[Collection[int]] = (),
-        capture: Capture | None = None,
     ) -> None:
         """Take the branches, each with the context it goes on from; neither is empty.
 
@@ -43,7 +42,6 @@ class Forks:
             nows: by context, what a visual token among its branches' ids is.
             held: for each branch the ids of its context's prompt, which the repetition penalty of
                 text counts; empty where there are none.
-            capture: how steps are captured; by default as the device allows.
 
         Raises:
             InputError: a branch would pass the model's positions.
@@ -66,12 +64,11 @@ class Forks:
         self._families = [family_of[id(sequence)] for sequence, _ in branches]
         self._order = sorted(range(len(branches)), key=self._families.__getitem__)
         self._going = [n for n in self._order if branches[n][1].max_new_tokens]
-        self._prefixes = SharedPrefixes(pool, list(sequences.values()), is_kept=bool(self._going))
-        self._capture = capture or capture_on(model.device)
-        self._suffixes: Suffixes | None = None
+        self._sequences = [sequence for sequence, _ in branches]
+        self._prefixes = SharedPrefixes(pool, list(sequences.values()))
         self._held = held
-        self._repetition: Repetition | None = None
-        self._decoding: Decoding | None = None
+        self._layers: list[tuple[Tensor, Tensor]] = []  # the words of all that go on
+        self._words: dict[int, range] = {}  # which of them are a branch's
 
     @torch.inference_mode()
     def prefill(self) -> list[Tensor]:
@@ -89,7 +86,17 @@ class Forks:
         for branch, n, end in zip(laid_out, self._order, ends, strict=True):
             start = end - len(branch.children) - len(branch.ids)
             rows[n] = range(start, end - len(branch.children)), end
-        self._suffixes = self._new_suffixes({n: own for n, (own, _) in rows.items()})
+        going: list[int] = []
+        for n in self._going:
+            own, _ = rows[n]
+            self._words[n] = range(len(going), len(going) + len(own))
+            going += own
+        kept = to_device(going, device, dtype=torch.int64)
+
+        def store(layer: int, keys: Tensor, values: Tensor) -> None:  # noqa: ARG001, they come in order
+            if going:
+                self._layers.append((keys.index_select(0, kept), values.index_select(0, kept)))
+
         families = [
             [self._branches[n] for n in members]
             for _, members in groupby(self._order, key=self._families.__getitem__)
@@ -98,7 +105,7 @@ class Forks:
             self._prefixes,
             [[len(branch.ids) for branch in members] for members in families],
             backend=language.backend,
-            store=self._suffixes.store if self._suffixes else _forget,
+            store=store,
             num_wanted=[[branch.num_scored for branch in members] for members in families],
             num_children=[[len(branch.children) for branch in members] for members in families],
         )
@@ -112,35 +119,18 @@ class Forks:
         hidden = language.forward(embeds, attend.positions, attend=attend, wanted=wanted)
         logits = torch.split(language.logits(hidden), [branch.num_readings for branch in laid_out])
         in_order = dict(zip(self._order, logits, strict=True))
-        if any(self._branches[n].is_text for n in self._going):
-            in_order |= self._penalized(in_order)
+        in_order |= self._penalized(in_order)
         return [in_order[n] for n in range(len(in_order))]
 
-    @torch.inference_mode()
-    def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:
-        """Append one token to each of some branches, in one pass; the others are over.
-
-        Args:
-            tokens: branch, by its place in the order given -> token. Each was in the last step.
-
-        Returns:
-            For each of them the likeliest token that follows, under the repetition penalty, and
-            the (V,) float32 logits without it.
-        """
-        if self._suffixes is None:
-            raise RuntimeError("expected a prefill before a step")
-        if self._decoding is None:
-            self._decoding = Decoding(
-                self._model,
-                self._prefixes,
-                self._suffixes,
-                families=[self._families[n] for n in self._going],
-                capture=self._capture,
-                repetition=self._repetition,
-            )
-        places = {n: place for place, n in enumerate(self._going)}
-        follows = self._decoding.step({places[n]: token for n, token in tokens.items()})
-        return {n: follows[places[n]] for n in tokens}
+    def beginning(self, n: int) -> Beginning:
+        """Say what a branch that was to be decoded goes on from, after the prefill; hold that."""
+        return Beginning(
+            self._sequences[n].hold(),
+            self._layers,
+            self._words[n],
+            max_new_tokens=self._branches[n].max_new_tokens,
+            held_ids=self._held_ids(n),
+        )
 
     def _embed(self, rows: Mapping[int, range]) -> Tensor:
         """Look the branches' and children's tokens up; the visual ones are features already."""
@@ -160,34 +150,25 @@ class Forks:
         return embeds
 
     def _penalized(self, logits: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Begin to note what the branches hold; give the logits of texts under the penalty."""
-        config = self._model.config
-        if config.repetition_penalty == 1.0:
+        """Give the logits of texts with what follows them under the penalty."""
+        config, device = self._model.config, self._model.device
+        texts = [n for n in self._going if self._branches[n].is_text]
+        if config.repetition_penalty == 1.0 or not texts:
             return {}
-        going = [self._branches[n] for n in self._going]
-        held: list[set[int]] = [set() for _ in going]
-        if config.is_prompt_penalized:
-            contexts = [self._held[n] if self._held else () for n in self._going]
-            held = [{*ids, *branch.ids} for ids, branch in zip(contexts, going, strict=True)]
-        last = torch.stack([logits[n][-1] for n in self._going])
-        self._repetition = Repetition(
+        last = torch.stack([logits[n][-1] for n in texts])
+        repetition = Repetition(
             config.repetition_penalty,
-            held,
+            num_rows=len(texts),
             vocab_size=last.shape[1],
-            max_new_tokens=max(branch.max_new_tokens for branch in going),
-            device=self._model.device,
+            device=device,
         )
-        rows = zip(self._going, going, self._repetition.penalized(last), strict=True)
-        return {n: torch.vstack([logits[n][:-1], row]) for n, branch, row in rows if branch.is_text}
+        for row, n in enumerate(texts):
+            repetition.begin(row, self._held_ids(n))
+        found = repetition.penalized(torch.arange(len(texts), device=device), last)
+        return {n: torch.vstack([logits[n][:-1], row]) for n, row in zip(texts, found, strict=True)}
 
-    def _new_suffixes(self, rows: Mapping[int, range]) -> Suffixes | None:
-        """Make room for the branches that are to be decoded."""
-        if not self._going:
-            return None
-        going = [self._branches[n] for n in self._going]
-        max_tokens = max(len(branch.ids) + branch.max_new_tokens for branch in going)
-        return Suffixes(self._pool, [rows[n] for n in self._going], max_tokens=max_tokens)
-
-
-def _forget(layer: int, keys: Tensor, values: Tensor) -> None:
-    """Keep nothing: no branch goes on."""
+    def _held_ids(self, n: int) -> frozenset[int]:
+        """Give what the penalty counts as said when a branch begins to be decoded."""
+        if not self._model.config.is_prompt_penalized:
+            return frozenset()
+        return frozenset([*(self._held[n] if self._held else ()), *self._branches[n].ids])

@@ -7,6 +7,7 @@ be: it makes them at once as the first is missing, and refuses what would pass t
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import torch
@@ -30,6 +31,8 @@ class PagePool:
         page_bytes: bytes of a page, all layers.
         max_positions: tokens of the longest sequence the model takes.
         device: where the pages lie.
+        num_moves: how often the pages have moved.
+        before_moving: called before they do.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class PagePool:
         self._num_pages = 0
         self._num_expected = 0
         self._at_most: int | None = None
+        self.num_moves = 0
+        self.before_moving: Callable[[], None] = lambda: None
         row = config.num_kv_heads * config.head_dim * dtype.itemsize
         self.page_bytes = 2 * row * page_tokens * config.num_layers
 
@@ -113,10 +118,6 @@ class PagePool:
         """Keep pages until they are given back once more than otherwise."""
         self._num_holders.update(pages)
 
-    def is_held(self, pages: list[int]) -> bool:
-        """Say whether somebody holds any of these pages."""
-        return not self._num_holders.keys().isdisjoint(pages)
-
     def trim(self) -> None:
         """Give the device back the free pages behind the last one that is held."""
         free = set(self._free)
@@ -127,6 +128,7 @@ class PagePool:
             return
         self._free = [page for page in self._free if page < num_pages]
         self._num_pages = num_pages
+        self._begin_to_move()
         with suppress(RuntimeError, MemoryError):  # without room to move them the rest stays
             for slabs in (self._keys, self._values):
                 for layer, old in enumerate(slabs):
@@ -142,6 +144,10 @@ class PagePool:
         keys, values = self._keys[layer], self._values[layer]
         return keys.index_select(0, slots), values.index_select(0, slots)
 
+    def slabs(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Give all keys and values of a layer, (num_slots, num_kv_heads, head_dim) each."""
+        return self._keys[layer], self._values[layer]
+
     def new_suffixes(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
         """Make zeroed keys and values outside the pool, shaped like its own, for each layer.
 
@@ -154,6 +160,10 @@ class PagePool:
             suffixes.append((keys.new_zeros(shape), values.new_zeros(shape)))
         return suffixes
 
+    def _begin_to_move(self) -> None:
+        self.before_moving()
+        self.num_moves += 1
+
     def _grow(self, num_pages: int) -> None:
         """Make room for so many pages in all.
 
@@ -161,6 +171,7 @@ class PagePool:
         pages count once every layer has them; a growth that fails half way is gone on with later.
         """
         num_tokens = num_pages * self.page_tokens
+        self._begin_to_move()
         for slabs in (self._keys, self._values):
             for layer, old in enumerate(slabs):
                 if old.shape[0] < num_tokens:
@@ -209,9 +220,9 @@ class KVSequence:
             self._pages += self._pool.take(num_missing)
 
     @property
-    def is_held(self) -> bool:
-        """Whether its pages outlive it for a while."""
-        return self._pool.is_held(self._pages)
+    def pages(self) -> Sequence[int]:
+        """Which it has, in the order of its tokens."""
+        return self._pages
 
     def hold(self) -> "KVSequence":
         """Give another sequence of the tokens so far, on the same pages, which it keeps.

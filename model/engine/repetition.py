@@ -5,62 +5,46 @@ Source: `RepetitionPenaltyLogitsProcessor` of transformers, after "CTRL" (arXiv 
 that was there, however often.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from model.layers.to_device import to_device
 
 
 class Repetition:
-    """The tokens that each row of a decoding has held, and the penalty on them.
+    """The tokens that each row has held, and the penalty on them.
 
-    Nothing here waits for the device, and a step only writes in place: it may be captured.
+    Nothing here waits for the device, and `hold` only writes in place: it may be captured.
     """
 
     def __init__(
-        self,
-        penalty: float,
-        held: Sequence[Collection[int]],
-        *,
-        vocab_size: int,
-        max_new_tokens: int,
-        device: torch.device,
+        self, penalty: float, *, num_rows: int, vocab_size: int, device: torch.device
     ) -> None:
-        """Take what was there before a decoding.
+        """Begin with rows that have held nothing.
 
         Args:
             penalty: above 0; 1 would change nothing.
-            held: for each row the ids that its text begins with.
+            num_rows: of texts.
             vocab_size: columns of the logits.
-            max_new_tokens: every row may come to hold so many more.
             device: where the logits are.
         """
         self._penalty = penalty
-        num_held = max(len(ids) for ids in held)
-        width = num_held + max_new_tokens
-        # What is not there yet is a token behind the vocabulary, which no logit belongs to.
-        rows = [
-            [*(min(token, vocab_size) for token in ids), *[vocab_size] * (width - len(ids))]
-            for ids in held
-        ]
-        self._held = to_device(rows, device)
-        self._end = torch.full((1,), num_held, device=device)
+        self._held = torch.zeros(num_rows, vocab_size, dtype=torch.bool, device=device)
+        self._true = torch.ones((), dtype=torch.bool, device=device)
 
-    def hold(self, ids: Tensor) -> None:
-        """Note one more token of each row, (B,) int64."""
-        self._held.index_copy_(1, self._end, ids[:, None])
-        self._end.add_(1)
+    def begin(self, row: int, ids: Collection[int]) -> None:
+        """Let a row have held these and no others; ids that no logit belongs to do not count."""
+        known = [token for token in ids if token < self._held.shape[1]]
+        self._held[row] = False
+        self._held[row].index_fill_(0, to_device(known, self._held.device, dtype=torch.int64), 1)
 
-    def penalized(self, logits: Tensor) -> Tensor:
-        """Give (B, V) logits with the penalty on them; those given stay as they are."""
-        padded = pad(logits, (0, 1))
-        found = padded.gather(1, self._held)
-        found = torch.where(found < 0, found * self._penalty, found / self._penalty)
-        return padded.scatter_(1, self._held, found)[:, :-1]
+    def hold(self, rows: Tensor, ids: Tensor) -> None:
+        """Note one more token of each of some rows, (B,) int64 both."""
+        self._held.index_put_((rows, ids), self._true)
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop every row but these."""
-        self._held = self._held[to_device(rows, self._held.device)]
+    def penalized(self, rows: Tensor, logits: Tensor) -> Tensor:
+        """Give (B, V) logits of these rows with the penalty on them; those given stay."""
+        found = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
+        return torch.where(self._held.index_select(0, rows), found, logits)

@@ -13,7 +13,7 @@ nothing changed is shown too: it brings the time, and no token.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
@@ -48,33 +48,6 @@ class Mark(NamedTuple):
     num_periods: int
     is_end_in: bool
     held_ids: frozenset[int]
-
-
-class Prefix(Protocol):
-    """What a question is put after.
-
-    Attributes:
-        sequence: its keys and values.
-        held_ids: the ids that it has, each once.
-    """
-
-    @property
-    def sequence(self) -> KVSequence: ...
-
-    @property
-    def held_ids(self) -> frozenset[int]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A context as it was once: a `Prefix` that stays, whatever becomes of the context."""
-
-    sequence: KVSequence
-    held_ids: frozenset[int]
-
-    def let_go(self) -> None:
-        """Give its pages up."""
-        self.sequence.truncate(0)
 
 
 class Context:
@@ -159,10 +132,6 @@ class Context:
             InputError, torch.OutOfMemoryError, MemoryError: as `KVSequence.reserve`.
         """
         self.sequence.reserve(self.length - self.sequence.length)
-
-    def hold(self) -> Moment:
-        """Keep what it holds now, until that is let go."""
-        return Moment(self.sequence.hold(), self.held_ids)
 
     def mark(self) -> Mark:
         """Remember this moment; nothing may be unread."""

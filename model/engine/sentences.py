@@ -1,81 +1,115 @@
-"""Answers that need more than their prefill: they are decoded side by side, a token at a time."""
+"""Answers that need more than their prefill: they are said side by side, a token at a time."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from model.engine.forks import Forks
+from model.engine.decoding import Decoding
 from model.engine.readers import read
+from model.engine.rows import Beginning
 from model.kinds.base import Reader
 
 
-class Sentences:
-    """The branches of one pass that go on."""
-
-    def __init__(self, forks: Forks, going: Mapping[int, tuple[Reader, int]]) -> None:
-        """Take, by branch, its reader and the token that it goes on with."""
-        self._forks = forks
-        self._going = dict(going)
-
-    @property
-    def readers(self) -> list[Reader]:
-        """Those that have no answer yet."""
-        return [reader for reader, _ in self._going.values()]
-
-    def step(self) -> None:
-        """Decode one token of each."""
-        follows = self._forks.step({branch: token for branch, (_, token) in self._going.items()})
-        found_of = _read_on({branch: one for branch, (one, _) in self._going.items()}, follows)
-        told = {
-            branch: (reader, reader.go_on(found_of[branch]))
-            for branch, (reader, _) in self._going.items()
-        }
-        self._going = {
-            branch: (reader, token) for branch, (reader, token) in told.items() if token is not None
-        }
-
-
-@dataclass(slots=True)
-class Begun:
-    """An ask of which all that needs no more than a pass is known.
+@dataclass(slots=True, eq=False)
+class Sentence:
+    """A branch that is being said.
 
     Attributes:
-        readers: for each question who answers it.
-        sentences: what is still to be decoded, pass by pass.
+        reader: who makes an answer of it.
+        begun: what it goes on from.
+        token: what it goes on with, before it has a row.
+        row: of the batch; None while it waits for one.
     """
 
-    readers: list[Reader]
-    sentences: list[Sentences]
+    reader: Reader
+    begun: Beginning
+    token: int
+    row: int | None = None
+
+
+class Sentences:
+    """All of them, in a lasting batch; what is more than its rows waits for one to be free."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        """Begin with none."""
+        self._decoding = decoding
+        self._waiting: deque[Sentence] = deque()
+        self._going: list[Sentence] = []
+        self._is_launched = False
 
     @property
-    def going(self) -> set[int]:
-        """The questions, by their places, that have no answer yet."""
-        open_readers = {id(reader) for one in self.sentences for reader in one.readers}
-        return {place for place, one in enumerate(self.readers) if id(one) in open_readers}
+    def are_any(self) -> bool:
+        """Whether anything is left to be said."""
+        return bool(self._waiting or self._going)
 
-    def step(self) -> None:
-        """Decode one token of each sentence."""
-        for one in self.sentences:
-            one.step()
-        self.sentences = [one for one in self.sentences if one.readers]
+    def add(self, sentences: Iterable[Sentence]) -> None:
+        """Take more; each begins when there is a row for it."""
+        self._waiting.extend(sentences)
 
+    def step(self) -> list[Sentence]:
+        """Say one token more of each, or the few that are said between two looks.
 
-def _read_on(
-    readers: Mapping[int, Reader], follows: Mapping[int, tuple[int, Tensor]]
-) -> dict[int, list[float]]:
-    """Give each branch's reader what it goes on by, with one wait at most.
+        Returns:
+            Those that have come to their ends.
 
-    Args:
-        readers: by branch.
-        follows: by branch the likeliest token and the (V,) logits of what follows.
-    """
-    found = {branch: [float(follows[branch][0])] for branch in readers}
-    readings = {
-        branch: reader.next_reading for branch, reader in readers.items() if reader.next_reading
-    }
-    if readings:
-        rows = torch.stack([follows[branch][1] for branch in readings])
-        found.update(zip(readings, read(rows, list(readings.values())), strict=True))
-    return found
+        Raises:
+            torch.OutOfMemoryError, MemoryError: the device has no room; `drop` what there is.
+        """
+        if not self.are_any:
+            return []
+        if not self._is_launched:
+            self._launch()
+        whole = self._read()
+        if self._decoding.is_beside and self.are_any:
+            with suppress(torch.OutOfMemoryError):  # the next call meets that again, and says so
+                self._launch()  # it goes on while the caller does something else
+        return whole
+
+    def drop(self, sentence: Sentence) -> None:
+        """Say no more of it, and let go of what is held for it."""
+        if sentence.row is None:
+            self._waiting.remove(sentence)
+        else:
+            self._going.remove(sentence)
+            self._decoding.leave(sentence.row)
+        sentence.begun.context.truncate(0)
+
+    def _launch(self) -> None:
+        num_new = min(len(self._waiting), self._decoding.num_free)
+        new = [self._waiting[n] for n in range(num_new)]
+        if new:
+            rows = self._decoding.join([(one.begun, one.token) for one in new])
+            for row in rows:
+                sentence = self._waiting.popleft()
+                sentence.row = row
+                self._going.append(sentence)
+        is_read = any(one.reader.next_reading for one in self._going)
+        self._decoding.launch(1 if is_read else self._decoding.look_every)
+        self._is_launched = True
+
+    def _read(self) -> list[Sentence]:
+        said = self._decoding.collect()
+        self._is_launched = False
+        going = [(one, row) for one in self._going if (row := one.row) is not None]
+        readings = {row: one.reader.next_reading for one, row in going if one.reader.next_reading}
+        found = {row: [[float(token)] for token in said[row]] for _, row in going}
+        if readings:
+            logits = self._decoding.logits(list(readings))
+            for row, one in zip(readings, read(logits, list(readings.values())), strict=True):
+                found[row] = [one]
+        whole = []
+        for sentence, row in going:
+            token: int | None = None
+            for one in found[row]:
+                token = sentence.reader.go_on(one)
+                if token is None:
+                    break
+            if token is None:
+                self.drop(sentence)
+                whole.append(sentence)
+            elif row in readings:
+                self._decoding.put(row, token)
+        return whole

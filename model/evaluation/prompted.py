@@ -16,9 +16,11 @@ from torch import Tensor
 
 from model.engine.append import FrameFeatures, append
 from model.engine.config import VisionMode
+from model.engine.decoding import Decoding
 from model.engine.forks import Forks
 from model.engine.kv_cache import PagePool
 from model.engine.rolling_context import Context, PendingFrame
+from model.engine.sentences import Sentence, Sentences
 from model.engine.stream_encoder import StreamEncoder
 from model.errors import InputError
 from model.family import Family
@@ -141,9 +143,11 @@ class Prompted:
             forks = self._fork(context, reader.branches[0])
             [logits] = forks.prefill()
             token = reader.begin([[float(logits[-1].argmax())]])
-            while token is not None:
-                likeliest, _ = forks.step({0: token})[0]
-                token = reader.go_on([float(likeliest)])
+            sentences = Sentences(Decoding(self._network, self._pool, num_rows=1))
+            if token is not None:
+                sentences.add([Sentence(reader, forks.beginning(0), token)])
+            while sentences.are_any:
+                sentences.step()
         finally:
             context.release()
         answer = reader.answer()

@@ -101,17 +101,6 @@ class LseKernel(Protocol):
     ) -> tuple[Tensor, Tensor]: ...
 
 
-class UsedKernel(Protocol):
-    """A query of each segment, which sees the first `used` of its keys: (S,) int32, one at least.
-
-    `used` stays on the device, so that a CUDA graph can hold the call while it grows.
-    """
-
-    def __call__(
-        self, q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor
-    ) -> Tensor: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A way to compute attention.
@@ -121,14 +110,12 @@ class Backend:
         reason: why it was chosen, for the log.
         kernel: the function.
         lse_kernel: the function that gives the log-sum-exp too.
-        used_kernel: the function that leaves the end of each segment out; None where there is none.
     """
 
     name: str
     reason: str
     kernel: Kernel = field(repr=False)
     lse_kernel: LseKernel = field(repr=False)
-    used_kernel: UsedKernel | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"

@@ -5,7 +5,6 @@ flash-attn where it can be imported, PyTorch's packed kernel where it has one, i
 """
 
 from dataclasses import replace
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from model.layers.attention import (
     Backend,
     LseKernel,
     Segments,
-    UsedKernel,
     attention,
     attention_with_lse,
     lower_right,
@@ -114,26 +112,6 @@ def varlen_attention_with_lse(
     return out, lse.transpose(0, 1)
 
 
-def varlen_attention_to_used(
-    q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor
-) -> Tensor:
-    """PyTorch's packed kernel, told how much of each segment is there."""
-    out: Tensor = torch.ops.aten._flash_attention_forward.default(  # noqa: SLF001
-        q,
-        k,
-        v,
-        segments.cu_seqlens_q,
-        segments.cu_seqlens_k,
-        1,
-        max(segments.key_lengths),
-        0.0,  # no dropout
-        False,  # noqa: FBT003, not causal: each query is its segment's last
-        return_debug_mask=False,
-        seqused_k=used,
-    )[0]
-    return out
-
-
 def folding(kernel: LseKernel) -> LseKernel:
     """Let a kernel have query heads as rows, where segments have few rows and no causal mask."""
 
@@ -185,15 +163,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
                 folding(flash_attention_with_lse),
             )
         if torch.backends.cuda.is_flash_attention_available():
-            used = varlen_attention_to_used
-            is_right = _is_right_to_used(used, device=device, dtype=dtype)
-            return Backend(
-                "varlen",
-                reason,
-                varlen_attention,
-                folding(varlen_attention_with_lse),
-                used if is_right else None,
-            )
+            return Backend("varlen", reason, varlen_attention, folding(varlen_attention_with_lse))
         reason += ", and this PyTorch was built without its kernel"
     return Backend("sdpa", reason, sdpa_attention, sdpa_attention_with_lse)
 
@@ -255,31 +225,6 @@ def prove(backend: Backend, *, device: torch.device, dtype: torch.dtype) -> floa
             )
         worst = max(worst, difference)
     return worst
-
-
-def _is_right_to_used(kernel: UsedKernel, *, device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether a kernel leaves out what it is told to, here: it is optional."""
-    lengths, used = (40, 700, 90, 300), (33, 651, 1, 300)
-    ones = [1] * len(lengths)
-    with torch.device("cpu"):  # wherever the caller makes its tensors
-        generator = torch.Generator().manual_seed(0)
-        q = torch.randn(len(lengths), 12, 128, generator=generator)
-        k, v = torch.randn(2, sum(lengths), 2, 128, generator=generator)
-        seen = [
-            torch.arange(end - length, end - length + number)
-            for end, length, number in zip(accumulate(lengths), lengths, used, strict=True)
-        ]
-        rows, segments = torch.cat(seen), Segments.of(ones, used, device=q.device)
-        expected = plain_attention(q, k[rows], v[rows], segments=segments, is_causal=False)
-        try:
-            got = kernel(
-                *(one.to(device, dtype) for one in (q, k, v)),
-                segments=Segments.of(ones, lengths, device=device),
-                used=torch.tensor(used, dtype=torch.int32).to(device),
-            )
-        except (RuntimeError, TypeError, AssertionError):  # the last: PyTorch without CUDA
-            return False
-        return bool((got.cpu().float() - expected).abs().max() <= 3e-2)
 
 
 def _split(

@@ -32,7 +32,7 @@ def extend(network: VideoLlama3, pool: PagePool, sequence: KVSequence, embeds: T
     sequence.reserve(num_rows)
     slots = sequence.slots(start, start + num_rows).to(pool.device)
     attend = CascadePrefill(
-        SharedPrefixes(pool, [sequence], is_kept=False),
+        SharedPrefixes(pool, [sequence]),
         [[num_rows]],
         backend=network.language.backend,
         store=lambda layer, keys, values: pool.write(layer, slots, keys, values),

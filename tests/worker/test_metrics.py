@@ -27,6 +27,7 @@ STATS = EngineStats(
     num_out_of_memory=0,
     num_shed=0,
     num_cut_short=0,
+    num_unsaid=0,
     attention_backend="none",
     small_kernels="none",
 )

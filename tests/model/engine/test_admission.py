@@ -119,6 +119,26 @@ def test_pages_that_were_made_count_until_they_are_given_back() -> None:
     assert one._pool.num_bytes == 2 * (usual - VISION_BYTES), "as many as will be needed, at once"
 
 
+def test_what_is_said_gives_way_where_its_pages_leave_a_camera_no_room() -> None:
+    usual = admission(None).bytes_usual(GRID)
+    one = admission(WEIGHT_BYTES + 2 * usual)
+    one.admit("gate", GRID, {})
+    spoken = [one._pool.take((2 * usual - VISION_BYTES) // PAGE_BYTES)]
+
+    def hush() -> bool:
+        if spoken:
+            one._pool.give_back(spoken.pop())
+            return True
+        return False
+
+    one._hush = hush
+    with pytest.raises(AdmissionError):
+        one.admit("wall", PatchGrid(90, 160), {})
+    assert spoken, "it would not have helped"
+    one.admit("yard", GRID, {})
+    assert not spoken
+
+
 def test_a_budget_smaller_than_the_weights_lets_nobody_in() -> None:
     with pytest.raises(AdmissionError, match="at most 0 bytes"):
         admission(WEIGHT_BYTES // 2).admit("gate", GRID, {})

@@ -22,6 +22,7 @@ from model.videollama3.prompt import NANO_1, question_suffix
 from model.videollama3.tokenizer import Tokenizer
 from tests.model.growing import logits_after, new_pool
 from tests.model.nano_model import nano, nano_family, nano_tokenizer
+from tests.model.speaking import answers_of
 
 CAPTION = Question("caption", "")
 FIRE = Question("yes_no", "Is there fire?")
@@ -41,8 +42,11 @@ class Answerer(Respondent):
         super().__init__(nano_family(), max_caption_tokens=12, max_answer_tokens=6)
 
     def one(self, question: Question, context: Context) -> Answer:
-        [answer] = self.answer(POOL, [(question, context)])
+        [answer] = self.all([(question, context)])
         return answer
+
+    def all(self, asks: Sequence[tuple[Question, Context]]) -> list[Answer]:
+        return answers_of(self, POOL, asks, nano())
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +174,7 @@ CONTEXTS = [seen(seed, num_frames=1 + 3 * seed) for seed in range(3)]
 @given(asks=st.lists(st.tuples(st.sampled_from(EVERY_KIND), st.integers(0, 2)), max_size=12))
 def test_neither_order_nor_company_changes_an_answer(asks: list[tuple[Question, int]]) -> None:
     respondent = Answerer()
-    answers = respondent.answer(POOL, [(question, CONTEXTS[n]) for question, n in asks])
+    answers = respondent.all([(question, CONTEXTS[n]) for question, n in asks])
     assert len(answers) == len(asks)
     for (question, n), answer in zip(asks, answers, strict=True):
         assert same(answer, alone(question, n))
@@ -246,7 +250,7 @@ def test_digits_of_several_tokens_are_refused() -> None:
 
 
 def test_nothing_asked_is_nothing_answered(respondent: Answerer) -> None:
-    assert respondent.answer(POOL, []) == []
+    assert respondent.all([]) == []
 
 
 def test_readings_of_every_kind_are_looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

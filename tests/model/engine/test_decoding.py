@@ -1,36 +1,41 @@
-from collections.abc import Iterator, Sequence
+"""A lasting batch: what a row says hangs neither on the others nor on how the step is computed."""
+
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import count
 
 import pytest
 import torch
-from torch import Tensor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from model.engine.decoding import Capture, Work, capture_on
-from model.engine.forks import Forks
+from model.engine.decoding import LOOK_EVERY, Capture, Decoding, Work, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
+from model.engine.rows import OWN_TOKENS
+from model.engine.sentences import Sentences
 from model.kinds.base import Branch
-from model.layers.attention import SDPA, Segments
-from model.layers.backends import choose_backend, plain_attention
+from model.layers.paged import plain_step
 from model.videollama3.network import VideoLlama3
-from tests.model.growing import extend, new_pool
+from tests.model.growing import extend, new_pool, used_bytes
 from tests.model.nano_model import nano
+from tests.model.speaking import Listener, begun, heard
 
-LENGTHS = (5, 0, 9)  # of the prefixes; an empty one cannot be gone on from
+LENGTHS = (5, 9)  # of the contexts
 LIMITS = (3, 6, 1, 9, 8, 2)  # tokens that each branch comes to say
+WAYS = ("copied", "paged", "captured")
 
 
-def prefixes(network: VideoLlama3, pool: PagePool) -> list[KVSequence]:
+def contexts(network: VideoLlama3, pool: PagePool) -> list[KVSequence]:
     grown = []
     for seed, length in enumerate(LENGTHS):
         sequence = KVSequence(pool)
-        if length:
-            generator = torch.Generator().manual_seed(seed)
-            ids = torch.randint(0, 300, (length,), generator=generator).to(network.device)
-            with torch.inference_mode():
-                extend(network, pool, sequence, network.language.embed(ids))
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(0, 300, (length,), generator=generator).to(network.device)
+        with torch.inference_mode():
+            extend(network, pool, sequence, network.language.embed(ids))
         grown.append(sequence)
-    return [sequence for sequence in grown if sequence.length]
+    return grown
 
 
 @cache
@@ -42,179 +47,227 @@ def repeating(penalty: float) -> VideoLlama3:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def saying(network: VideoLlama3, capture: Capture | None) -> Iterator[list[list[int]]]:
-    """Decode branches that end one after the other, greedily; give what each has said, by steps."""
-    pool = new_pool(network)
-    one, other = prefixes(network, pool)
-    branches = [
-        (
-            other if n % 2 else one,
-            Branch((7 + n, 11, 13)[: 1 + n % 3], max_new_tokens=limit, is_text=True),
-        )
-        for n, limit in enumerate(LIMITS)
-    ]
-    held = [(5, 300) if n % 2 else (17,) for n in range(len(LIMITS))]
-    forks = Forks(network, pool, branches, held=held, capture=capture)
-    found = [[int(row[-1].argmax())] for row in forks.prefill()]
-    while going := {n: ids[-1] for n, ids in enumerate(found) if len(ids) < LIMITS[n]}:
-        for n, (likeliest, logits) in forks.step(going).items():
-            if network.config.repetition_penalty == 1.0:
-                assert likeliest == int(logits.argmax())
-            found[n].append(likeliest)
-        yield found
-
-
-def said(network: VideoLlama3, capture: Capture | None) -> list[list[int]]:
-    """Give what each branch says in the end."""
-    *_, found = saying(network, capture)
-    return found
-
-
-def said_in_turn(network: VideoLlama3, captures: Sequence[Capture | None]) -> list[list[list[int]]]:
-    """Give what batches say that are decoded a step of each in turn, each begun a step later."""
-    going = {n: saying(network, capture) for n, capture in enumerate(captures)}
-    found: list[list[list[int]]] = [[] for _ in captures]
-    turn = 0
-    while going:
-        for n in [n for n in going if n <= turn]:
-            told = next(going[n], None)
-            if told is None:
-                del going[n]
-            else:
-                found[n] = told
-        turn += 1
-    return found
-
-
 class Recorded:
     """A capture that does the work again by hand, and counts."""
 
     def __init__(self) -> None:
-        self.num_rows: list[int] = []
+        self.num_steps: list[int] = []
 
     def __call__(self, work: Work) -> Work:
-        self.num_rows.append(0)
+        self.num_steps.append(0)
 
         def replay() -> None:
-            self.num_rows[-1] += 1
+            self.num_steps[-1] += 1
             work()
 
         return replay
 
 
+def cannot(_work: Work) -> Work:
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+def decoding_by(
+    way: str, network: VideoLlama3, pool: PagePool, *, num_rows: int, capture: Capture | None = None
+) -> Decoding:
+    """Rows with copies; rows on pages, a step at a time; and as where there is CUDA."""
+    kernel = None if way == "copied" else plain_step
+    capture = capture or (Recorded() if way == "captured" else None)
+    return Decoding(network, pool, num_rows=num_rows, kernel=kernel, capture=capture)
+
+
+def branches(
+    limits: Sequence[int], places: Sequence[KVSequence]
+) -> list[tuple[KVSequence, Branch]]:
+    return [
+        (
+            places[n % 2],
+            Branch((7 + n, 11, 13)[: 1 + n % 3], max_new_tokens=limit, is_text=True),
+        )
+        for n, limit in enumerate(limits)
+    ]
+
+
+def held(num: int) -> list[tuple[int, ...]]:
+    return [(5, 300) if n % 2 else (17,) for n in range(num)]
+
+
+@cache
+def expected(penalty: float, limits: tuple[int, ...] = LIMITS) -> list[list[int]]:
+    """What each branch says on its own, each token by a pass over all that was said before."""
+    network = repeating(penalty)
+    pool = new_pool(network)
+    found = []
+    for (context, branch), ids in zip(
+        branches(limits, contexts(network, pool)), held(len(limits)), strict=True
+    ):
+        said: list[int] = []
+        while len(said) < branch.max_new_tokens:
+            longer = replace(branch, ids=(*branch.ids, *said))
+            [listener], _ = begun(network, pool, [(context, longer)], [ids])
+            said.append(listener.heard[0])
+        found.append(said)
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("num_rows", [1, 3, 8])
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
-def test_idle_rows_change_no_answer_and_the_batch_shrinks_by_halves(penalty: float) -> None:
-    capture, network = Recorded(), repeating(penalty)
-    assert said(network, capture) == said(network, None)
-    assert (said(network, None) == said(nano(), None)) == (penalty == 1.0)
-    # Six rows until three are going, then three until one is, then one: a graph for each that
-    # lives for more than a step.
-    assert len(capture.num_rows) in (2, 3)
-    assert all(capture.num_rows)
+def test_sentences_say_what_each_says_alone(way: str, num_rows: int, penalty: float) -> None:
+    network = repeating(penalty)
+    pool = new_pool(network)
+    decoding = decoding_by(way, network, pool, num_rows=num_rows)
+    places = contexts(network, pool)
+    for _ in range(2):
+        said = heard(decoding, network, pool, branches(LIMITS, places), held(len(LIMITS)))
+        assert said == expected(penalty)
+        assert decoding.num_free == num_rows
+    assert (expected(1.0) == expected(1.5)) is False
 
 
-def test_batches_that_are_decoded_in_turn_say_what_each_says_alone() -> None:
+@settings(max_examples=25, deadline=None)
+@given(
+    way=st.sampled_from(WAYS),
+    num_rows=st.integers(1, 4),
+    schedule=st.lists(
+        st.lists(st.tuples(st.sampled_from(range(len(LIMITS))), st.booleans()), max_size=4),
+        max_size=12,
+    ),
+)
+def test_what_joins_and_leaves_in_between_changes_no_word(
+    way: str, num_rows: int, schedule: list[list[tuple[int, bool]]]
+) -> None:
+    """Each step some begin, in one pass, of which some are given up at once or three steps on."""
     network = repeating(1.5)
-    assert said_in_turn(network, [Recorded() for _ in range(3)]) == 3 * [said(network, None)]
+    pool = new_pool(network)
+    places = contexts(network, pool)
+    before = used_bytes(pool)
+    going = Sentences(decoding_by(way, network, pool, num_rows=num_rows))
+    asked: list[tuple[int, Listener, bool]] = []
+    dropped = []
+    for step in range(len(schedule) + 3):
+        new = schedule[step] if step < len(schedule) else []
+        if new:
+            all_branches, all_held = branches(LIMITS, places), held(len(LIMITS))
+            numbers = [number for number, _ in new]
+            listeners, sentences = begun(
+                network, pool, [all_branches[n] for n in numbers], [all_held[n] for n in numbers]
+            )
+            going.add(sentences)
+            lost = {id(one) for one, (_, is_lost) in zip(listeners, new, strict=True) if is_lost}
+            dropped.append((step + 3, [one for one in sentences if id(one.reader) in lost]))
+            asked += [
+                (number, one, id(one) not in lost)
+                for number, one in zip(numbers, listeners, strict=True)
+            ]
+        whole = going.step()
+        for due, sentences in dropped:
+            sentences[:] = [one for one in sentences if one not in whole]
+            if due == step:
+                for one in sentences:
+                    going.drop(one)
+    while going.are_any:
+        going.step()
+    for number, listener, is_whole in asked:
+        all_of_it = expected(1.5)[number]
+        assert listener.heard == (all_of_it if is_whole else all_of_it[: len(listener.heard)])
+    assert used_bytes(pool) == before
 
 
-def test_a_replayed_step_finds_its_tensors_where_they_were() -> None:
-    places: list[Sequence[int]] = []
+def test_a_step_of_all_rows_is_captured_once_and_replayed_for_good() -> None:
+    network, capture = repeating(1.5), Recorded()
+    pool = new_pool(network)
+    places = contexts(network, pool)
+    decoding = decoding_by("captured", network, pool, num_rows=3, capture=capture)
+    for _ in range(3):
+        said = heard(decoding, network, pool, branches(LIMITS, places), held(len(LIMITS)))
+        assert said == expected(1.5)
+    assert len(capture.num_steps) == 1
+    assert capture.num_steps[0] % LOOK_EVERY == LOOK_EVERY - 1, "the first was by hand"
+
+
+def test_a_captured_step_finds_its_tensors_where_they_were() -> None:
+    network, num_captured = repeating(1.5), count()
 
     def capture(work: Work) -> Work:
+        next(num_captured)
         decoding = work.__self__  # type: ignore[attr-defined]
-        slabs = [slab for layer in decoding._suffixes._layers for slab in layer]
-        noted = (decoding._repetition._held, decoding._repetition._end)
-        held = (decoding._ids, decoding._suffixes.lengths, *noted, *slabs)
-        at = [tensor.data_ptr() for tensor in held]
+
+        def places() -> list[int]:
+            rows = decoding._attend
+            segments = rows._segments
+            slabs = [slab for layer in rows._own for slab in layer]
+            pages = [slab for n in range(pool.num_layers) for slab in pool.slabs(n)]
+            held = (decoding._ids, decoding._repetition._held, rows._lengths, rows.at)
+            seen = (segments.table, segments.key_lengths, segments.longest_first)
+            return [one.data_ptr() for one in (*held, *seen, *slabs, *pages)]
+
+        at = places()
 
         def replay() -> None:
-            noted = (decoding._repetition._held, decoding._repetition._end)
-            now = (decoding._ids, decoding._suffixes.lengths, *noted, *slabs)
-            places.append(at)
-            assert [tensor.data_ptr() for tensor in now] == at
+            assert places() == at
             work()
 
         return replay
 
-    said(repeating(1.5), capture)
-    assert places
+    pool = new_pool(network)
+    where = contexts(network, pool)
+    decoding = decoding_by("captured", network, pool, num_rows=3, capture=capture)
+    heard(decoding, network, pool, branches(LIMITS, where), held(len(LIMITS)))
+    assert next(num_captured) == 1
+    # Where pages move, and where longer words come, it is captured anew.
+    KVSequence(pool).reserve(pool.num_bytes // pool.page_bytes * pool.page_tokens + 1)
+    said = heard(decoding, network, pool, branches(LIMITS, where), held(len(LIMITS)))
+    assert said == expected(1.5)
+    assert next(num_captured) == 3
+    long = Branch(tuple(range(5, 5 + OWN_TOKENS)), max_new_tokens=3)
+    heard(decoding, network, pool, [(where[0], long)])
+    assert next(num_captured) == 5
 
 
-def test_what_prefixes_keep_is_not_kept_twice_once_a_batch_has_its_own() -> None:
+def test_pages_do_not_move_beneath_a_step() -> None:
     network = nano()
     pool = new_pool(network)
-    one, other = prefixes(network, pool)
-    words = Branch((7,)), Branch((7,), max_new_tokens=2)
-    forks = Forks(network, pool, list(zip((one, other), words, strict=True)), capture=Recorded())
-    forks.prefill()
-    first = forks._prefixes
-    assert first._kept
-    forks.step({1: 11})
-    assert not first._kept
-    assert forks._decoding
-    assert forks._decoding._prefixes._kept
+    decoding = decoding_by("paged", network, pool, num_rows=1)
+    waits: list[int] = []
+    assert pool.before_moving == decoding.wait
+    pool.before_moving = lambda: waits.append(pool.num_bytes)
+    KVSequence(pool).reserve(1)
+    assert waits == [0]
 
 
-def used_attention(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor) -> Tensor:
-    """What a GPU's kernel does, the slow way."""
-    lengths = used.tolist()
-    starts = torch.tensor(segments.key_lengths).cumsum(0) - torch.tensor(segments.key_lengths)
-    rows = torch.cat([start + torch.arange(n) for start, n in zip(starts, lengths, strict=True)])
-    seen = Segments.of([1] * len(lengths), lengths, device=q.device)
-    return plain_attention(q, k[rows], v[rows], segments=seen, is_causal=False)
-
-
-@pytest.mark.parametrize("is_captured", [False, True])
-def test_branches_with_room_behind_their_prefixes_say_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-    is_captured: bool,  # noqa: FBT001, by name
-) -> None:
-    network = nano()
-    calls: list[int] = []
-
-    def counted(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor) -> Tensor:
-        calls.append(len(q))
-        return used_attention(q, k, v, segments=segments, used=used)
-
-    capture = Recorded() if is_captured else None
-    expected = said(network, capture)
-    monkeypatch.setattr(network.language, "backend", replace(SDPA, used_kernel=counted))
-    assert said(network, capture) == expected
-    # In the end one branch of each prefix is left, and then one of one; a batch shrinks by halves.
-    assert set(calls) == ({1} if is_captured else {1, 2})
-
-
-def test_a_batch_whose_capture_fails_goes_on_by_hand(caplog: pytest.LogCaptureFixture) -> None:
-    def run_out(work: Work) -> Work:  # noqa: ARG001
+def test_rows_whose_step_cannot_be_captured_go_on_by_hand(caplog: pytest.LogCaptureFixture) -> None:
+    def run_out(_work: Work) -> Work:
         raise torch.OutOfMemoryError
 
-    tried: list[Work] = []
+    def said(capture: Capture) -> list[list[int]]:
+        network = nano()
+        pool = new_pool(network)
+        decoding = decoding_by("captured", network, pool, num_rows=3, capture=capture)
+        return heard(decoding, network, pool, branches(LIMITS, contexts(network, pool)))
 
-    def failing(work: Work) -> Work:
-        tried.append(work)
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    assert said(nano(), failing) == said(nano(), None)
-    assert len(tried) == 1
-    assert "not permitted" in caplog.text
+    assert said(cannot) == said(Recorded())
+    assert caplog.text.count("not permitted") == 1
     with pytest.raises(torch.OutOfMemoryError):
-        said(nano(), run_out)
+        said(run_out)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("penalty", [1.0, 1.5])
-def test_a_graph_says_what_single_launches_say(penalty: float) -> None:
-    device = torch.device("cuda")
-    for backend in (SDPA, choose_backend(device, torch.bfloat16)):
-        config = replace(nano().config, repetition_penalty=penalty)
-        network = VideoLlama3(config, backend=backend).to(device, torch.bfloat16).eval()
-        network.load_state_dict(nano().state_dict())
-        by_hand = said(network, Recorded())
-        for _ in range(3):  # the pool outlives a batch's graphs
-            assert said(network, None) == by_hand
-        # Their graphs share one pool: each is replayed between the replays of the others.
-        assert said_in_turn(network, [None, None, None]) == 3 * [by_hand]
+def test_what_finds_no_row_waits_and_holds_its_context() -> None:
+    network = nano()
+    pool = new_pool(network)
+    [context, _] = contexts(network, pool)
+    branch = Branch((7,), max_new_tokens=3)
+    listeners, sentences = begun(network, pool, [(context, branch)] * 2)
+    going = Sentences(Decoding(network, pool, num_rows=1))
+    going.add(sentences)
+    going.step()
+    assert [len(one.heard) for one in listeners] == [2, 1]
+    context.truncate(0)
+    assert sentences[1].begun.context.length == LENGTHS[0]
+    while going.are_any:
+        going.step()
+    assert [len(one.heard) for one in listeners] == [3, 3]
+    assert listeners[0].heard == listeners[1].heard
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.engine.decoding import Decoding
 from model.engine.forks import Forks
 from model.engine.kv_cache import KVSequence
 from model.errors import InputError
@@ -65,12 +66,16 @@ def test_a_branch_beside_one_with_children_is_decoded_as_alone() -> None:
     told = Branch((7, 11, 13), max_new_tokens=3)
     forks = Forks(nano(), POOL, [(CONTEXTS[1], parent), (CONTEXTS[0], told), (CONTEXTS[1], told)])
     forks.prefill()
-    together = [forks.step({1: 20, 2: 20}), forks.step({1: 21, 2: 22})]
-    for branch, context, said in ((1, CONTEXTS[0], (20, 21)), (2, CONTEXTS[1], (20, 22))):
-        for place, step in enumerate(together, start=1):
-            words = Branch((*told.ids, *said[:place]))
+    decoding = Decoding(nano(), POOL, num_rows=2)
+    rows = decoding.join([(forks.beginning(n), 20) for n in (1, 2)])
+    for said in ((20,), (20, 21)):
+        decoding.put(rows[0], said[-1])
+        decoding.put(rows[1], said[-1])
+        decoding.launch(1)
+        for context, logits in zip((CONTEXTS[0], CONTEXTS[1]), decoding.logits(rows), strict=True):
+            words = Branch((*told.ids, *said))
             [alone] = Forks(nano(), POOL, [(context, words)]).prefill()
-            torch.testing.assert_close(step[branch][1], alone[0], atol=TOLERANCE, rtol=TOLERANCE)
+            torch.testing.assert_close(logits, alone[0], atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def test_children_need_a_position_too() -> None:

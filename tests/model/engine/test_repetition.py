@@ -14,8 +14,8 @@ from transformers import VideoLlama3Config
 
 from model.bundled import NANO
 from model.engine.config import EngineConfig
+from model.engine.decoding import Decoding
 from model.engine.engine import Engine
-from model.engine.forks import Forks
 from model.engine.repetition import Repetition
 from model.kinds import wording
 from model.kinds.base import Branch
@@ -23,6 +23,7 @@ from model.types import PrunedFrame, Question
 from model.videollama3.prompt import NANO_1, question_suffix
 from tests.model.engine.test_engine import clip, reference_inputs
 from tests.model.nano_model import nano_tokenizer
+from tests.model.speaking import NUM_ROWS, heard
 from tests.model.tiny import oracle, save_oracle
 from tests.model.videollama3.test_checkpoint import save_remote
 
@@ -88,17 +89,11 @@ def said(engine: Engine, asks: Sequence[tuple[str, str, int]]) -> list[list[int]
         )
         for _, words, limit in asks
     ]
-    forks = Forks(
-        engine._model,
-        engine._pool,
-        [(context.sequence, branch) for context, branch in zip(contexts, branches, strict=True)],
-        held=[context.held_ids for context in contexts],
-    )
-    found = [[int(rows[-1].argmax())] for rows in forks.prefill()]
-    while going := {n: ids[-1] for n, ids in enumerate(found) if len(ids) < asks[n][2]}:
-        for n, (likeliest, _) in forks.step(going).items():
-            found[n].append(likeliest)
-    return found
+    pool = engine._pool
+    decoding = Decoding(engine._model, pool, num_rows=NUM_ROWS)
+    put = [(context.sequence, branch) for context, branch in zip(contexts, branches, strict=True)]
+    held = [sorted(context.held_ids) for context in contexts]
+    return heard(decoding, engine._model, pool, put, held)
 
 
 def generated(model: Any, inputs: dict[str, Tensor], *, penalty: float, limit: int) -> list[int]:
@@ -214,15 +209,14 @@ def test_a_context_holds_what_its_written_out_prompt_holds(reference: Any, tmp_p
 
 
 def test_a_token_that_was_there_often_is_penalised_once() -> None:
-    repetition = Repetition(
-        2.0, [[1, 1, 3], []], vocab_size=4, max_new_tokens=2, device=torch.device("cpu")
-    )
-    logits = torch.tensor([[4.0, 4.0, -4.0, -4.0]] * 2)
+    repetition = Repetition(2.0, num_rows=3, vocab_size=4, device=torch.device("cpu"))
+    repetition.begin(0, [1, 1, 3, 4])  # the last is no token that a logit belongs to
+    repetition.begin(2, [])
+    rows, logits = torch.tensor([0, 2]), torch.tensor([[4.0, 4.0, -4.0, -4.0]] * 2)
     before = logits.clone()
-    assert repetition.penalized(logits).tolist() == [[4, 2, -4, -8], [4, 4, -4, -4]]
-    repetition.hold(torch.tensor([1, 2]))
-    assert repetition.penalized(logits).tolist() == [[4, 2, -4, -8], [4, 4, -8, -4]]
-    repetition.keep([1])
-    repetition.hold(torch.tensor([0]))
-    assert repetition.penalized(logits[1:]).tolist() == [[2, 4, -8, -4]]
+    assert repetition.penalized(rows, logits).tolist() == [[4, 2, -4, -8], [4, 4, -4, -4]]
+    repetition.hold(rows, torch.tensor([1, 2]))
+    assert repetition.penalized(rows, logits).tolist() == [[4, 2, -4, -8], [4, 4, -8, -4]]
+    repetition.begin(2, [0])
+    assert repetition.penalized(rows[1:], logits[1:]).tolist() == [[2, 4, -4, -4]]
     assert torch.equal(logits, before)

@@ -10,10 +10,12 @@ from torch import Tensor
 import model.engine.answers
 from model.engine.answers import Respondent
 from model.engine.kv_cache import PagePool
+from model.engine.readers import read
 from model.engine.rolling_context import Context
+from model.engine.sentences import Sentence
 from model.family import Family, Prompt
 from model.kinds import kind_of
-from model.kinds.base import Branch, Doubt, Published
+from model.kinds.base import Branch, Doubt, Published, Reading
 from model.types import Answer, Question
 from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
@@ -64,13 +66,8 @@ class _Branches:
             found.append(torch.stack([self._wishes.logits_after(row) for row in rows]))
         return found
 
-    def step(self, tokens: Mapping[int, int]) -> dict[int, tuple[int, Tensor]]:
-        follows = {}
-        for n, token in tokens.items():
-            self._said[n].append(token)
-            logits = self._wishes.logits_after(self._said[n])
-            follows[n] = (int(logits.argmax()), logits)
-        return follows
+    def beginning(self, n: int) -> list[int]:
+        return self._said[n]
 
 
 def family_without_weights(tokenizer: Tokenizer, prompt: Prompt) -> Family:
@@ -104,8 +101,20 @@ def answer_of(
 
     with monkeypatch.context() as patch:
         patch.setattr(model.engine.answers, "Forks", forks)
-        [answer] = respondent.answer(cast("PagePool", None), [(question, cast("Context", Shown()))])
-    return answer
+        begun = respondent.begin(cast("PagePool", None), [(question, cast("Context", Shown()))])
+    for sentence in begun.sentences.values():
+        say_to_the_end(sentence, wishes)
+    return begun.readers[0].answer()
+
+
+def say_to_the_end(sentence: Sentence, wishes: Wishes) -> None:
+    said = cast("list[int]", sentence.begun)
+    token: int | None = sentence.token
+    while token is not None:
+        said.append(token)
+        reading = sentence.reader.next_reading or Reading()
+        [found] = read(wishes.logits_after(said)[None], [reading])
+        token = sentence.reader.go_on(found)
 
 
 def published(answer: Answer) -> Published:

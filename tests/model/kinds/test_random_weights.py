@@ -46,9 +46,9 @@ def test_random_weights_answer_nothing_in_a_thousand_questions(spread: float) ->
         contexts.append(context)
     asks = [(question(n), contexts[n % len(contexts)]) for n in range(NUM_QUESTIONS)]
     answers = [
-        answer
+        reader.answer()
         for start in range(0, NUM_QUESTIONS, BATCH)
-        for answer in respondent.answer(pool, asks[start : start + BATCH])
+        for reader in respondent.begin(pool, asks[start : start + BATCH]).readers
     ]
     assert len({answer.p for answer in answers}) > NUM_QUESTIONS / 2  # they are sure, and differ
     for answer in answers:

@@ -20,7 +20,6 @@ from model.layers.attention import (
 )
 from model.layers.backends import (
     MOST_FOLDED_ROWS,
-    _is_right_to_used,
     choose_backend,
     folding,
     plain_attention,
@@ -147,38 +146,6 @@ def test_padded_attention_goes_on_from_what_was_found(lengths: list[int], seed: 
     got = padded_attention(q, keys, values, unseen=unseen, found=found)
     expected = plain_attention(q, k, v, segments=segments, is_causal=False)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
-
-
-def test_a_kernel_that_sees_what_it_is_told_to_leave_out_is_not_used() -> None:
-    def right(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor) -> Tensor:
-        ends = torch.tensor(segments.key_lengths).cumsum(0)
-        starts = ends - torch.tensor(segments.key_lengths)
-        rows = [
-            torch.arange(start, start + number)
-            for start, number in zip(starts.tolist(), used.tolist(), strict=True)
-        ]
-        seen = Segments.of([1] * len(rows), used.tolist(), device=CPU)
-        at = torch.cat(rows)
-        return plain_attention(q, k[at], v[at], segments=seen, is_causal=False)
-
-    def wrong(q: Tensor, k: Tensor, v: Tensor, *, segments: Segments, used: Tensor) -> Tensor:  # noqa: ARG001
-        return plain_attention(q, k, v, segments=segments, is_causal=False)
-
-    def missing(
-        q: Tensor,  # noqa: ARG001
-        k: Tensor,  # noqa: ARG001
-        v: Tensor,  # noqa: ARG001
-        *,
-        segments: Segments,  # noqa: ARG001
-        used: Tensor,  # noqa: ARG001
-    ) -> Tensor:
-        raise RuntimeError("no such argument")
-
-    found = [
-        _is_right_to_used(kernel, device=CPU, dtype=torch.bfloat16)
-        for kernel in (right, wrong, missing)
-    ]
-    assert found == [True, False, False]
 
 
 def test_segments_without_queries_cost_nothing_and_give_nothing() -> None:
