@@ -230,7 +230,7 @@ ENGINE_INCIDENTS = Metric(
     "result of the whole frame was taken; `out_of_memory`: the device had no memory left; `shed`: "
     "a camera's standby context was given up to make room; `cut_short`: a camera's context ended "
     "before its time because VIGIL_MODEL__MEMORY_BUDGET had no room, and its answers saw a shorter "
-    "stretch.",
+    "stretch; `unsaid`: a caption or text gave way to either, and is asked again.",
     kind="counter",
     labels=("kind",),
 )

@@ -31,7 +31,7 @@ from pipeline.questions import DEFAULT_DOUBT, Schedule, StandingQuestion
 from pipeline.rebuilding import LOOK_S, Rebuilding
 from pipeline.replies import TickReplies, blank_provenance, provenance_of
 from pipeline.settling import Replies, Settling
-from pipeline.speaking import Speaking
+from pipeline.speaking import LAST_WORDS_S, Speaking
 from pipeline.status import StatusBoard
 from pipeline.takeover import Takeover
 from pipeline.tenures import Tenures
@@ -156,7 +156,7 @@ class Runner:
             self.step()
             beat()
         self._rebuilding.close()
-        self._say(inf)
+        self._say(inf, at_most_s=self._now_s() + LAST_WORDS_S)
         self._reply(())  # a file may have ended since
 
     def step(self) -> int:
@@ -297,9 +297,9 @@ class Runner:
         for ask in asks:
             self._camera(ask.sent.frame.camera_id).defer([ask])
 
-    def _say(self, until_s: float) -> None:
+    def _say(self, until_s: float, *, at_most_s: float = inf) -> None:
         """Go on with what is being said, as `Speaking.say`; tell each answer when it is whole."""
-        while answered := self._speaking.say(until_s):
+        while answered := self._speaking.say(until_s, at_most_s=at_most_s):
             self._reply(answered)
 
     def _reply(self, answers: Sequence[tuple[Ask, Answer]]) -> None:

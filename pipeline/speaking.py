@@ -4,7 +4,7 @@ It is said between the ticks, and is about the moment it was asked at.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from math import isfinite
+from math import inf, isfinite
 
 from model.errors import DeviceMemoryError
 from model.types import Answer
@@ -17,8 +17,8 @@ SAY_WITHIN_S = 1.0
 """What was begun longer ago is said to its end before the next tick: else a busy worker, whose
 ticks leave no time between them, would never end a sentence."""
 
-MAX_OPEN = 64
-"""Beyond so many sentences they are said to their end too: what each goes on from takes memory."""
+LAST_WORDS_S = 10.0
+"""What is not said so long after the worker was told to end is not said: its frames come again."""
 
 Answered = tuple[Ask, Answer]
 
@@ -95,11 +95,12 @@ class Speaking:
                 answered.append((ask, answer))
         return answered
 
-    def say(self, until_s: float) -> list[Answered]:
-        """Go on until then, and beyond with what is late or too much; return the first answers."""
+    def say(self, until_s: float, *, at_most_s: float = inf) -> list[Answered]:
+        """Go on until then, and beyond with what is late; return the first answers."""
         while self._engine.is_speaking:
             begun_s = self._clock.monotonic_s()
-            if begun_s >= until_s and not self._is_pressing(begun_s):
+            is_late = any(begun_s - since_s >= SAY_WITHIN_S for _, since_s in self._open.values())
+            if begun_s >= at_most_s or (begun_s >= until_s and not is_late):
                 break
             told = self._timed("speak", self._engine.speak)
             if isfinite(until_s):  # else it is part of a tick
@@ -126,10 +127,6 @@ class Speaking:
             self._owe([ask])
             return []
         return [(ask, answer)]
-
-    def _is_pressing(self, now_s: float) -> bool:
-        is_late = any(now_s - begun_s >= SAY_WITHIN_S for _, begun_s in self._open.values())
-        return is_late or len(self._open) > MAX_OPEN
 
     @property
     def _asks(self) -> list[Ask]:

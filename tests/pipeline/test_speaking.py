@@ -1,7 +1,6 @@
 """Answers that are said word by word: they come later than the others, about their own moment."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 from threading import Event
 
@@ -11,7 +10,7 @@ from model.types import Answer, Question
 from pipeline.control import InEffect
 from pipeline.metrics import ANSWER_AGE
 from pipeline.questions import StandingQuestion
-from pipeline.speaking import MAX_OPEN, SAY_WITHIN_S
+from pipeline.speaking import LAST_WORDS_S, SAY_WITHIN_S
 from pipeline.types import Frame, Overflow, Receipt
 from tests.fakes import frame_at
 from tests.pipeline.runner_bench import CAPTION, FIRE, Bench, changing, said, scripted
@@ -137,18 +136,6 @@ def test_what_is_late_is_said_before_the_tick_ends() -> None:
     assert age_s in judged.ages_s, "the load is judged by it"
 
 
-def test_more_than_may_be_said_side_by_side_is_said_at_once() -> None:
-    bench = speaking_bench(CAPTION, words=100)
-    for n in range(MAX_OPEN + 1):
-        frame = replace(changing(0.0), camera_id=f"camera-{n}")
-        bench.lanes.lane(frame.camera_id, overflow=Overflow.LATEST).offer(frame)
-        if n + 1 == MAX_OPEN:
-            bench.runner.step()
-            assert kinds(bench) == []
-    bench.runner.step()
-    assert len(bench.data("caption")) == MAX_OPEN + 1
-
-
 def test_a_source_that_is_held_back_waits_for_all_that_is_said() -> None:
     bench = speaking_bench(CAPTION, FIRE)
     bench.show(changing(0.0))
@@ -191,3 +178,16 @@ def test_the_loop_says_what_is_begun_while_no_frame_waits_and_before_it_ends(
     bench.runner.run(stop, beat=lambda: stop.set() if len(turns) == 2 else None)
     assert turns[1] == 0.0, "it does not sleep while something is to be said"
     assert bench.caption_seconds() == [0]
+
+
+def test_a_worker_that_ends_has_so_long_for_its_last_words_and_settles_nothing_it_left_unsaid() -> (
+    None
+):
+    bench, stop = speaking_bench(CAPTION, words=1_000), Event()
+    bench.engine.clock, bench.engine.cost_s = bench.clock, 0.5
+    lane = bench.lanes.lane("yard", overflow=Overflow.LATEST)
+    lane.offer(frame_at(0.0, receipt=Receipt("the first")))
+    bench.runner.run(stop, beat=stop.set)
+    assert bench.clock.seconds < LAST_WORDS_S + 3.0
+    assert kinds(bench) == []
+    assert bench.settled == []
