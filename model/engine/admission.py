@@ -36,7 +36,7 @@ class Admission:
         config: EngineConfig,
         *,
         pool: PagePool,
-        weight_bytes: int,
+        fixed_bytes: int,
         hush: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin without a stream.
@@ -45,7 +45,7 @@ class Admission:
             family: the model.
             config: the budget and what contexts may come to.
             pool: where contexts lie; it is told how large it may and should be.
-            weight_bytes: of the budget, what is taken already.
+            fixed_bytes: of the budget, what is taken already.
             hush: lets sentences give way for which pages are held; says whether there were any.
         """
         self.total_bytes = config.memory_budget_bytes
@@ -53,7 +53,7 @@ class Admission:
         self._family = family
         self._config = config
         self._pool = pool
-        self._weight_bytes = weight_bytes
+        self._taken_bytes = fixed_bytes
         self._hush = hush
 
     def bytes_at_most(self, grid: PatchGrid) -> int:
@@ -122,7 +122,7 @@ class Admission:
         return max(0, self.total_bytes - self._fixed_bytes(self.grids)) // self._pool.page_bytes
 
     def _fixed_bytes(self, grids: Mapping[str, PatchGrid]) -> int:
-        return self._weight_bytes + sum(map(self._vision_bytes, grids.values()))
+        return self._taken_bytes + sum(map(self._vision_bytes, grids.values()))
 
     def _vision_bytes(self, grid: PatchGrid) -> int:
         if self._config.vision != "delta":

@@ -26,6 +26,8 @@ Capture = Callable[[Work], Work]
 MAX_COPIES = 16
 """Rows where each has a copy of its context: as many as are asked together, for their memory."""
 
+USUAL_QUESTION = 63  # tokens
+
 LOOK_EVERY = 4
 """Steps of a graph between two looks: what is said past an end meanwhile is thrown away."""
 
@@ -51,6 +53,7 @@ class Decoding:
         pool: PagePool,
         *,
         num_rows: int,
+        max_answer: int = 0,
         kernel: PagedStepKernel | None = None,
         capture: Capture | None = None,
     ) -> None:
@@ -60,6 +63,8 @@ class Decoding:
             model: the decoder is run.
             pool: where contexts lie.
             num_rows: how many; fewer where each has a copy of its context.
+            max_answer: tokens, for which there is room in every row from the beginning, and for
+                a usual question; longer ones make more.
             kernel: the attention of a step where contexts lie; without it every row has a copy of
                 its context, and nothing is captured.
             capture: how the step is captured; by default as the device allows.
@@ -69,7 +74,7 @@ class Decoding:
             num_rows = min(num_rows, MAX_COPIES)
         self._model = model
         self._attend: Rows = (
-            PagedRows(pool, num_rows, kernel=kernel)
+            PagedRows(pool, num_rows, kernel=kernel, num_own=max_answer + USUAL_QUESTION)
             if kernel
             else CopiedRows(pool, backend=model.language.backend)
         )
@@ -96,6 +101,11 @@ class Decoding:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self.is_beside = self._stream is not None
         pool.before_moving = self.wait
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of what rows hold of their own."""
+        return self._attend.num_bytes
 
     @property
     def num_free(self) -> int:

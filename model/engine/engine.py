@@ -49,8 +49,8 @@ class Engine:
         """
         network = family.network
         max_positions = network.config.text.max_positions
-        longest_answer = max(config.max_caption_tokens, config.max_answer_tokens)
-        if config.max_context_tokens + longest_answer >= max_positions:
+        longest = max(config.max_caption_tokens, config.max_answer_tokens)
+        if config.max_context_tokens + longest >= max_positions:
             raise InputError(
                 "max_context_tokens: expected room for a question and its answer within the "
                 f"model's {max_positions} positions, got {config.max_context_tokens}"
@@ -78,11 +78,12 @@ class Engine:
         )
         self._pool = PagePool(network.config.text, dtype=network.dtype, device=network.device)
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
+        batch = Decoding(network, self._pool, num_rows=config.spoken_together, max_answer=longest)
         self._admission = Admission(
             family,
             config,
             pool=self._pool,
-            weight_bytes=self._weight_bytes,
+            fixed_bytes=self._weight_bytes + batch.num_bytes,
             hush=lambda: self._speech.give_way(),
         )
         self._choice_ids = family.choice_ids if config.says_when else None
@@ -92,7 +93,7 @@ class Engine:
         self._speech = Speech(
             self._respondent,
             self._pool,
-            sentences=Sentences(Decoding(network, self._pool, num_rows=config.spoken_together)),
+            sentences=Sentences(batch),
             shortage=self._shortage,
             sample_period_s=config.sample_period_s,
         )
@@ -230,17 +231,15 @@ class Engine:
     def ask(self, asks: Sequence[tuple[str, Question]]) -> list[Answer]:
         """Answer questions, each about the window of its stream; none changes another's answer.
 
-        The stretch that a `when` answer tells of is given in stream time.
-
         Args:
             asks: stream id and question.
 
         Returns:
-            One answer for each, in order.
+            One for each, in order; the stretch that a `when` answer tells of is in stream time.
 
         Raises:
             InputError: a stream has shown no frame, or a question cannot be put; none is answered.
-            DeviceMemoryError: the device has no room for the pass.
+            DeviceMemoryError: the device has no room for the pass, or to say an answer.
         """
         return self._speech.ask(*self._put(asks))
 

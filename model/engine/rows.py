@@ -63,6 +63,11 @@ class Rows(Protocol):
         """How often what a step works on has moved, which a captured one does not know."""
         ...
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of what rows hold of their own."""
+        ...
+
     def place(self, row: int) -> int:
         """Say where in the pass a row is."""
         ...
@@ -101,6 +106,12 @@ class CopiedRows:
         self._layers: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self._lengths: dict[int, int] = {}
         self._count()
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(
+            slab.nbytes for layers in self._layers.values() for both in layers for slab in both
+        )
 
     def place(self, row: int) -> int:
         return list(self._lengths).index(row)
@@ -163,8 +174,10 @@ class PagedRows:
     A row that is free sees no page, and goes over the same words of its own.
     """
 
-    def __init__(self, pool: PagePool, num_rows: int, *, kernel: PagedStepKernel) -> None:
-        """Begin with free rows."""
+    def __init__(
+        self, pool: PagePool, num_rows: int, *, kernel: PagedStepKernel, num_own: int
+    ) -> None:
+        """Begin with free rows, with room for so many tokens of their own."""
         self._pool = pool
         self._kernel = kernel
         self._num_grown = 0
@@ -183,10 +196,15 @@ class PagedRows:
             longest_first=self.at.int(),
         )
         self._own: list[tuple[Tensor, Tensor]] = pool.new_suffixes(num_rows, 0)
+        self._make_room(num_own)
 
     @property
     def positions(self) -> Tensor:
         return self._segments.key_lengths + self._lengths
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(slab.nbytes for both in self._own for slab in both)
 
     @property
     def num_moves(self) -> int:

@@ -36,7 +36,7 @@ def family() -> Family:
 def admission(budget_bytes: int | None, **limits: Any) -> Admission:
     config = EngineConfig(memory_budget_bytes=budget_bytes, **limits)
     pool = PagePool(PRESETS["2b"].text, dtype=torch.bfloat16, device="meta")
-    return Admission(family(), config, pool=pool, weight_bytes=WEIGHT_BYTES)
+    return Admission(family(), config, pool=pool, fixed_bytes=WEIGHT_BYTES)
 
 
 def stream(one: Admission, *, ages_s: Sequence[float], tokens_per_s: int) -> RollingContext:
