@@ -17,7 +17,7 @@ from model.engine.kv_cache import PagePool
 from model.engine.repetition import Repetition
 from model.engine.rows import Beginning, CopiedRows, PagedRows, Rows
 from model.family import Network
-from model.layers.paged import PagedStepKernel
+from model.layers.pages import PagedStepKernel
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
@@ -65,10 +65,13 @@ class Decoding:
             num_rows: how many; fewer where each has a copy of its context.
             max_answer: tokens, for which there is room in every row from the beginning, and for
                 a usual question; longer ones make more.
-            kernel: the attention of a step where contexts lie; without it every row has a copy of
-                its context, and nothing is captured.
+            kernel: the attention of a step where contexts lie; by default the backend's. Without
+                one every row has a copy of its context, and nothing is captured.
             capture: how the step is captured; by default as the device allows.
         """
+        backend = model.language.backend
+        if kernel is None and backend.paged:
+            kernel = backend.paged.step
         device, penalty = model.device, model.config.repetition_penalty
         if kernel is None:
             num_rows = min(num_rows, MAX_COPIES)
@@ -76,7 +79,7 @@ class Decoding:
         self._attend: Rows = (
             PagedRows(pool, num_rows, kernel=kernel, num_own=max_answer + USUAL_QUESTION)
             if kernel
-            else CopiedRows(pool, backend=model.language.backend)
+            else CopiedRows(pool, backend=backend)
         )
         self._capture = (capture or capture_on(device)) if kernel else None
         self.look_every = LOOK_EVERY if self._capture else 1

@@ -7,7 +7,7 @@ be: it makes them at once as the first is missing, and refuses what would pass t
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 import torch
@@ -31,7 +31,7 @@ class PagePool:
         page_bytes: bytes of a page, all layers.
         max_positions: tokens of the longest sequence the model takes.
         device: where the pages lie.
-        num_moves: how often the pages have moved.
+        num_moves: how often the pages came to lie elsewhere; a CUDA graph knows where they lay.
         before_moving: called before they do.
     """
 
@@ -145,7 +145,7 @@ class PagePool:
         return keys.index_select(0, slots), values.index_select(0, slots)
 
     def slabs(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Give all keys and values of a layer, (num_slots, num_kv_heads, head_dim) each."""
+        """Give all keys and values of a layer, (num_tokens, num_kv_heads, head_dim) each."""
         return self._keys[layer], self._values[layer]
 
     def new_suffixes(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
@@ -220,9 +220,9 @@ class KVSequence:
             self._pages += self._pool.take(num_missing)
 
     @property
-    def pages(self) -> Sequence[int]:
-        """Which it has, in the order of its tokens."""
-        return self._pages
+    def pages(self) -> tuple[int, ...]:
+        """Its pages, in the order of its tokens."""
+        return tuple(self._pages)
 
     def hold(self) -> "KVSequence":
         """Give another sequence of the tokens so far, on the same pages, which it keeps.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from model.engine.kv_cache import KVSequence, PagePool
 from model.layers.attention import Backend, Segments, attention
-from model.layers.paged import OwnWords, PagedSegments, PagedStepKernel
+from model.layers.pages import OwnWords, PagedSegments, PagedStepKernel
 from model.layers.to_device import to_device
 
 OWN_TOKENS = 64  # by so many the room for a row's own words grows
@@ -182,18 +182,16 @@ class PagedRows:
         self._kernel = kernel
         self._num_grown = 0
         self._room = 0
-        device, size = pool.device, pool.page_tokens
-        self.at = torch.arange(num_rows, device=device)
+        self.at = torch.arange(num_rows, device=pool.device)
         self._lengths = torch.zeros_like(self.at)
         self._before = [0] * num_rows  # on the host, as `key_lengths` is on the device
-        int32 = torch.zeros(num_rows, dtype=torch.int32, device=device)
-        self._segments = PagedSegments(
-            max_queries=1,
-            page_tokens=size,
-            query_starts=torch.arange(num_rows + 1, dtype=torch.int32, device=device),
-            key_lengths=int32,
-            table=int32.new_zeros((num_rows, -(-pool.max_positions // size))),
-            longest_first=self.at.int(),
+        width = -(-pool.max_positions // pool.page_tokens)
+        self._segments = PagedSegments.of(
+            [1] * num_rows,
+            self._before,
+            [[0] * width] * num_rows,
+            page_tokens=pool.page_tokens,
+            device=pool.device,
         )
         self._own: list[tuple[Tensor, Tensor]] = pool.new_suffixes(num_rows, 0)
         self._make_room(num_own)

@@ -15,10 +15,10 @@ from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.rows import OWN_TOKENS
 from model.engine.sentences import Sentences
 from model.kinds.base import Branch
-from model.layers.paged import plain_step
 from model.videollama3.network import VideoLlama3
 from tests.model.growing import extend, new_pool, used_bytes
 from tests.model.nano_model import nano
+from tests.model.paged_step import plain_step
 from tests.model.speaking import Listener, begun, heard
 
 LENGTHS = (5, 9)  # of the contexts
