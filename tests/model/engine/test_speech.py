@@ -100,8 +100,8 @@ def test_sentences_join_and_leave_while_contexts_grow_and_retire(num_rows: int) 
             tickets[one] = answer
         show(engine, [second])
         show(alone, [second])
-        later.update(engine.speak())
         held.append(used_bytes(engine._pool) - used_bytes(alone._pool))
+        later.update(engine.speak())
     assert max(held) > 0, "a retired context is held while it is spoken about"
     while engine.is_speaking:
         later.update(engine.speak())
