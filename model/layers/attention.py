@@ -171,35 +171,6 @@ def attention_with_lse(
     return backend.lse_kernel(q, k, v, segments=segments, is_causal=is_causal)
 
 
-def padded_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, unseen: Tensor, found: tuple[Tensor, Tensor]
-) -> Tensor:
-    """Attend one query a row to keys padded to one length, and merge in an earlier result.
-
-    The earlier result, over other keys, counts as one more key: its score is the log-sum-exp and
-    its value the output. That is what `merge` does, in fewer kernels. Decoding calls it at every
-    step: its shapes do not depend on the lengths, so that a CUDA graph can hold it. Without
-    gradients.
-
-    Args:
-        q: (B, num_heads, head_dim).
-        k: (B, num_kv_heads, T, head_dim); what lies past a row's length is finite and not seen.
-        v: (B, num_kv_heads, T, head_dim).
-        unseen: (B, 1, 1, T) float32, 0 at the keys that a row sees and -inf at the others.
-        found: as `attention_with_lse` gives it, N being B.
-
-    Returns:
-        (B, num_heads, head_dim), the dtype of q.
-    """
-    batch, num_kv_heads, _, head_dim = k.shape
-    rows, out = (one.view(batch, num_kv_heads, -1, head_dim) for one in (q, found[0]))
-    lse = found[1].view(batch, num_kv_heads, -1, 1)
-    scores = torch.add(unseen, rows @ k.transpose(2, 3), alpha=head_dim**-0.5)  # (B, KV, group, T)
-    shares = torch.cat((lse, scores), dim=-1).softmax(dim=-1)
-    own = shares[..., 1:].to(q.dtype) @ v  # (B, KV, group, head_dim)
-    return torch.addcmul(own, out, shares[..., :1], out=own).flatten(1, 2)
-
-
 def merge(some: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> Tensor:
     """Merge the attention of the same rows over two sets of keys.
 

@@ -16,7 +16,6 @@ from model.layers.attention import (
     attention,
     attention_with_lse,
     merge,
-    padded_attention,
 )
 from model.layers.backends import (
     MOST_FOLDED_ROWS,
@@ -121,31 +120,6 @@ def test_query_heads_as_rows_give_the_same(
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     is_folded = not is_causal and max(num_q) <= MOST_FOLDED_ROWS
     assert asked == [heads[1] if is_folded else heads[0]]
-
-
-@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 99))
-def test_padded_attention_goes_on_from_what_was_found(lengths: list[int], seed: int) -> None:
-    num_other = 11
-    both = [num_other + length for length in lengths]  # of each the other keys first
-    segments = Segments.of([1] * len(lengths), both, device=CPU)
-    q, k, v = packed(segments, num_heads=6, num_kv_heads=2, seed=seed)
-    others: list[Tensor] = []
-    slabs = torch.zeros(2, len(lengths), 2, 9, 8)
-    for row, one in enumerate(torch.split(torch.stack((k, v)), both, dim=1)):
-        others.append(one[:, :num_other])
-        slabs[:, row, :, : lengths[row]] = one[:, num_other:].transpose(1, 2)
-    found = plain_attention_with_lse(
-        q,
-        *torch.cat(others, dim=1),
-        segments=Segments.of([1] * len(lengths), [num_other] * len(lengths), device=CPU),
-        is_causal=False,
-    )
-    is_past = torch.arange(9) >= torch.tensor(lengths)[:, None, None, None]
-    unseen = torch.zeros(is_past.shape).masked_fill(is_past, float("-inf"))
-    keys, values = slabs
-    got = padded_attention(q, keys, values, unseen=unseen, found=found)
-    expected = plain_attention(q, k, v, segments=segments, is_causal=False)
-    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_segments_without_queries_cost_nothing_and_give_nothing() -> None:
