@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.engine.cascade import CascadePrefill, SharedPrefixes
+from model.engine.cascade import CascadePrefill
 from model.engine.kv_cache import PagePool
+from model.engine.prefixes import SharedPrefixes
 from model.engine.rolling_context import Context
 from model.engine.stream_encoder import FrameTokens
 from model.family import Network

@@ -13,8 +13,9 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from model.engine.cascade import SharedPrefixes, Step, Suffixes
+from model.engine.prefixes import SharedPrefixes
 from model.engine.repetition import Repetition
+from model.engine.step import Suffixes, step_of
 from model.family import Network
 
 Work = Callable[[], None]
@@ -60,6 +61,7 @@ class Decoding:
         self._capture = capture
         self._repetition = repetition
         self._replay: Work | None = None
+        self._num_moves = 0  # of what a captured step reads
         self._is_warm = False  # a batch's first step is by hand: kernels set themselves up
         self._lay_out()
 
@@ -77,6 +79,8 @@ class Decoding:
             self._keep([row for row, member in enumerate(self._members) if member in tokens])
         ids = [tokens.get(member, 0) for member in self._members]
         self._ids.copy_(torch.tensor(ids), non_blocking=True)
+        if self._num_moves != self._attend.num_moves:
+            self._replay, self._num_moves = None, self._attend.num_moves
         if self._capture is not None and self._is_warm and self._replay is None:
             self._try_to_capture(self._capture)
         if self._replay is not None:
@@ -124,7 +128,7 @@ class Decoding:
             # A GPU's kernels share out a long prefix only where every one is gone on from.
             self._prefixes = self._prefixes.only(going)
             self._families = [going.index(family) for family in self._families]
-        self._attend = Step(self._prefixes, self._families, self._suffixes, backend=backend)
+        self._attend = step_of(self._prefixes, self._families, self._suffixes, backend=backend)
         self._ids = torch.zeros(len(self._members), dtype=torch.int64, device=device)
         self._likeliest = torch.zeros_like(self._ids)
         self._logits = torch.empty(0, device=device)

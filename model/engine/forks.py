@@ -10,11 +10,13 @@ from itertools import accumulate, groupby
 import torch
 from torch import Tensor
 
-from model.engine.cascade import CascadePrefill, SharedPrefixes, Suffixes
+from model.engine.cascade import CascadePrefill
 from model.engine.decoding import Capture, Decoding, capture_on
 from model.engine.kv_cache import KVSequence, PagePool
 from model.engine.now import Now
+from model.engine.prefixes import SharedPrefixes
 from model.engine.repetition import Repetition
+from model.engine.step import Suffixes
 from model.errors import InputError
 from model.family import Network
 from model.kinds.base import Branch

@@ -6,6 +6,7 @@ Where there is a memory budget the pool is told how many pages will be needed an
 be: it makes them at once as the first is missing, and refuses what would pass the budget.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from model.errors import InputError
 from model.family import TextShape
+from model.layers.pages import PagedSegments
 
 PAGE_TOKENS = 256
 
@@ -29,6 +31,7 @@ class PagePool:
         page_bytes: bytes of a page, all layers.
         max_positions: tokens of the longest sequence the model takes.
         device: where the pages lie.
+        num_moves: how often the pages came to lie elsewhere; a CUDA graph knows where they lay.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class PagePool:
         self.page_tokens = page_tokens
         self.max_positions = config.max_positions
         self.device = torch.device(device)
+        self.num_moves = 0
         shape = (0, config.num_kv_heads, config.head_dim)
         # (num_pages * page_tokens, num_kv_heads, head_dim) for each layer.
         self._keys = [
@@ -108,6 +112,7 @@ class PagePool:
             return
         self._free = [page for page in self._free if page < num_pages]
         self._num_pages = num_pages
+        self.num_moves += 1
         with suppress(RuntimeError, MemoryError):  # without room to move them the rest stays
             for slabs in (self._keys, self._values):
                 for layer, old in enumerate(slabs):
@@ -122,6 +127,18 @@ class PagePool:
         """Copy out keys and values at slots (N,) int64: (N, num_kv_heads, head_dim) each."""
         keys, values = self._keys[layer], self._values[layer]
         return keys.index_select(0, slots), values.index_select(0, slots)
+
+    def slabs(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Give all keys and values of a layer, (num_tokens, num_kv_heads, head_dim) each."""
+        return self._keys[layer], self._values[layer]
+
+    def segments(
+        self, num_queries: Sequence[int], lengths: Sequence[int], pages: Sequence[Sequence[int]]
+    ) -> PagedSegments:
+        """Lay out runs of so many queries, each of which sees so many tokens of its pages."""
+        return PagedSegments.of(
+            num_queries, lengths, pages, page_tokens=self.page_tokens, device=self.device
+        )
 
     def new_suffixes(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
         """Make zeroed keys and values outside the pool, shaped like its own, for each layer.
@@ -142,6 +159,7 @@ class PagePool:
         pages count once every layer has them; a growth that fails half way is gone on with later.
         """
         num_tokens = num_pages * self.page_tokens
+        self.num_moves += 1
         for slabs in (self._keys, self._values):
             for layer, old in enumerate(slabs):
                 if old.shape[0] < num_tokens:
@@ -167,6 +185,11 @@ class KVSequence:
     def length(self) -> int:
         """Tokens held."""
         return self._length
+
+    @property
+    def pages(self) -> tuple[int, ...]:
+        """Its pages, in the order of its tokens."""
+        return tuple(self._pages)
 
     @property
     def num_bytes(self) -> int:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor
 
+from model.layers.pages import PagedKernels
 from model.layers.to_device import to_device
 
 
@@ -122,6 +123,7 @@ class Backend:
         kernel: the function.
         lse_kernel: the function that gives the log-sum-exp too.
         used_kernel: the function that leaves the end of each segment out; None where there is none.
+        paged: the functions that read keys in their pages; None where they are copied out first.
     """
 
     name: str
@@ -129,9 +131,11 @@ class Backend:
     kernel: Kernel = field(repr=False)
     lse_kernel: LseKernel = field(repr=False)
     used_kernel: UsedKernel | None = field(default=None, repr=False)
+    paged: PagedKernels | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.reason})"
+        in_pages = f"; in pages by {self.paged.name}" if self.paged else ""
+        return f"{self.name} ({self.reason}){in_pages}"
 
 
 def attention(

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.engine.cascade import CascadePrefill, SharedPrefixes
+from model.engine.cascade import CascadePrefill
 from model.engine.forks import Forks
 from model.engine.kv_cache import KVSequence, PagePool
+from model.engine.prefixes import SharedPrefixes
 from model.engine.rolling_context import Context
 from model.kinds.base import Branch
 from model.videollama3.network import VideoLlama3

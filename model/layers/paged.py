@@ -1,0 +1,143 @@
+"""Attention to pages: chooses the kernels that run here, and proves that they are right.
+
+Where Triton cannot be had, or is not right here, there are none, and passes copy out what contexts
+hold for a packed kernel, as they always did.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from model.layers.attention import SDPA, Segments, attention_with_lse, padded_attention
+from model.layers.pages import OwnWords, PagedKernels, PagedSegments
+
+log = logging.getLogger(__name__)
+
+# Heads, key heads, width of a head and tokens of a page: of the published models, whose kernels are
+# compiled by the proof, and of a small one whose pages are shorter than what is read at a time.
+_SHAPES = ((12, 2, 128, 256), (28, 4, 128, 256), (6, 2, 32, 8))
+
+
+def plain_attend(
+    q: Tensor, keys: Tensor, values: Tensor, *, segments: PagedSegments
+) -> tuple[Tensor, Tensor]:
+    """Copy the keys out of their pages: what every kernel must equal."""
+    lengths = segments.key_lengths.tolist()
+    size = segments.page_tokens
+    rows = [torch.arange(length, device=q.device) for length in lengths]
+    slots = torch.cat(
+        [
+            row[at // size].long() * size + at % size
+            for row, at in zip(segments.table, rows, strict=True)
+        ]
+    )
+    return attention_with_lse(
+        q,
+        keys[slots].to(q.dtype),
+        values[slots].to(q.dtype),
+        segments=Segments.of(segments.query_starts.diff().tolist(), lengths, device=q.device),
+        backend=SDPA,
+    )
+
+
+def plain_step(
+    q: Tensor,
+    new: Sequence[Tensor],
+    pages: Sequence[Tensor],
+    *,
+    segments: PagedSegments,
+    own: OwnWords,
+) -> Tensor:
+    """Do the same in PyTorch, for rows that all have keys in pages."""
+    rows = torch.arange(len(q), device=q.device)
+    own.keys[rows, :, own.lengths], own.values[rows, :, own.lengths] = new
+    is_past = torch.arange(own.keys.shape[2], device=q.device) > own.lengths[:, None, None, None]
+    unseen = torch.zeros(is_past.shape, device=q.device).masked_fill_(is_past, float("-inf"))
+    found = plain_attend(q, pages[0], pages[1], segments=segments)
+    return padded_attention(q, own.keys, own.values, unseen=unseen, found=found)
+
+
+PLAIN = PagedKernels("torch", plain_attend, plain_step)
+
+
+@cache
+def choose_paged(device: torch.device, dtype: torch.dtype) -> PagedKernels | None:
+    """Give Triton's where they run here and equal the plain way; None where they do not."""
+    if device.type != "cuda":
+        return None
+    try:
+        from model.layers import triton_paged
+    except ImportError:
+        return None
+    kernels = PagedKernels("triton", triton_paged.attend, triton_paged.step)
+    try:
+        difference = largest_difference(kernels, device=device, dtype=dtype)
+    except Exception as error:  # noqa: BLE001, a compiler's failures are of any class
+        log.warning("attention to pages does not run here: %s", type(error).__name__)
+        return None
+    if not difference <= (1e-4 if dtype == torch.float32 else 3e-2):
+        log.warning("attention to pages is off by %.3g here, and is not used", difference)
+        return None
+    return kernels
+
+
+@torch.inference_mode()
+def largest_difference(kernels: PagedKernels, *, device: torch.device, dtype: torch.dtype) -> float:
+    """Compare with the plain way in float32, on the models' heads and on ragged runs.
+
+    Returns:
+        The largest difference of an output or a log-sum-exp, over one more than the size of what
+        is expected.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def some(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(device, dtype)
+
+    differences = []
+    for num_heads, num_kv_heads, head_dim, page_tokens in _SHAPES:
+        pages = [some(6 * page_tokens, num_kv_heads, head_dim) for _ in range(2)]
+        tails = [some(3, num_kv_heads, 70, head_dim) for _ in range(2)]
+        own = OwnWords(tails[0], tails[1], torch.tensor([0, 40, 63]).to(device))
+        exact_own = OwnWords(_exact(tails[0]), _exact(tails[1]), own.lengths)
+        exact_pages = [_exact(one) for one in pages]
+        for queries in ((23, 2, 0), (1, 1, 1)):
+            segments = PagedSegments.of(
+                queries,
+                (1, page_tokens + 5, page_tokens),
+                ((4,), (2, 0), (1,)),
+                page_tokens=page_tokens,
+                device=device,
+            )
+            fused = some(sum(queries), num_heads + 2 * num_kv_heads, head_dim)  # as products come
+            q, k, v = fused.tensor_split((num_heads, num_heads + num_kv_heads), dim=1)
+            pairs = list(
+                zip(
+                    kernels.attend(q, *pages, segments=segments),
+                    plain_attend(q.float(), *exact_pages, segments=segments),
+                    strict=True,
+                )
+            )
+            if segments.max_queries == 1:
+                out = kernels.step(q, (k, v), pages, segments=segments, own=own)
+                expected = plain_step(
+                    *(q.float(), (k.float(), v.float()), exact_pages),
+                    segments=segments,
+                    own=exact_own,
+                )
+                pairs += [(out, expected), *zip(own[:2], exact_own[:2], strict=True)]
+            differences += [_difference(*pair) for pair in pairs]
+    return float(torch.tensor(differences).max())  # which a NaN is, too
+
+
+def _exact(rows: Tensor) -> Tensor:
+    """Give rows in float32, a copy always."""
+    return rows.to(torch.float32, copy=True)
+
+
+def _difference(got: Tensor, expected: Tensor) -> float:
+    got, expected = got.float(), expected.float()
+    return float(((got - expected).abs() / (1 + expected.abs())).max())

@@ -1,0 +1,123 @@
+"""Where keys and values lie that are attended to in place: in pages of one slab.
+
+Packed kernels want the keys of a segment end to end, so every pass would first copy out all that
+contexts hold. Those described here read a page table instead.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.layers.to_device import to_device
+
+
+@dataclass(frozen=True, slots=True)
+class PagedSegments:
+    """Runs of queries end to end, and where the keys that each run sees lie.
+
+    Attributes:
+        max_queries: queries of the longest run, on the host.
+        page_tokens: keys of a page.
+        query_starts: (S + 1,) int32 on the device, starting at 0.
+        key_lengths: (S,) int32 on the device.
+        table: (S, P) int32 on the device: the pages of each run's keys, in order. What stands
+            behind those that it has is not read.
+        longest_first: (S,) int32 on the device: the runs, those with the most keys first.
+    """
+
+    max_queries: int
+    page_tokens: int
+    query_starts: Tensor = field(repr=False)
+    key_lengths: Tensor = field(repr=False)
+    table: Tensor = field(repr=False)
+    longest_first: Tensor = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        query_lengths: Sequence[int],
+        key_lengths: Sequence[int],
+        pages: Sequence[Sequence[int]],
+        *,
+        page_tokens: int,
+        device: torch.device,
+    ) -> Self:
+        """Lay out runs of so many queries, each of which sees so many keys in its pages."""
+        lengths = np.array(key_lengths, dtype=np.int32)
+        table = np.zeros((len(pages), max(map(len, pages), default=0)), dtype=np.int32)
+        for row, its_pages in zip(table, pages, strict=True):
+            row[: len(its_pages)] = its_pages
+        starts = np.zeros(len(lengths) + 1, dtype=np.int32)
+        np.cumsum(query_lengths, out=starts[1:])
+        order = np.argsort(-lengths, kind="stable").astype(np.int32)
+        return cls(
+            max(query_lengths, default=0),
+            page_tokens,
+            *(to_device(one, device) for one in (starts, lengths, table, order)),
+        )
+
+
+class OwnWords(NamedTuple):
+    """Keys and values that rows have of their own, behind what they see in pages.
+
+    Attributes:
+        keys: (B, num_kv_heads, T, head_dim), contiguous.
+        values: as the keys.
+        lengths: (B,) int64 on the device: how many each row has, fewer than T.
+    """
+
+    keys: Tensor
+    values: Tensor
+    lengths: Tensor
+
+
+class PagedKernel(Protocol):
+    """Attends runs of queries to their pages.
+
+    q is (N, num_heads, head_dim), of which the last dimension and the heads lie together; keys and
+    values are (num_tokens, num_kv_heads, head_dim), contiguous, and every run has keys. Returns
+    what `attention_with_lse` does.
+    """
+
+    def __call__(
+        self, q: Tensor, keys: Tensor, values: Tensor, *, segments: PagedSegments
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+class PagedStepKernel(Protocol):
+    """Puts one token at the end of each row's own words, and attends it to pages and to those.
+
+    q is (B, num_heads, head_dim); the new key and value are (B, num_kv_heads, head_dim) each, and
+    the pages' keys and values as in `PagedKernel`. Runs are of one query, and may have no keys.
+    `own.lengths` does not count the newest token yet. Returns the shape of q. A CUDA graph can hold
+    the call: what changes lies on the device.
+    """
+
+    def __call__(
+        self,
+        q: Tensor,
+        new: Sequence[Tensor],
+        pages: Sequence[Tensor],
+        *,
+        segments: PagedSegments,
+        own: OwnWords,
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PagedKernels:
+    """A way to compute them, without gradients.
+
+    Attributes:
+        name: of the way, for the log.
+        attend: a pass over many rows.
+        step: a step of decoding.
+    """
+
+    name: str
+    attend: PagedKernel = field(repr=False)
+    step: PagedStepKernel = field(repr=False)
