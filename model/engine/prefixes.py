@@ -78,7 +78,7 @@ class SharedPrefixes:
         counts, lengths = num_queries[:num_seen], self.lengths[:num_seen]
         if backend.paged:
             paged, attend = self.in_pages(range(num_seen), counts), backend.paged.attend
-            return lambda layer, q: attend(q, *self.pool.slabs(layer), segments=paged)
+            return lambda layer, q: attend(q, self.pool.slabs(layer), segments=paged)
         packed = Segments.of(counts, lengths, device=self.device)
         return lambda layer, q: attention_with_lse(
             q, *self.read(layer), segments=packed, backend=backend

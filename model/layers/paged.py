@@ -7,23 +7,31 @@ hold for a packed kernel, as they always did.
 import logging
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from model.layers.attention import SDPA, Segments, attention_with_lse, padded_attention
-from model.layers.pages import OwnWords, PagedKernels, PagedSegments
+from model.layers.fp8 import has_fp8
+from model.layers.pages import (
+    OwnWords,
+    PagedKernels,
+    PagedSegments,
+    Slabs,
+    kept_in_fp8,
+    rows_at,
+)
 
 log = logging.getLogger(__name__)
 
-# Heads, key heads, width of a head and tokens of a page: of the published models, whose kernels are
-# compiled by the proof, and of a small one whose pages are shorter than what is read at a time.
-_SHAPES = ((12, 2, 128, 256), (28, 4, 128, 256), (6, 2, 32, 8))
+# Heads, key heads, width of a head and tokens of a page: of the smaller published model, whose
+# kernels the proof compiles on the way, and of one whose pages are shorter than what is read at a
+# time.
+SHAPES = ((12, 2, 128, 256), (6, 2, 32, 8))
 
 
-def plain_attend(
-    q: Tensor, keys: Tensor, values: Tensor, *, segments: PagedSegments
-) -> tuple[Tensor, Tensor]:
+def plain_attend(q: Tensor, slabs: Slabs, *, segments: PagedSegments) -> tuple[Tensor, Tensor]:
     """Copy the keys out of their pages: what every kernel must equal."""
     lengths = segments.key_lengths.tolist()
     size = segments.page_tokens
@@ -34,19 +42,15 @@ def plain_attend(
             for row, at in zip(segments.table, rows, strict=True)
         ]
     )
-    return attention_with_lse(
-        q,
-        keys[slots].to(q.dtype),
-        values[slots].to(q.dtype),
-        segments=Segments.of(segments.query_starts.diff().tolist(), lengths, device=q.device),
-        backend=SDPA,
-    )
+    keys, values = rows_at(slabs, slots, dtype=q.dtype)
+    packed = Segments.of(segments.query_starts.diff().tolist(), lengths, device=q.device)
+    return attention_with_lse(q, keys, values, segments=packed, backend=SDPA)
 
 
 def plain_step(
     q: Tensor,
     new: Sequence[Tensor],
-    pages: Sequence[Tensor],
+    slabs: Slabs,
     *,
     segments: PagedSegments,
     own: OwnWords,
@@ -56,7 +60,7 @@ def plain_step(
     own.keys[rows, :, own.lengths], own.values[rows, :, own.lengths] = new
     is_past = torch.arange(own.keys.shape[2], device=q.device) > own.lengths[:, None, None, None]
     unseen = torch.zeros(is_past.shape, device=q.device).masked_fill_(is_past, float("-inf"))
-    found = plain_attend(q, pages[0], pages[1], segments=segments)
+    found = plain_attend(q, slabs, segments=segments)
     return padded_attention(q, own.keys, own.values, unseen=unseen, found=found)
 
 
@@ -74,7 +78,9 @@ def choose_paged(device: torch.device, dtype: torch.dtype) -> PagedKernels | Non
         return None
     kernels = PagedKernels("triton", triton_paged.attend, triton_paged.step)
     try:
-        difference = largest_difference(kernels, device=device, dtype=dtype)
+        difference = largest_difference(
+            kernels, device=device, dtype=dtype, with_fp8=has_fp8(device)
+        )
     except Exception as error:  # noqa: BLE001, a compiler's failures are of any class
         log.warning("attention to pages does not run here: %s", type(error).__name__)
         return None
@@ -85,8 +91,22 @@ def choose_paged(device: torch.device, dtype: torch.dtype) -> PagedKernels | Non
 
 
 @torch.inference_mode()
-def largest_difference(kernels: PagedKernels, *, device: torch.device, dtype: torch.dtype) -> float:
+def largest_difference(
+    kernels: PagedKernels,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    with_fp8: bool,
+    shapes: Sequence[tuple[int, int, int, int]] = SHAPES,
+) -> float:
     """Compare with the plain way in float32, on the models' heads and on ragged runs.
+
+    Args:
+        kernels: to be compared.
+        device: where.
+        dtype: of queries, and of keys that are not in FP8.
+        with_fp8: compare keys in FP8 too.
+        shapes: heads, key heads, width of a head and tokens of a page.
 
     Returns:
         The largest difference of an output or a log-sum-exp, over one more than the size of what
@@ -97,14 +117,17 @@ def largest_difference(kernels: PagedKernels, *, device: torch.device, dtype: to
     def some(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device, dtype)
 
+    own_lengths = torch.tensor([0, 40, 63]).to(device)
     differences = []
-    for num_heads, num_kv_heads, head_dim, page_tokens in _SHAPES:
+    for num_heads, num_kv_heads, head_dim, page_tokens in shapes:
         pages = [some(6 * page_tokens, num_kv_heads, head_dim) for _ in range(2)]
+        ways = [(Slabs(*pages), Slabs(*map(_exact, pages)))]
+        if with_fp8:
+            rounded = Slabs(*kept_in_fp8(*pages))
+            slots = torch.arange(len(pages[0]), device=device)
+            ways.append((rounded, Slabs(*rows_at(rounded, slots, dtype=torch.float32))))
         tails = [some(3, num_kv_heads, 70, head_dim) for _ in range(2)]
-        own = OwnWords(tails[0], tails[1], torch.tensor([0, 40, 63]).to(device))
-        exact_own = OwnWords(_exact(tails[0]), _exact(tails[1]), own.lengths)
-        exact_pages = [_exact(one) for one in pages]
-        for queries in ((23, 2, 0), (1, 1, 1)):
+        for queries, (slabs, exact) in product(((23, 2, 0), (1, 1, 1)), ways):
             segments = PagedSegments.of(
                 queries,
                 (1, page_tokens + 5, page_tokens),
@@ -114,22 +137,16 @@ def largest_difference(kernels: PagedKernels, *, device: torch.device, dtype: to
             )
             fused = some(sum(queries), num_heads + 2 * num_kv_heads, head_dim)  # as products come
             q, k, v = fused.tensor_split((num_heads, num_heads + num_kv_heads), dim=1)
-            pairs = list(
-                zip(
-                    kernels.attend(q, *pages, segments=segments),
-                    plain_attend(q.float(), *exact_pages, segments=segments),
-                    strict=True,
-                )
-            )
+            got = list(kernels.attend(q, slabs, segments=segments))
+            expected = list(plain_attend(q.float(), exact, segments=segments))
             if segments.max_queries == 1:
-                out = kernels.step(q, (k, v), pages, segments=segments, own=own)
-                expected = plain_step(
-                    *(q.float(), (k.float(), v.float()), exact_pages),
-                    segments=segments,
-                    own=exact_own,
-                )
-                pairs += [(out, expected), *zip(own[:2], exact_own[:2], strict=True)]
-            differences += [_difference(*pair) for pair in pairs]
+                own = OwnWords(tails[0].clone(), tails[1].clone(), own_lengths)
+                exact_own = OwnWords(_exact(tails[0]), _exact(tails[1]), own_lengths)
+                got += [kernels.step(q, (k, v), slabs, segments=segments, own=own), *own[:2]]
+                new = k.float(), v.float()
+                out = plain_step(q.float(), new, exact, segments=segments, own=exact_own)
+                expected += [out, *exact_own[:2]]
+            differences += [_difference(*pair) for pair in zip(got, expected, strict=True)]
     return float(torch.tensor(differences).max())  # which a NaN is, too
 
 

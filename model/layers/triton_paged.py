@@ -5,6 +5,8 @@ six heads each. A softmax is taken in base 2, as its sums go on. A step of decod
 long prefixes: it parts the prefix among programs, and what they found is put together with the
 row's own words, the newest of which is stored on the way.
 
+What differs from pass to pass is not compiled in, for that would take seconds in the midst of it.
+
 Imported by `paged` alone, where there is CUDA. With TRITON_INTERPRET=1 set before the import they
 run on a CPU, slowly, for tests.
 """
@@ -17,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from model.layers.pages import OwnWords, PagedSegments
+from model.layers.pages import OwnWords, PagedSegments, Slabs
 
 LOG2E = tl.constexpr(1.4426950408889634)
 NOTHING = tl.constexpr(-1e30)  # the log-sum-exp of no key
@@ -30,13 +32,12 @@ _LARGE_BLOCK_BYTES = 160_000  # of shared memory: room for three stages of a pro
 
 
 @triton.jit
-def _add_keys(rows, keys, values, seen, so_far, scale):
+def _add_keys(rows, keys, values, seen, most, total, made, scale):
     """Go on with a softmax over further keys.
 
     rows (M, D), keys and values (N, D), seen (N,); so far the largest score, the sum of the shares
     and the values they make.
     """
-    most, total, made = so_far
     scores = tl.dot(rows, tl.trans(keys), input_precision="ieee").to(tl.float32) * scale
     scores = tl.where(seen[None, :], scores, NOTHING)
     new_most = tl.maximum(most, tl.max(scores, 1))
@@ -48,11 +49,13 @@ def _add_keys(rows, keys, values, seen, so_far, scale):
     return new_most, total, made
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["table_stride", "num_rows"])
 def _attend(  # noqa: PLR0913
     q,
     keys,
     values,
+    key_scales,
+    value_scales,
     query_starts,
     key_lengths,
     table,
@@ -71,6 +74,7 @@ def _attend(  # noqa: PLR0913
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     PARTS: tl.constexpr,
+    HAS_SCALES: tl.constexpr,
 ):
     """Attend ROWS folded rows of a run to one of PARTS parts of its keys, for one key head.
 
@@ -111,10 +115,16 @@ def _attend(  # noqa: PLR0913
             slot = page.to(tl.int64) * PAGE + at % PAGE
         at_key = (slot[:, None] * KV_HEADS + head) * HEAD_DIM + dim[None, :]
         is_key = seen[:, None] & is_dim[None, :]
-        some_keys = tl.load(keys + at_key, mask=is_key, other=0.0).to(rows.dtype)
-        some_values = tl.load(values + at_key, mask=is_key, other=0.0).to(rows.dtype)
+        some_keys = tl.load(keys + at_key, mask=is_key, other=0.0)
+        some_values = tl.load(values + at_key, mask=is_key, other=0.0)
+        if HAS_SCALES:
+            at_scale = slot * KV_HEADS + head
+            key_scale = tl.load(key_scales + at_scale, mask=seen, other=0.0)
+            value_scale = tl.load(value_scales + at_scale, mask=seen, other=0.0)
+            some_keys = (some_keys.to(tl.float32) * key_scale[:, None]).to(rows.dtype)
+            some_values = (some_values.to(tl.float32) * value_scale[:, None]).to(rows.dtype)
         most, total, made = _add_keys(
-            rows, some_keys, some_values, seen, (most, total, made), scale * LOG2E
+            rows, some_keys, some_values, seen, most, total, made, scale * LOG2E
         )
     is_any = total > 0
     total = tl.where(is_any, total, 1.0)
@@ -126,7 +136,7 @@ def _attend(  # noqa: PLR0913
     tl.store(out + at_out, (made / total[:, None]).to(out.dtype.element_ty), mask=is_there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["own_tokens", "num_rows"])
 def _finish_step(  # noqa: PLR0913
     q,
     new_keys,
@@ -197,40 +207,38 @@ def _finish_step(  # noqa: PLR0913
         some_keys = tl.where(is_new[:, None], new_key[None, :], some_keys)
         some_values = tl.where(is_new[:, None], new_value[None, :], some_values)
         most, total, made = _add_keys(
-            rows, some_keys, some_values, is_stored | is_new, (most, total, made), scale * LOG2E
+            rows, some_keys, some_values, is_stored | is_new, most, total, made, scale * LOG2E
         )
     at_out = (row * (KV_HEADS * GROUP) + query_head[:, None]) * HEAD_DIM + dim[None, :]
     tl.store(out + at_out, (made / total[:, None]).to(out.dtype.element_ty), mask=is_there)
 
 
-def attend(
-    q: Tensor, keys: Tensor, values: Tensor, *, segments: PagedSegments
-) -> tuple[Tensor, Tensor]:
+def attend(q: Tensor, slabs: Slabs, *, segments: PagedSegments) -> tuple[Tensor, Tensor]:
     """Attend many rows of each run to all its keys; see `pages.PagedKernel`."""
     shape = (1, *q.shape)
     out, lse = torch.empty(shape, dtype=q.dtype, device=q.device), _lses(q, 1)
     is_exact = q.dtype == torch.float32  # whose blocks take twice the room
     rows = _ROWS // 2 if is_exact else _ROWS
-    _launch(q, (keys, values), segments, (out, lse), rows=rows)
+    _launch(q, slabs, segments, (out, lse), rows=rows)
     return out[0], lse[0]
 
 
 def step(
     q: Tensor,
     new: Sequence[Tensor],
-    pages: Sequence[Tensor],
+    slabs: Slabs,
     *,
     segments: PagedSegments,
     own: OwnWords,
 ) -> Tensor:
     """Go on by one token in each row; see `pages.PagedStepKernel`."""
     num_rows, num_heads, head_dim = q.shape
-    kv_heads = pages[0].shape[1]
+    kv_heads = slabs.keys.shape[1]
     group = num_heads // kv_heads
     parts = torch.empty((_PARTS, *q.shape), dtype=torch.float32, device=q.device)
     lses = _lses(q, _PARTS)
     rows = max(_FEWEST_ROWS, triton.next_power_of_2(group))
-    _launch(q, pages, segments, (parts, lses), rows=rows)
+    _launch(q, slabs, segments, (parts, lses), rows=rows)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     _finish_step[(num_rows, kv_heads)](
         q,
@@ -259,7 +267,7 @@ def step(
 
 def _launch(
     q: Tensor,
-    pages: Sequence[Tensor],
+    slabs: Slabs,
     segments: PagedSegments,
     found: tuple[Tensor, Tensor],
     *,
@@ -267,7 +275,7 @@ def _launch(
 ) -> None:
     """Attend to pages in blocks of so many rows; what is found has a first dimension of parts."""
     num_rows, num_heads, head_dim = q.shape
-    kv_heads, num_parts = pages[0].shape[1], len(found[0])
+    kv_heads, num_parts = slabs.keys.shape[1], len(found[0])
     group = num_heads // kv_heads
     num_blocks = triton.cdiv(segments.max_queries * group, rows)
     num_runs = len(segments.key_lengths)
@@ -275,7 +283,10 @@ def _launch(
         return
     _attend[(num_runs, num_blocks, kv_heads * num_parts)](
         q,
-        *pages,
+        slabs.keys,
+        slabs.values,
+        slabs.keys if slabs.key_scales is None else slabs.key_scales,
+        slabs.values if slabs.value_scales is None else slabs.value_scales,
         segments.query_starts,
         segments.key_lengths,
         segments.table,
@@ -293,6 +304,7 @@ def _launch(
         rows,
         _KEYS,
         num_parts,
+        slabs.key_scales is not None,
         num_warps=8 if rows > _KEYS else 4,
         num_stages=_stages(q),
     )

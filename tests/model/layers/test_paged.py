@@ -10,8 +10,9 @@ from torch import Tensor
 
 from model.layers import paged
 from model.layers.attention import SDPA, Segments, attention_with_lse, merge
+from model.layers.fp8 import has_fp8
 from model.layers.paged import PLAIN, choose_paged, largest_difference, plain_attend, plain_step
-from model.layers.pages import OwnWords, PagedKernels, PagedSegments
+from model.layers.pages import OwnWords, PagedKernels, PagedSegments, Slabs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -34,15 +35,18 @@ def exact_dot(self, one, other, *rest):
 InterpreterBuilder.create_dot = exact_dot
 
 from model.layers import triton_paged
-from model.layers.pages import PagedKernels, PagedSegments
+from model.layers.pages import PagedKernels, PagedSegments, Slabs
 from model.layers.paged import largest_difference
 
 kernels = PagedKernels("interpreted", triton_paged.attend, triton_paged.step)
-for dtype in (torch.float32, torch.bfloat16):
-    print(largest_difference(kernels, device=torch.device("cpu"), dtype=dtype))
+cpu = torch.device("cpu")
+print(largest_difference(kernels, device=cpu, dtype=torch.float32, with_fp8=True))
+print(largest_difference(
+    kernels, device=cpu, dtype=torch.bfloat16, with_fp8=False, shapes=[(28, 4, 128, 64)]
+))
 none = PagedSegments.of((), (), (), page_tokens=8, device=torch.device("cpu"))
 slab = torch.zeros(8, 1, 16)
-out, lse = triton_paged.attend(torch.zeros(0, 2, 16), slab, slab, segments=none)
+out, lse = triton_paged.attend(torch.zeros(0, 2, 16), Slabs(slab, slab), segments=none)
 assert (out.shape, lse.shape) == ((0, 2, 16), (0, 2))
 """
 
@@ -96,7 +100,7 @@ def test_pages_hold_what_lies_end_to_end(
     packed = Segments.of([n for n, _ in runs], [n for _, n in runs], device=CPU)
     keys, values = slab[:, torch.cat(slots)]
     expected = attention_with_lse(q, keys, values, segments=packed, backend=SDPA)
-    got = plain_attend(q, slab[0], slab[1], segments=segments)
+    got = plain_attend(q, Slabs(slab[0], slab[1]), segments=segments)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     assert segments.longest_first.tolist() == sorted(
@@ -112,7 +116,7 @@ def test_a_step_sees_the_pages_and_its_own_words_and_stores_the_newest() -> None
     tails = torch.randn(2, 2, 2, 4, 8, generator=generator)
     own = OwnWords(tails[0], tails[1], torch.tensor([0, 3]))
     before = own.keys.clone(), own.values.clone()
-    out = plain_step(q, (k, v), (slab[0], slab[1]), segments=segments, own=own)
+    out = plain_step(q, (k, v), Slabs(slab[0], slab[1]), segments=segments, own=own)
     for row, length in enumerate((0, 3)):
         assert torch.equal(own.keys[row, :, length], k[row])
         assert torch.equal(own.values[row, :, length], v[row])
@@ -130,19 +134,16 @@ def test_a_step_sees_the_pages_and_its_own_words_and_stores_the_newest() -> None
 
 
 def test_the_plain_way_is_right_by_the_proof() -> None:
-    assert largest_difference(PLAIN, device=CPU, dtype=torch.float32) < 1e-6
-    assert largest_difference(PLAIN, device=CPU, dtype=torch.bfloat16) < 3e-2
+    assert largest_difference(PLAIN, device=CPU, dtype=torch.float32, with_fp8=True) < 1e-6
+    assert largest_difference(PLAIN, device=CPU, dtype=torch.bfloat16, with_fp8=True) < 3e-2
 
 
 def test_a_kernel_that_mistakes_the_last_page_fails_the_proof() -> None:
-    def attend(
-        q: Tensor, keys: Tensor, values: Tensor, *, segments: PagedSegments
-    ) -> tuple[Tensor, Tensor]:
+    def attend(q: Tensor, slabs: Slabs, *, segments: PagedSegments) -> tuple[Tensor, Tensor]:
         longer = segments.key_lengths + 1
         return plain_attend(
             q,
-            keys,
-            values,
+            slabs,
             segments=PagedSegments(
                 segments.max_queries,
                 segments.page_tokens,
@@ -154,7 +155,13 @@ def test_a_kernel_that_mistakes_the_last_page_fails_the_proof() -> None:
         )
 
     wrong = PagedKernels("wrong", attend, plain_step)
-    assert largest_difference(wrong, device=CPU, dtype=torch.float32) > 3e-2
+    assert largest_difference(wrong, device=CPU, dtype=torch.float32, with_fp8=False) > 3e-2
+
+
+@pytest.fixture(autouse=True)
+def _fp8(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(paged, "has_fp8", lambda _device: True)
 
 
 def choose() -> PagedKernels | None:
@@ -202,3 +209,7 @@ def test_cuda_has_tritons(dtype: torch.dtype) -> None:
     chosen = choose_paged(CUDA, dtype)
     assert chosen
     assert chosen.name == "triton"
+    difference = largest_difference(
+        chosen, device=CUDA, dtype=dtype, with_fp8=has_fp8(CUDA), shapes=[(28, 4, 128, 256)]
+    )
+    assert difference < (1e-4 if dtype == torch.float32 else 3e-2)
