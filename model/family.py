@@ -152,6 +152,14 @@ class Network(Protocol):
         """Make passes without gradients of fewer and larger products, and return the network."""
         ...
 
+    def keep_in_fp8(self) -> None:
+        """Keep the weights of the layers' products in FP8, for good.
+
+        Raises:
+            InputError: the device has no such products.
+        """
+        ...
+
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 

@@ -24,6 +24,8 @@ _SETTING_OF = {
     "model revision": "MODEL__REVISION",
     "max_context_tokens": "MODEL__MAX_CONTEXT_TOKENS",
     "says_when": "CAPTION_WHEN",
+    "fp8_products": "MODEL__FP8_PRODUCTS",
+    "fp8_keys": "MODEL__FP8_KEYS",
 }
 
 
@@ -53,6 +55,8 @@ def engine_config(settings: Settings) -> EngineConfig:
         max_drift=chosen.max_drift,
         memory_budget_bytes=budget_bytes(settings),
         says_when=settings.caption_when == "model",
+        fp8_products=chosen.fp8_products,
+        fp8_keys=chosen.fp8_keys,
     )
 
 
@@ -99,11 +103,17 @@ def _unheard() -> Iterator[None]:
 
 
 def refuse_device(settings: Settings) -> None:
-    """Refuse a GPU that this machine does not have.
+    """Refuse a GPU that this machine does not have, and what takes one where the model has none.
 
     Raises:
-        ConfigError: there is none, or none of that number.
+        ConfigError: there is none, none of that number, or FP8 is asked for on a CPU.
     """
+    chosen = settings.model
+    for name, is_asked in (("PRODUCTS", chosen.fp8_products), ("KEYS", chosen.fp8_keys)):
+        if is_asked and (chosen.device == "cpu" or not torch.cuda.is_available()):
+            raise ConfigError(
+                f"VIGIL_MODEL__FP8_{name}: expected a GPU for the model, on a CPU it saves nothing"
+            )
     device, _, number = settings.model.device.partition(":")
     if device != "cuda":
         return

@@ -60,6 +60,13 @@ class ModelSettings(Part):
     one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the model; auto is bfloat16 on a GPU and float32 on a CPU."""
+    fp8_products: bool = False
+    """Keep the model's weights in 8 bits (FP8) and multiply in them: half the memory for weights,
+    and faster for a large model. Answers change a little: measure yours first. It needs a GPU of
+    compute capability 8.9 or later (Ada, Hopper), and DTYPE=auto or bfloat16."""
+    fp8_keys: bool = False
+    """Keep what the model remembers of the cameras in 8 bits (FP8): about half the memory for each
+    camera. Answers change a little: measure yours first. It needs the same kinds of GPU."""
     max_tokens_per_frame: int = Field(default=144, ge=16, le=4096)
     """Upper limit of tokens for one picture. A token covers 28x28 pixels, and a larger picture is
     scaled down: 144 tokens are 448x252 pixels."""

@@ -6,7 +6,7 @@ branch. The branches of one prefix are one run of queries to it, whatever their 
 parts are merged by log-sum-exp, which is exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple, Self
 
@@ -23,9 +23,12 @@ from model.layers.attention import (
 )
 from model.layers.to_device import to_device
 
+Seen = Callable[[int, Tensor], tuple[Tensor, Tensor]]
+"""Takes a layer and its queries; gives what `attention_with_lse` does over the prefixes."""
+
 
 class SharedPrefixes:
-    """Keys and values of sequences, laid end to end for one pass.
+    """Sequences that a pass goes on from, as they are now.
 
     Attributes:
         lengths: tokens of each sequence.
@@ -40,19 +43,34 @@ class SharedPrefixes:
             sequences: the empty ones come last, since they have no segment.
         """
         self.lengths = tuple(sequence.length for sequence in sequences)
-        slots = torch.cat([sequence.slots(0, sequence.length) for sequence in sequences])
         self.device = pool.device
         self._pool = pool
-        self._slots = to_device(slots, pool.device)
+        self._sequences = list(sequences)
+        self._slots: Tensor | None = None
 
-    def read(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Give one layer's keys and values, (sum of lengths, num_kv_heads, head_dim) each."""
-        return self._pool.read(layer, self._slots)
+    def seen_by(self, num_queries: Sequence[int], *, backend: Backend) -> Seen:
+        """Lay out a pass in which so many queries see each prefix; empty prefixes have none.
 
-    def segments(self, num_queries: Sequence[int]) -> Segments:
-        """Lay out a pass in which so many queries see each prefix; empty prefixes have none."""
+        Where the backend reads pages, nothing is copied out.
+        """
         num_seen = sum(length > 0 for length in self.lengths)
-        return Segments.of(num_queries[:num_seen], self.lengths[:num_seen], device=self.device)
+        counts, lengths = num_queries[:num_seen], self.lengths[:num_seen]
+        if backend.paged:
+            pages = [sequence.pages for sequence in self._sequences[:num_seen]]
+            paged, attend = self._pool.segments(counts, lengths, pages), backend.paged.attend
+            return lambda layer, q: attend(q, self._pool.slabs(layer), segments=paged)
+        packed = Segments.of(counts, lengths, device=self.device)
+        return lambda layer, q: attention_with_lse(
+            q, *self._copy(layer), segments=packed, backend=backend
+        )
+
+    def _copy(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Lay one layer's keys and values end to end, (sum of lengths, ...) each."""
+        if self._slots is None:
+            both = zip(self._sequences, self.lengths, strict=True)
+            slots = [sequence.slots(0, length) for sequence, length in both]
+            self._slots = to_device(torch.cat(slots), self.device)
+        return self._pool.read(layer, self._slots)
 
 
 _PerBranch = Sequence[Sequence[int]]
@@ -63,22 +81,31 @@ class _Asking(NamedTuple):
     """The queries of a pass, laid out over their own branches and over the prefixes."""
 
     own: Segments
-    seen: Segments
+    seen: Seen
+    num_seeing: int
 
     @classmethod
     def of(
-        cls, prefixes: SharedPrefixes, rows: _PerBranch, lengths: _PerBranch, children: _PerBranch
+        cls,
+        prefixes: SharedPrefixes,
+        rows: _PerBranch,
+        lengths: _PerBranch,
+        children: _PerBranch,
+        *,
+        backend: Backend,
     ) -> Self:
         """Take so many of the last rows of each branch, and all its children, as queries."""
         own = [chain(*one) for one in (rows, lengths, children)]
         runs = [
             run
-            for asked, length, count in zip(*own, strict=True)
-            for run in ((asked, length), *[(1, length + 1)] * count)
+            for num, length, count in zip(*own, strict=True)
+            for run in ((num, length), *[(1, length + 1)] * count)
         ]
+        asked = [sum(map(sum, both)) for both in zip(rows, children, strict=True)]
         return cls(
             Segments.of(*zip(*runs, strict=True), device=prefixes.device),
-            prefixes.segments([sum(map(sum, both)) for both in zip(rows, children, strict=True)]),
+            prefixes.seen_by(asked, backend=backend),
+            sum(count for count, n in zip(asked, prefixes.lengths, strict=True) if n),
         )
 
 
@@ -121,9 +148,10 @@ class CascadePrefill:
         device = prefixes.device
         children = num_children or [[0] * len(lengths) for lengths in branch_lengths]
         self._prefixes = prefixes
-        self._all = _Asking.of(prefixes, branch_lengths, branch_lengths, children)
+        both = branch_lengths, children
+        self._all = _Asking.of(prefixes, branch_lengths, *both, backend=backend)
         self._wanted = (
-            _Asking.of(prefixes, num_wanted, branch_lengths, children) if num_wanted else self._all
+            _Asking.of(prefixes, num_wanted, *both, backend=backend) if num_wanted else self._all
         )
         self._backend = backend
         self._store = store
@@ -150,16 +178,12 @@ class CascadePrefill:
         out, lse = attention_with_lse(
             q, k, v, segments=asking.own, backend=self._backend, is_causal=True
         )
-        num_seeing = sum(asking.seen.query_lengths)
-        if not num_seeing:
+        if not asking.num_seeing:
             return out
-        seeing = slice(num_seeing)
-        keys, values = self._prefixes.read(layer)
-        found = attention_with_lse(
-            q[seeing], keys, values, segments=asking.seen, backend=self._backend
-        )
+        seeing = slice(asking.num_seeing)
+        found = asking.seen(layer, q[seeing])
         merged = merge(found, (out[seeing], lse[seeing]))
-        return merged if len(merged) == len(q) else torch.cat([merged, out[num_seeing:]])
+        return merged if len(merged) == len(q) else torch.cat([merged, out[asking.num_seeing :]])
 
 
 def _key_rows(branches: Sequence[tuple[int, int]]) -> list[int]:

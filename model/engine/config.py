@@ -30,6 +30,9 @@ class EngineConfig:
             bound.
         says_when: with every frame the model says whether something is worth saying; one that did
             not learn it is refused.
+        fp8_products: weights are kept in FP8, and products with them made in it; the network stays
+            so. On a CPU numbers are rounded alike, and nothing is saved.
+        fp8_keys: contexts keep keys and values in FP8.
     """
 
     window_s: float = 180.0
@@ -43,6 +46,8 @@ class EngineConfig:
     memory_budget_bytes: int | None = None
     sample_period_s: float = 1.0
     says_when: bool = False
+    fp8_products: bool = False
+    fp8_keys: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing fits in.

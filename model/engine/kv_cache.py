@@ -7,7 +7,7 @@ be: it makes them at once as the first is missing, and refuses what would pass t
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from model.errors import InputError
 from model.family import TextShape
+from model.layers.fp8 import FP8, check_device, plain_bytes
+from model.layers.pages import PagedSegments, Slabs, kept_in_fp8, rows_at
 
 PAGE_TOKENS = 256
 
@@ -42,36 +44,53 @@ class PagePool:
         dtype: torch.dtype,
         device: torch.device | str,
         page_tokens: int = PAGE_TOKENS,
+        is_fp8: bool = False,
     ) -> None:
-        """Begin without memory; pages hold `page_tokens` tokens each."""
+        """Begin without memory.
+
+        Args:
+            config: the decoder's shape.
+            dtype: of the decoder.
+            device: where the pages are to lie.
+            page_tokens: tokens of a page.
+            is_fp8: keep keys and values in FP8, each token's and head's with a scale of its own.
+
+        Raises:
+            InputError: the device has no such numbers.
+        """
         self.page_tokens = page_tokens
         self.max_positions = config.max_positions
         self.device = torch.device(device)
+        self.num_moves = 0
+        if is_fp8:
+            check_device("fp8_keys", self.device)
+        self._dtype = dtype
+        self._is_fp8 = is_fp8
         shape = (0, config.num_kv_heads, config.head_dim)
-        # (num_pages * page_tokens, num_kv_heads, head_dim) for each layer.
-        self._keys = [
-            torch.empty(shape, dtype=dtype, device=device) for _ in range(config.num_layers)
-        ]
-        self._values = [torch.empty_like(keys) for keys in self._keys]
+        empty = torch.empty(shape, dtype=FP8 if is_fp8 else dtype, device=device)
+        kinds = [empty, empty]  # of what each token has in each layer: keys, values, their scales
+        if is_fp8:
+            kinds += 2 * [torch.empty((*shape[:2], 1), dtype=torch.float32, device=device)]
+        # (num_pages * page_tokens, num_kv_heads, ...) for each kind, for each layer.
+        self._slabs = [[kind] * config.num_layers for kind in kinds]
         self._free: list[int] = []
         self._num_holders: Counter[int] = Counter()  # of pages, beside whoever took them
         self._num_pages = 0
         self._num_expected = 0
         self._at_most: int | None = None
-        self.num_moves = 0
         self.before_moving: Callable[[], None] = lambda: None
-        row = config.num_kv_heads * config.head_dim * dtype.itemsize
-        self.page_bytes = 2 * row * page_tokens * config.num_layers
+        token_bytes = sum(kind.shape[1:].numel() * kind.itemsize for kind in kinds)
+        self.page_bytes = token_bytes * page_tokens * config.num_layers
 
     @property
     def num_layers(self) -> int:
         """Layers that each token has keys and values of."""
-        return len(self._keys)
+        return len(self._slabs[0])
 
     @property
     def num_bytes(self) -> int:
         """Bytes allocated, all layers."""
-        return sum(slab.nbytes for slab in (*self._keys, *self._values))
+        return sum(slab.nbytes for slabs in self._slabs for slab in slabs)
 
     def whole_pages(self, num_tokens: int) -> int:
         """Round a number of tokens up to pages."""
@@ -130,23 +149,31 @@ class PagePool:
         self._num_pages = num_pages
         self._begin_to_move()
         with suppress(RuntimeError, MemoryError):  # without room to move them the rest stays
-            for slabs in (self._keys, self._values):
+            for slabs in self._slabs:
                 for layer, old in enumerate(slabs):
                     slabs[layer] = old[: num_pages * self.page_tokens].clone()
 
     def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
         """Put rows (N, num_kv_heads, head_dim) at slots (N,) int64."""
-        self._keys[layer].index_copy_(0, slots, keys)
-        self._values[layer].index_copy_(0, slots, values)
+        rows = kept_in_fp8(keys, values) if self._is_fp8 else (keys, values)
+        for slabs, new in zip(self._slabs, rows, strict=True):
+            plain_bytes(slabs[layer]).index_copy_(0, slots, plain_bytes(new))
 
     def read(self, layer: int, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Copy out keys and values at slots (N,) int64: (N, num_kv_heads, head_dim) each."""
-        keys, values = self._keys[layer], self._values[layer]
-        return keys.index_select(0, slots), values.index_select(0, slots)
+        return rows_at(self.slabs(layer), slots, dtype=self._dtype)
 
-    def slabs(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Give all keys and values of a layer, (num_tokens, num_kv_heads, head_dim) each."""
-        return self._keys[layer], self._values[layer]
+    def slabs(self, layer: int) -> Slabs:
+        """Give all keys and values of a layer."""
+        return Slabs(*(slabs[layer] for slabs in self._slabs))
+
+    def segments(
+        self, num_queries: Sequence[int], lengths: Sequence[int], pages: Sequence[Sequence[int]]
+    ) -> PagedSegments:
+        """Lay out runs of so many queries, each of which sees so many tokens of its pages."""
+        return PagedSegments.of(
+            num_queries, lengths, pages, page_tokens=self.page_tokens, device=self.device
+        )
 
     def new_suffixes(self, num_branches: int, num_tokens: int) -> list[tuple[Tensor, Tensor]]:
         """Make zeroed keys and values outside the pool, shaped like its own, for each layer.
@@ -154,11 +181,13 @@ class PagePool:
         Returns:
             (num_branches, num_kv_heads, num_tokens, head_dim) each: a head's tokens lie together.
         """
-        suffixes = []
-        for keys, values in zip(self._keys, self._values, strict=True):
-            shape = (num_branches, keys.shape[1], num_tokens, keys.shape[2])
-            suffixes.append((keys.new_zeros(shape), values.new_zeros(shape)))
-        return suffixes
+        num_kv_heads, head_dim = self._slabs[0][0].shape[1:]
+        shape = (2, num_branches, num_kv_heads, num_tokens, head_dim)
+        layers = [
+            torch.zeros(shape, dtype=self._dtype, device=self.device)
+            for _ in range(self.num_layers)
+        ]
+        return [(keys, values) for keys, values in layers]
 
     def _begin_to_move(self) -> None:
         self.before_moving()
@@ -172,7 +201,7 @@ class PagePool:
         """
         num_tokens = num_pages * self.page_tokens
         self._begin_to_move()
-        for slabs in (self._keys, self._values):
+        for slabs in self._slabs:
             for layer, old in enumerate(slabs):
                 if old.shape[0] < num_tokens:
                     slabs[layer] = old.new_empty((num_tokens, *old.shape[1:]))

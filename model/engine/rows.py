@@ -230,8 +230,8 @@ class PagedRows:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         own = OwnWords(*self._own[layer], self._lengths)
-        pages = self._pool.slabs(layer)
-        return self._kernel(q, (k, v), pages, segments=self._segments, own=own)
+        slabs = self._pool.slabs(layer)
+        return self._kernel(q, (k, v), slabs, segments=self._segments, own=own)
 
     def _set(self, row: int, *, before: int, own: int) -> None:
         self._before[row] = before

@@ -20,6 +20,7 @@ from model.layers.attention import (
     sdpa_attention,
     sdpa_attention_with_lse,
 )
+from model.layers.paged import choose_paged
 
 FLASH_CAPABILITY = (8, 0)  # Ampere and later
 
@@ -142,7 +143,14 @@ def folding(kernel: LseKernel) -> LseKernel:
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
-    """Choose flash-attn where it can run, then PyTorch's packed kernel, then its SDPA."""
+    """Choose flash-attn where it can run, then PyTorch's packed kernel, then its SDPA.
+
+    And beside it, for keys in pages, Triton's where they run.
+    """
+    return replace(_choose_packed(device, dtype), paged=choose_paged(device, dtype))
+
+
+def _choose_packed(device: torch.device, dtype: torch.dtype) -> Backend:
     if device.type != "cuda":
         reason = f"flash-attn needs CUDA, the device is {device.type}"
     elif dtype not in (torch.bfloat16, torch.float16):

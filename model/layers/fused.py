@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor, nn
 
+from model.layers.fp8 import Fp8Linear, plain_bytes, product
+
 
 class FusedLinear:
     """Linear layers of one input, with a bias each or none."""
@@ -20,7 +22,10 @@ class FusedLinear:
         """Lay the layers' weights end to end, and let theirs be views of that."""
         self._parts = tuple(parts)
         self._starts = [0, *accumulate(part.out_features for part in parts)]
-        self._weight = torch.cat([part.weight.detach() for part in parts])
+        weights = [part.weight.detach() for part in parts]
+        self._weight = torch.cat([plain_bytes(one) for one in weights]).view(weights[0].dtype)
+        scales = [part.scales.detach() for part in parts if isinstance(part, Fp8Linear)]
+        self._scales = torch.cat(scales) if len(scales) == len(parts) else None
         has_bias = "bias" in dict(parts[0].named_parameters())
         self._bias = torch.cat([part.bias.detach() for part in parts]) if has_bias else None
         for part, start in zip(parts, self._starts, strict=False):
@@ -39,14 +44,10 @@ class FusedLinear:
         """
         if torch.is_grad_enabled() or torch.is_autocast_enabled(self._device_type):
             return False
-        begins = self._weight.data_ptr()
-        biases_begin = None if self._bias is None else self._bias.data_ptr()
+        begins, bias = self._weight.data_ptr(), self._bias
         return all(
             part.weight.data_ptr() == begins + start * self._row_bytes
-            and (
-                biases_begin is None
-                or part.bias.data_ptr() == biases_begin + start * self._weight.itemsize
-            )
+            and (bias is None or part.bias.data_ptr() == bias.data_ptr() + start * bias.itemsize)
             for part, start in zip(self._parts, self._starts, strict=False)
         )
 
@@ -62,6 +63,8 @@ class FusedLinear:
         """
         start = self._starts[first]
         bias = None if self._bias is None else self._bias[start:]
+        if self._scales is not None:
+            return product(x, self._weight[start:], self._scales[start:], bias)
         return F.linear(x, self._weight[start:], bias)
 
 
@@ -75,4 +78,7 @@ def add_product(x: Tensor, found: Tensor, layer: nn.Linear, *, in_place: bool) -
 
     In place, x takes the sum in as the product is made: one kernel.
     """
-    return x.addmm_(found, layer.weight.t()) if in_place else x + layer(found)
+    if in_place and not isinstance(layer, Fp8Linear):
+        return x.addmm_(found, layer.weight.t())
+    out: Tensor = x + layer(found)
+    return out

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.layers.fp8 import dequantised, plain_bytes, quantised
 from model.layers.to_device import to_device
 
 
@@ -61,6 +62,23 @@ class PagedSegments:
         )
 
 
+class Slabs(NamedTuple):
+    """All keys and values of a layer, in pages.
+
+    Attributes:
+        keys: (num_tokens, num_kv_heads, head_dim), contiguous.
+        values: as the keys.
+        key_scales: where they are kept in FP8, what each is to be multiplied by,
+            (num_tokens, num_kv_heads, 1) float32.
+        value_scales: as those of the keys.
+    """
+
+    keys: Tensor
+    values: Tensor
+    key_scales: Tensor | None = None
+    value_scales: Tensor | None = None
+
+
 class OwnWords(NamedTuple):
     """Keys and values that rows have of their own, behind what they see in pages.
 
@@ -78,30 +96,28 @@ class OwnWords(NamedTuple):
 class PagedKernel(Protocol):
     """Attends runs of queries to their pages.
 
-    q is (N, num_heads, head_dim), of which the last dimension and the heads lie together; keys and
-    values are (num_tokens, num_kv_heads, head_dim), contiguous, and every run has keys. Returns
-    what `attention_with_lse` does.
+    q is (N, num_heads, head_dim), of which the last dimension and the heads lie together, and every
+    run has keys. Returns what `attention_with_lse` does.
     """
 
     def __call__(
-        self, q: Tensor, keys: Tensor, values: Tensor, *, segments: PagedSegments
+        self, q: Tensor, slabs: Slabs, *, segments: PagedSegments
     ) -> tuple[Tensor, Tensor]: ...
 
 
 class PagedStepKernel(Protocol):
     """Puts one token at the end of each row's own words, and attends it to pages and to those.
 
-    q is (B, num_heads, head_dim); the new key and value are (B, num_kv_heads, head_dim) each, and
-    the pages' keys and values as in `PagedKernel`. Runs are of one query, and may have no keys.
-    `own.lengths` does not count the newest token yet. Returns the shape of q. A CUDA graph can hold
-    the call: what changes lies on the device.
+    q is (B, num_heads, head_dim), the new key and value (B, num_kv_heads, head_dim) each. Runs are
+    of one query, and may have no keys. `own.lengths` does not count the newest token yet. Returns
+    the shape of q. A CUDA graph can hold the call: what changes lies on the device.
     """
 
     def __call__(
         self,
         q: Tensor,
         new: Sequence[Tensor],
-        pages: Sequence[Tensor],
+        slabs: Slabs,
         *,
         segments: PagedSegments,
         own: OwnWords,
@@ -121,3 +137,18 @@ class PagedKernels:
     name: str
     attend: PagedKernel = field(repr=False)
     step: PagedStepKernel = field(repr=False)
+
+
+def kept_in_fp8(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Round keys and values (N, num_kv_heads, head_dim): what `Slabs` has of each."""
+    (keys, key_scales), (values, value_scales) = quantised(keys), quantised(values)
+    return keys, values, key_scales, value_scales
+
+
+def rows_at(slabs: Slabs, slots: Tensor, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Copy out keys and values at slots (N,) int64: (N, num_kv_heads, head_dim) each."""
+    found = [plain_bytes(one).index_select(0, slots) for one in slabs if one is not None]
+    keys, values = (one.view(slabs.keys.dtype) for one in found[:2])
+    if len(found) == 2:
+        return keys, values
+    return dequantised(keys, found[2], dtype), dequantised(values, found[3], dtype)

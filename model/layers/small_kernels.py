@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the field's own name
 from torch import Tensor, nn
 
+from model.layers.fp8 import Fp8Linear
 from model.layers.rope import Rotation, rotate_, text_rotation
 
 
@@ -50,7 +51,9 @@ def gelu_linear(layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 def gelu_in_product(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Give the same from the product itself, which on CUDA takes gelu in."""
+    """Give the same from the product itself, which on CUDA takes gelu in; not from one in FP8."""
+    if isinstance(layer, Fp8Linear):
+        return gelu_linear(layer, x)
     return torch._addmm_activation(  # noqa: SLF001, the only way to it
         layer.bias, x, layer.weight.t(), use_gelu=True
     )

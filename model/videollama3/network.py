@@ -6,8 +6,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from model.errors import InputError
 from model.family import Patches
 from model.layers.attention import SDPA, Backend
+from model.layers.fp8 import check_device, keep_in_fp8
 from model.layers.small_kernels import choose_small_kernels
 from model.videollama3.config import MERGE_SIZE, PATCH_PX, ModelConfig
 from model.videollama3.grid import pin_grid
@@ -50,6 +52,20 @@ class VideoLlama3(nn.Module):
         self.vision.fuse(kernels)
         self.language.fuse(kernels)
         return self
+
+    def keep_in_fp8(self) -> None:
+        """Keep the weights of every layer's products in FP8, for good; without gradients.
+
+        Embedding, head and projector stay as they are.
+
+        Raises:
+            InputError: the device has no such products, or none that give float32.
+        """
+        check_device("fp8_products", self.device)
+        if self.device.type == "cuda" and self.dtype == torch.float32:
+            raise InputError("fp8_products: expected a model in bfloat16, got float32")
+        keep_in_fp8(self.vision.layers)
+        keep_in_fp8(self.language.layers)
 
     def encode(
         self, rows: Tensor, patch_grids: Sequence[tuple[int, int]], *, merge_size: int = MERGE_SIZE

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from model import Engine
 from model.bundled import NANO as BUNDLED
-from model.errors import CheckpointError
+from model.errors import CheckpointError, InputError
 from model.progress import TELL_EVERY_S, Progress, Telling
 from pipeline.errors import ConfigError, OutboxError
 from tests.fakes import FakeClock
@@ -157,6 +157,22 @@ def test_captions_by_a_model_are_refused_where_it_did_not_learn_it(
         ConfigError, match=r"^VIGIL_CAPTION_WHEN: expected a model that learnt when"
     ):
         sketch_engine(one)
+
+
+@pytest.mark.parametrize("name", ["fp8_products", "fp8_keys"])
+def test_fp8_is_refused_on_a_cpu(name: str) -> None:
+    model = {"path": "nano", "device": "cpu", name: True}
+    with pytest.raises(ConfigError, match=rf"^VIGIL_MODEL__{name.upper()}: expected a GPU"):
+        sketch_engine(Settings.model_validate(NANO | {"model": model}))
+
+
+@pytest.mark.parametrize("name", ["fp8_products", "fp8_keys"])
+def test_a_gpu_that_has_no_fp8_is_told_by_the_settings_name(name: str) -> None:
+    with (
+        pytest.raises(ConfigError, match=rf"^VIGIL_MODEL__{name.upper()}: expected another"),
+        named_settings(),
+    ):
+        raise InputError(f"{name}: expected another")
 
 
 def test_a_worker_on_the_demo_model_says_so() -> None:

@@ -10,6 +10,7 @@ SUMMARY = (
     "scenes that it was not trained on"
 )
 LONG = "also show clips of a minute, half of them busy, and ask what is still known (default 0)"
+FP8 = "also show clips with products and keys rounded to 8 bits, and compare answers (default 0)"
 _OWN = ("labels", "camera", "began", "ask", "compare", "html")
 
 
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips", type=int, default=500, help="number of clips shown to the model (default 500)"
     )
     rendered.add_argument("--long", type=int, default=0, metavar="CLIPS", help=LONG)
+    rendered.add_argument("--fp8", type=int, default=0, metavar="CLIPS", help=FP8)
     rendered.add_argument(
         "--first-seed",
         type=int,
@@ -79,10 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all: both (default)",
     )
     rendered.add_argument(
-        "--minutes",
-        type=float,
-        default=30.0,
-        help="minutes of scenes played to the whole worker (default 30)",
+        "--minutes", type=float, default=30.0, help="minutes for the whole worker (default 30)"
     )
 
 
@@ -110,5 +109,6 @@ def run(arguments: argparse.Namespace) -> int:
         minutes=arguments.minutes,
         progress=say,
         num_long=arguments.long,
+        num_fp8=arguments.fp8,
     )
     return print_rows(rows, what="eval", command=arguments.command_line, as_json=arguments.json)

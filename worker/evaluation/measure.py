@@ -7,7 +7,7 @@ from model.engine.last_frames import LastFrames
 from pipeline.errors import ConfigError
 from worker import environment, log
 from worker.benchmarks.report import Progress, Row
-from worker.evaluation import clips, end_to_end, long_contexts
+from worker.evaluation import clips, end_to_end, in_fp8, long_contexts
 from worker.evaluation.speaking import Speaking
 from worker.loading import engine_config, load_engine
 
@@ -24,6 +24,7 @@ def measure(
     minutes: float,
     progress: Progress,
     num_long: int = 0,
+    num_fp8: int = 0,
 ) -> list[Row]:
     """Measure a model.
 
@@ -35,15 +36,19 @@ def measure(
         minutes: of scenes played to the worker.
         progress: told of what is done.
         num_long: clips of a minute shown to the engine besides.
+        num_fp8: clips shown to it exact and in FP8 besides.
 
     Raises:
         ConfigError: a number is not positive, or there is no redis-server.
         CheckpointError: the folder is not a whole checkpoint.
     """
-    if num_clips < 1:
-        raise ConfigError(f"eval: --clips: expected at least 1, got {num_clips}")
-    if num_long < 0:
-        raise ConfigError(f"eval: --long: expected 0 or more, got {num_long}")
+    for option, number, least in (
+        ("clips", num_clips, 1),
+        ("long", num_long, 0),
+        ("fp8", num_fp8, 0),
+    ):
+        if number < least:
+            raise ConfigError(f"eval: --{option}: expected at least {least}, got {number}")
     if not 0 < minutes <= 24 * 60:
         raise ConfigError(f"eval: --minutes: expected more than 0, a day at most, got {minutes}")
     if first_seed < 0:
@@ -70,6 +75,14 @@ def measure(
             if num_long
             else []
         )
+        if num_fp8:
+            rows += in_fp8.measure(
+                engine,
+                engine_config(settings),
+                first_seed=first_seed,
+                num_clips=num_fp8,
+                progress=progress,
+            )
         if engine.family.speaks:
             progress("when it speaks")
             config = EngineConfig(window_s=WINDOW_S, says_when=True)

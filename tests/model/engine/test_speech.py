@@ -9,10 +9,10 @@ from model.engine.decoding import Decoding
 from model.engine.engine import Engine
 from model.engine.sentences import Sentences
 from model.errors import DeviceMemoryError, InputError
+from model.layers.paged import plain_step
 from model.types import Answer, Question
 from tests.model.growing import used_bytes
 from tests.model.nano_model import nano_engine, picture, pruned, some_tokens
-from tests.model.paged_step import plain_step
 
 CAPTION = Question("caption", "")
 WHAT = Question("text", "What is in the video?")
