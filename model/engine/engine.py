@@ -86,13 +86,6 @@ class Engine:
         )
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
         batch = Decoding(network, self._pool, num_rows=config.spoken_together, max_answer=longest)
-        self._admission = Admission(
-            family,
-            config,
-            pool=self._pool,
-            fixed_bytes=self._weight_bytes + batch.num_bytes,
-            hush=lambda: self._speech.give_way(),
-        )
         self._choice_ids = family.choice_ids if config.says_when else None
         self._streams: dict[str, RollingContext] = {}
         self._grids: dict[str, PatchGrid] = {}
@@ -103,6 +96,10 @@ class Engine:
             sentences=Sentences(batch),
             shortage=self._shortage,
             sample_period_s=config.sample_period_s,
+        )
+        fixed_bytes = self._weight_bytes + batch.num_bytes
+        self._admission = Admission(
+            family, config, pool=self._pool, fixed_bytes=fixed_bytes, hush=self._speech.give_way
         )
 
     @classmethod
@@ -264,10 +261,7 @@ class Engine:
         return self._speech.is_going
 
     def speak(self) -> list[tuple[int, Answer | None]]:
-        """Say a little more of what `begin` has left; give by ticket what is whole by it.
-
-        None stands where there was no memory for it, and no answer will come.
-        """
+        """Say more of what `begin` left; give by ticket what is whole, None for want of memory."""
         return self._speech.step()
 
     def first_logits(self, stream_id: str, question: Question) -> torch.Tensor:

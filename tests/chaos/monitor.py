@@ -64,10 +64,11 @@ class Sample:
 
 
 def series_of(exposition: str) -> Series:
-    """Read Prometheus' text."""
+    """Read Prometheus' text; series that other labels tell apart are added up."""
     found: Series = {}
     for name, labels, value in _SERIES.findall(exposition):
-        found[name, *(text for _, text in sorted(_LABEL.findall(labels)))] = float(value)
+        key = name, *(text for _, text in sorted(_LABEL.findall(labels)))
+        found[key] = found.get(key, 0.0) + float(value)
     return found
 
 

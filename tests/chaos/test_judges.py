@@ -13,7 +13,7 @@ from tests.chaos.faults import Fault, Timeline
 from tests.chaos.judge_events import Announced, judge_events, judge_one, pieces_of
 from tests.chaos.judge_messages import judge_messages
 from tests.chaos.judge_metrics import judge_metrics
-from tests.chaos.monitor import Sample
+from tests.chaos.monitor import Sample, series_of
 from tests.chaos.reader import Entry
 from tests.chaos.record import Record, Verdict
 from tests.chaos.storm import SetAside
@@ -232,3 +232,11 @@ def test_what_an_operator_sees_is_held_against_what_was_done() -> None:
     assert "failing for out_of_memory, counted {'timeout'}" in told
     strange = {"event": "thread_failed"}
     assert "thread_failed" in found(*right, log=[line, over, strange], faults=[fault])
+
+
+def test_events_of_all_questions_of_a_camera_are_counted() -> None:
+    page = "".join(
+        f'vigil_events_total{{camera="gate",phase="end",question="{one}",reason="answer"}} 1.0\n'
+        for one in ("fire", "helmet")
+    )
+    assert series_of(page) == {("vigil_events_total", "gate", "answer"): 2.0}

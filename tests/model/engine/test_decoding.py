@@ -23,7 +23,7 @@ from tests.model.speaking import Listener, begun, heard
 
 LENGTHS = (5, 9)  # of the contexts
 LIMITS = (3, 6, 1, 9, 8, 2)  # tokens that each branch comes to say
-WAYS = ("copied", "paged", "captured")
+WAYS = ("copied", "paged", "captured", "beside")
 
 
 def contexts(network: VideoLlama3, pool: PagePool) -> list[KVSequence]:
@@ -70,10 +70,12 @@ def cannot(_work: Work) -> Work:
 def decoding_by(
     way: str, network: VideoLlama3, pool: PagePool, *, num_rows: int, capture: Capture | None = None
 ) -> Decoding:
-    """Rows with copies; rows on pages, a step at a time; and as where there is CUDA."""
+    """Rows with copies; rows on pages, a step at a time; as a graph; and one step ahead."""
     kernel = None if way == "copied" else plain_step
-    capture = capture or (Recorded() if way == "captured" else None)
-    return Decoding(network, pool, num_rows=num_rows, kernel=kernel, capture=capture)
+    capture = capture or (Recorded() if way in ("captured", "beside") else None)
+    decoding = Decoding(network, pool, num_rows=num_rows, kernel=kernel, capture=capture)
+    decoding.is_beside = way == "beside"
+    return decoding
 
 
 def branches(
@@ -125,13 +127,13 @@ def test_sentences_say_what_each_says_alone(way: str, num_rows: int, penalty: fl
     assert (expected(1.0) == expected(1.5)) is False
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     way=st.sampled_from(WAYS),
     num_rows=st.integers(1, 4),
     schedule=st.lists(
         st.lists(st.tuples(st.sampled_from(range(len(LIMITS))), st.booleans()), max_size=4),
-        max_size=12,
+        max_size=8,
     ),
 )
 def test_what_joins_and_leaves_in_between_changes_no_word(
