@@ -148,12 +148,11 @@ class Network(Protocol):
     @property
     def language(self) -> Decoder: ...
 
-    def fuse(self) -> Self:
-        """Make passes without gradients of fewer and larger products, and return the network."""
-        ...
+    def fuse(self, *, in_fp8: bool = False) -> Self:
+        """Make passes without gradients of fewer and larger products, and return the network.
 
-    def keep_in_fp8(self) -> None:
-        """Keep the weights of the layers' products in FP8, for good.
+        Args:
+            in_fp8: keep the weights of the layers' products in FP8, for good.
 
         Raises:
             InputError: the device has no such products.

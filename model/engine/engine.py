@@ -62,9 +62,7 @@ class Engine:
             )
         self.model_name = model_name
         self._family = family
-        if config.fp8_products:
-            network.keep_in_fp8()
-        self._model = network.fuse()
+        self._model = network.fuse(in_fp8=config.fp8_products)
         self._config = config
         self._respondent = Respondent(
             family,
@@ -78,12 +76,7 @@ class Engine:
             max_drift=config.max_drift,
             keeps_first=family.prompt.shows_now,
         )
-        self._pool = PagePool(
-            network.config.text,
-            dtype=network.dtype,
-            device=network.device,
-            is_fp8=config.fp8_keys,
-        )
+        self._pool = PagePool.of(network, is_fp8=config.fp8_keys)
         self._weight_bytes = sum(weight.nbytes for weight in network.parameters())
         batch = Decoding(network, self._pool, num_rows=config.spoken_together, max_answer=longest)
         self._choice_ids = family.choice_ids if config.says_when else None

@@ -9,12 +9,13 @@ be: it makes them at once as the first is missing, and refuses what would pass t
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from model.errors import InputError
-from model.family import TextShape
+from model.family import Network, TextShape
 from model.layers.fp8 import FP8, check_device, plain_bytes
 from model.layers.pages import PagedSegments, Slabs, kept_in_fp8, rows_at
 
@@ -81,6 +82,12 @@ class PagePool:
         self.before_moving: Callable[[], None] = lambda: None
         token_bytes = sum(kind.shape[1:].numel() * kind.itemsize for kind in kinds)
         self.page_bytes = token_bytes * page_tokens * config.num_layers
+
+    @classmethod
+    def of(cls, network: Network, *, is_fp8: bool) -> Self:
+        """Begin without memory, for the contexts of a network."""
+        text, dtype, device = network.config.text, network.dtype, network.device
+        return cls(text, dtype=dtype, device=device, is_fp8=is_fp8)
 
     @property
     def num_layers(self) -> int:

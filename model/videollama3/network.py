@@ -43,29 +43,28 @@ class VideoLlama3(nn.Module):
         """What the weights are kept in."""
         return self.language.embed_tokens.weight.dtype
 
-    def fuse(self) -> Self:
+    def fuse(self, *, in_fp8: bool = False) -> Self:
         """Make passes without gradients of fewer and larger kernels, and return the model.
 
         Weights keep names and values, and take no more memory; training goes on as before.
-        """
-        kernels = choose_small_kernels(self.device, self.dtype)
-        self.vision.fuse(kernels)
-        self.language.fuse(kernels)
-        return self
 
-    def keep_in_fp8(self) -> None:
-        """Keep the weights of every layer's products in FP8, for good; without gradients.
-
-        Embedding, head and projector stay as they are.
+        Args:
+            in_fp8: keep the weights of every layer's products in FP8, for good, and train no more;
+                embedding, head and projector stay as they are.
 
         Raises:
             InputError: the device has no such products, or none that give float32.
         """
-        check_device("fp8_products", self.device)
-        if self.device.type == "cuda" and self.dtype == torch.float32:
-            raise InputError("fp8_products: expected a model in bfloat16, got float32")
-        keep_in_fp8(self.vision.layers)
-        keep_in_fp8(self.language.layers)
+        if in_fp8:
+            check_device("fp8_products", self.device)
+            if self.device.type == "cuda" and self.dtype == torch.float32:
+                raise InputError("fp8_products: expected a model in bfloat16, got float32")
+            keep_in_fp8(self.vision.layers)
+            keep_in_fp8(self.language.layers)
+        kernels = choose_small_kernels(self.device, self.dtype)
+        self.vision.fuse(kernels)
+        self.language.fuse(kernels)
+        return self
 
     def encode(
         self, rows: Tensor, patch_grids: Sequence[tuple[int, int]], *, merge_size: int = MERGE_SIZE

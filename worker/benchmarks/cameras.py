@@ -53,23 +53,27 @@ class Subject:
 
     Attributes:
         name: in the rows.
-        engine: makes one that holds no camera.
+        engine: makes one that holds no camera, in FP8 or not.
         start: the first number of cameras tried.
         target: cameras aimed at.
         grid: of its cameras' frames.
     """
 
     name: str
-    engine: Callable[[], Engine]
+    engine: Callable[[bool], Engine]
     start: int
     target: int
     grid: PatchGrid
 
 
 SUBJECTS = (
-    Subject("bundled", lambda: bundled_engine(), start=16, target=16, grid=BUNDLED_GRID),
-    Subject("2b", lambda: random_engine("2b"), start=128, target=150, grid=GRID),
-    Subject("7b", lambda: random_engine("7b"), start=48, target=60, grid=GRID),
+    Subject("bundled", lambda _in_fp8: bundled_engine(), start=16, target=16, grid=BUNDLED_GRID),
+    Subject(
+        "2b", lambda in_fp8: random_engine("2b", in_fp8=in_fp8), start=128, target=150, grid=GRID
+    ),
+    Subject(
+        "7b", lambda in_fp8: random_engine("7b", in_fp8=in_fp8), start=48, target=60, grid=GRID
+    ),
 )
 
 
@@ -79,6 +83,7 @@ def measure(
     subject: str | None = None,
     cameras: int | None = None,
     seconds: float = MEASURED_S,
+    in_fp8: bool = False,
 ) -> list[Row]:
     """Find the most cameras of the bundled model, and of the larger shapes where there is CUDA.
 
@@ -87,6 +92,7 @@ def measure(
         subject: a name in `SUBJECTS`, measured alone; None for all.
         cameras: the one number to try; None to search for the most.
         seconds: measured of each trial.
+        in_fp8: keep weights and contexts of the larger shapes in FP8.
 
     Raises:
         ConfigError: no camera, or no time, is asked for.
@@ -98,11 +104,13 @@ def measure(
     rows = []
     for one in SUBJECTS:
         if subject in (None, one.name):
-            rows += _rows(one, cameras, seconds, progress)
+            rows += _rows(one, cameras, seconds, progress, in_fp8=in_fp8)
     return rows
 
 
-def _rows(one: Subject, cameras: int | None, seconds: float, progress: Progress) -> list[Row]:
+def _rows(
+    one: Subject, cameras: int | None, seconds: float, progress: Progress, *, in_fp8: bool
+) -> list[Row]:
     """Measure one subject."""
     name = f"cameras_{one.name}"
     is_large = one.name != "bundled"
@@ -113,14 +121,14 @@ def _rows(one: Subject, cameras: int | None, seconds: float, progress: Progress)
 
     def holds(number: int) -> bool:
         gc.collect()  # the engine before this one fills the device
-        trials[number] = trial(number, one.engine(), clips, progress, measured_s=seconds)
+        trials[number] = trial(number, one.engine(in_fp8), clips, progress, measured_s=seconds)
         return trials[number].holds
 
     rows = []
     if cameras is None:
         most = search(holds, start=one.start)
         threads = num_inference_threads(0, is_on_cpu=not is_large)
-        terms = {"seconds_measured": seconds, "threads": float(threads)}
+        terms = {"seconds_measured": seconds, "threads": float(threads), "in_fp8": float(in_fp8)}
         rows.append(_most_row(name, most, trials, target=one.target, terms=terms))
     else:
         holds(cameras)
@@ -168,7 +176,7 @@ def bundled_engine() -> Engine:
     )
 
 
-def random_engine(shape: str) -> EngineWithMadeUpPast:
+def random_engine(shape: str, *, in_fp8: bool = False) -> EngineWithMadeUpPast:
     """Make a model of a published shape on CUDA, with random weights: time is the same."""
     return EngineWithMadeUpPast(
         family_of(
@@ -180,6 +188,8 @@ def random_engine(shape: str) -> EngineWithMadeUpPast:
             window_s=WINDOW_S,
             max_context_tokens=MAX_CONTEXT_TOKENS,
             max_caption_tokens=CAPTION_TOKENS,
+            fp8_products=in_fp8,
+            fp8_keys=in_fp8,
         ),
     )
 

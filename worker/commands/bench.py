@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cameras.add_argument(
         "--seconds", type=float, default=60.0, help="length of each trial (default 60)"
     )
+    cameras.add_argument(
+        "--fp8", action="store_true", help="keep weights and contexts of 2b and 7b in 8 bits"
+    )
     ingest = what.add_parser("ingest", help=INGEST, description=INGEST)
     for each in (cameras, ingest):
         each.add_argument(
@@ -59,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             subject=arguments.subject,
             cameras=arguments.cameras,
             seconds=arguments.seconds,
+            in_fp8=arguments.fp8,
         )
     return print_rows(
         rows, what=arguments.what, command=arguments.command_line, as_json=arguments.json

@@ -25,10 +25,13 @@ def test_a_document_names_the_command_that_was_typed(
 
     monkeypatch.setattr(cameras, "measure", measure)
     assert main(["bench", "cameras", "--subject", "2b", "--cameras", "150", "--json"]) == 0
-    assert asked == {"subject": "2b", "cameras": 150, "seconds": MEASURED_S}
+    asked_for = {"subject": "2b", "cameras": 150, "seconds": MEASURED_S}
+    assert asked == asked_for | {"in_fp8": False}
     document = json.loads(capsys.readouterr().out)
     assert document["bench"] == "cameras"
     assert document["command"] == "vigil bench cameras --subject 2b --cameras 150 --json"
+    assert main(["bench", "cameras", "--subject", "2b", "--cameras", "150", "--fp8"]) == 0
+    assert asked == asked_for | {"in_fp8": True}
 
 
 def test_without_json_people_read_a_table(
