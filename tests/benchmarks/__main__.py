@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "prune": ("tests.benchmarks.pruning.measure", "what the pruner sends, and how true that is"),
     "questions": ("tests.benchmarks.questions", "five questions over one"),
     "scaling": ("tests.benchmarks.scaling", "what 100, 1,000 and 100,000 cameras need"),
+    "watched": ("tests.benchmarks.watched", "what people who watch cost a worker of 16 cameras"),
 }
 """A name -> the module whose `measure(progress, **options)` returns rows, and what it measures."""
 
