@@ -4,8 +4,7 @@ import io
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from kafka import KafkaProducer
@@ -33,7 +32,7 @@ PICTURES_A_SECOND: Mapping[Model, int] = {"scripted": 2, "nano": 1}
 SHORTEST_MS, LONGEST_MS = 12_000, 25_000
 FOR_EVER_MS = 3_600_000
 GRID = PatchGrid(rows=4, cols=5)
-NUM_SCENES, NUM_PICTURES = 4, 8  # of a scene with its gate open, and with it shut
+NUM_PLACES, NOISE_LEVELS = 4, 3
 
 Picture = Callable[[int, bool], bytes]
 """The number of a camera, whether the event is on there -> a JPEG that shows it."""
@@ -60,19 +59,26 @@ def _painted() -> Picture:
 
 
 def _rendered() -> Picture:
-    """Pictures of empty places, each of a moment of its own, so that no two are the same."""
-    films = [[_film(seed, is_open=False), _film(seed, is_open=True)] for seed in range(NUM_SCENES)]
-    return lambda number, is_on: next(films[number % NUM_SCENES][is_on])
+    """Pictures of empty places, with noise of their own: a picture that comes again is dead."""
+    rng = np.random.default_rng(0)
+    places = [
+        [_place(seed, is_open=is_open) for is_open in (False, True)] for seed in range(NUM_PLACES)
+    ]
+
+    def picture(number: int, is_on: bool) -> bytes:  # noqa: FBT001 (one of a kind of callable)
+        place = places[number % NUM_PLACES][is_on]
+        noise = rng.integers(-NOISE_LEVELS, NOISE_LEVELS + 1, place.shape, dtype=np.int16)
+        return _jpeg(np.clip(place + noise, 0, 255).astype(np.uint8))
+
+    return picture
 
 
-def _film(seed: int, *, is_open: bool) -> Iterator[bytes]:
-    """One picture after the other, over and over."""
+def _place(seed: int, *, is_open: bool) -> NDArray[np.uint8]:
+    """A place by day, in which nobody is."""
     nothing = Track((0.0,), (0.0,))
     gate, lights = Track((0.0,), (float(is_open),)), Track((0.0,), (1.0,))
-    script = Script(NUM_PICTURES, (), gate, lights, smoke=nothing, fire=nothing)
-    scene = Scene(seed, Scene.from_seed(seed).layout, script)
-    frames = (scene.frame(float(t_s)) for t_s in range(NUM_PICTURES))
-    return cycle([_jpeg(downscaled(frame, factor=2)) for frame in frames])
+    script = Script(1.0, (), gate, lights, smoke=nothing, fire=nothing)
+    return downscaled(Scene(seed, Scene.from_seed(seed).layout, script).frame(0.0), factor=2)
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
