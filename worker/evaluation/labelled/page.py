@@ -163,7 +163,7 @@ def _worst(mistakes: Sequence[Mistake], shown: Mapping[At, str]) -> str:
     for one in mistakes:
         moment = one.moment
         source = shown.get((moment.clip, moment.t_s))
-        image = f'<img src="{source}" alt="" loading="lazy">' if source else ""
+        image = f'<img src="{source}" alt="">' if source else ""
         p = "" if moment.p is None else f"p {moment.p:.2f}, "
         cards.append(
             f"<figure>{image}<figcaption><b>{escape(moment.clip)} {clock(moment.t_s)}</b> "
@@ -185,8 +185,9 @@ def _wordings(report: Report) -> Iterator[str]:
         lines = "\n".join(wordings[0].lines)
         block = f"<pre>{escape(lines)}</pre>" if lines else ""
         yield (
-            f"<section><h2>Wordings of {escape(question_id)}</h2><table><tr><th>asked</th>"
-            f"<th>separates</th><th>events F1, its thresholds</th></tr>{rows}</table>{block}"
+            f"<section><h2>Wordings of {escape(question_id)}</h2>"
+            '<div class="wide"><table><tr><th>asked</th><th>separates</th>'
+            f"<th>events F1, its thresholds</th></tr>{rows}</table></div>{block}"
             f"<p>{escape(wordings[0].verdict)}.</p></section>"
         )
 
