@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "damage": ("tests.benchmarks.damage", "pictures of cameras that lose packets"),
     "decode": ("tests.benchmarks.decode", "decoding over what the device's memory allows"),
     "encode": ("tests.benchmarks.encode", "encoding the changed patches over whole frames"),
+    "labels": ("tests.benchmarks.labels", "eval by labels over eval by the truth, suggestions"),
     "lag": ("tests.benchmarks.lag", "ages of a halted worker's pictures, true and told"),
     "own_camera": ("tests.benchmarks.own_camera", "answers before and after training on labels"),
     "prune": ("tests.benchmarks.pruning.measure", "what the pruner sends, and how true that is"),
