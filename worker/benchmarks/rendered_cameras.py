@@ -1,6 +1,7 @@
 """Cameras that are not there: rendered streets, made beforehand and played in real time."""
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
@@ -75,14 +76,22 @@ class Played:
 
 
 def play(
-    cameras: list[Played], clips: Clips, lanes: Lanes, *, ticks: Ticks, clock: Clock, stop: Event
+    cameras: list[Played],
+    clips: Clips,
+    lanes: Lanes,
+    *,
+    ticks: Ticks,
+    clock: Clock,
+    stop: Event,
+    pruned: Callable[[float], None] = lambda _late_s: None,
 ) -> None:
     """Offer every camera's frames, one a second by the clock, until told to stop.
 
     They connect within the first second, in no order, and are sampled from then on when `ticks`
-    says, as live cameras are. Frames are pruned on this thread.
+    says, as live cameras are. Frames are pruned on this thread; `pruned` is told how many seconds
+    after it was taken each of them was.
     """
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(1 + cameras[0].number)
     begun_s = clock.monotonic_s()
     due = [
         (begun_s + float(wait_s), camera.number, camera.history_s)
@@ -96,6 +105,7 @@ def play(
         camera = cameras[number]
         lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
         lane.offer(camera.frame(clips, second, captured_at=clock.now()))
+        pruned(clock.monotonic_s() - at_s)
         is_first = second == camera.history_s
         gap_s = ticks.first_gap_s(camera.camera_id, at_s) if is_first else ticks.period_s
         heapq.heappush(due, (at_s + gap_s, number, second + 1))

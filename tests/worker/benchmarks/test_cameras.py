@@ -12,11 +12,11 @@ from pipeline.errors import ConfigError
 from pipeline.lane import Lanes
 from pipeline.pruner import Pruner
 from pipeline.ticks import Ticks
-from pipeline.types import Frame
+from pipeline.types import Frame, Overflow
 from tests.fakes import FakeClock
 from tests.model.nano_model import nano_family
 from worker.benchmarks import camera_trial
-from worker.benchmarks.camera_trial import Seen, make_up_pasts, trial
+from worker.benchmarks.camera_trial import MeteredPruner, Seen, make_up_pasts, trial
 from worker.benchmarks.cameras import BUNDLED_GRID, GRID, MOST, measure, search
 from worker.benchmarks.rendered_cameras import Clips, Played, play
 
@@ -86,8 +86,32 @@ def test_a_made_up_past_gives_every_camera_its_window() -> None:
 
 
 def test_a_trial_without_an_answer_does_not_hold() -> None:
-    seen = Seen().trial(4, measured_s=1.0, num_dropped=0, level=0, context_tokens=1.0)
+    seen = Seen().trial(
+        4, measured_s=1.0, num_dropped=0, level=0, pruning_s=0.5, context_tokens=1.0
+    )
     assert not seen.holds
+
+
+def test_a_trial_tells_what_pruning_took_and_how_late_it_was() -> None:
+    seen = Seen()
+    for late_s in (0.01, 0.02, 0.03):
+        seen.pruned(late_s)
+    told = seen.trial(4, measured_s=2.0, num_dropped=0, level=0, pruning_s=0.5, context_tokens=1.0)
+    terms = told.row("nano").terms
+    assert terms["pruning_core_s_a_second"] == 0.25
+    assert terms["pruned_late_p95_s"] == pytest.approx(0.029)
+
+
+def test_a_pruner_is_metered_on_whatever_thread_it_works() -> None:
+    pruners: list[MeteredPruner] = []
+    lanes = Lanes(lambda _camera_id: MeteredPruner(pruners), clock=FakeClock())
+    clips = Clips(np.zeros((1, 2, GRID.height_px, GRID.width_px, 3), np.uint8))
+    lane = lanes.lane("c0", overflow=Overflow.LATEST)
+    lane.offer(Played("c0", 0, 0).frame(clips, 0, captured_at=FakeClock().now()))
+    pruned_s = pruners[0].spent_s
+    assert pruned_s > 0.0
+    assert len(lanes.take()) == 1
+    assert pruners[0].spent_s > pruned_s
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
