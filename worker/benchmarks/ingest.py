@@ -10,20 +10,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, count, islice
 from pathlib import Path
 from threading import Barrier, Thread
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.types import PatchGrid
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.sources.container import open_video
+from pipeline.sources.decoding_device import DecodingDevice
 from pipeline.sources.encoder import encode_clip
 from pipeline.sources.file import FileSource
+from pipeline.sources.nvdec import Nvdec, tried
+from pipeline.types import Frame
 from worker.benchmarks.report import Progress, Row
 
 WIDTH_PX, HEIGHT_PX, FPS = 1920, 1080, 25
@@ -37,15 +42,18 @@ MAX_KEY_FRAME_RATIO = 0.25
 WARM_UP_FRAMES = 5  # the policy has made up its mind, swscale is set up
 MEASURED_FRAMES = 35
 ROUNDS = 3
+NUM_ON_GPU = 16  # decoders at once
+_NUMBERS = count()
 
 
 def measure(progress: Progress) -> list[Row]:
-    """Measure processor time per second of stream, and memory per camera."""
+    """Measure processor time per second of stream, and memory per camera; on NVDEC, if there is."""
     clips = {gop_s: clip(gop_s, progress) for gop_s in GOPS_S}
     rows = []
     for gop_s, path in clips.items():
         progress(f"decoding 1080p{FPS} H.264, key frames every {gop_s} s")
         rows += _cpu_rows(gop_s, path)
+    rows += _gpu_rows(clips[10], progress)
     return rows + _memory_rows(clips[1], progress)
 
 
@@ -102,9 +110,11 @@ def _cpu_rows(gop_s: int, path: Path) -> list[Row]:
     target = MAX_KEY_FRAME_RATIO if gop_s <= SAMPLE_PERIOD_S else None
     unit = "CPU s per stream s"
     terms = {"ours_cpu_s": ours_s, "every_frame_cpu_s": every_s}
+    per_core = Row(f"cameras_per_core_gop{gop_s}s", 1 / ours_s, "cameras")
     return [
         Row(f"key_frames_share_of_bytes_gop{gop_s}s", key_frames_byte_ratio(path), "ratio"),
         Row(f"ingest_1080p25_gop{gop_s}s", ours_s, unit),
+        per_core,
         Row(f"every_frame_decoded_1080p25_gop{gop_s}s", every_s, unit),
         Row(
             f"ingest_to_every_frame_gop{gop_s}s",
@@ -117,14 +127,58 @@ def _cpu_rows(gop_s: int, path: Path) -> list[Row]:
     ]
 
 
-def cpu_per_stream_s(path: Path, *, sample_period_s: float) -> float:
+def _gpu_rows(path: Path, progress: Progress) -> list[Row]:
+    """Measure the same where every frame is decoded, on NVDEC.
+
+    Of a camera of which key frames are enough the processor decodes these, GPU or not. A round of
+    the clip begins with a new decoder, which a camera's does not.
+    """
+    name = "ingest_1080p25_gop10s_on_gpu"
+    if trouble := tried("h264"):
+        return [Row(name, None, f"unmeasured: needs NVDEC, {trouble}")]
+    progress("decoding 1080p25 H.264, key frames every 10 s, on NVDEC")
+    device = Nvdec(most=NUM_ON_GPU)
+    spent_s = min(
+        cpu_per_stream_s(path, sample_period_s=SAMPLE_PERIOD_S, device=device)
+        for _ in range(ROUNDS)
+    )
+    free_bytes, _ = torch.cuda.mem_get_info()
+    sources = [_source(path, sample_period_s=0.0, device=device) for _ in range(NUM_ON_GPU)]
+    players = [source.frames() for source in sources]
+    for _ in chain.from_iterable(islice(frames, WARM_UP_FRAMES) for frames in players):
+        pass
+    held_mib = (free_bytes - torch.cuda.mem_get_info()[0]) / NUM_ON_GPU / 2**20
+    clock = SystemClock()
+    begun_s = clock.monotonic_s()
+    with ThreadPoolExecutor(NUM_ON_GPU) as threads:
+        played_s = sum(threads.map(_played_s, players))
+    at_once = played_s / (clock.monotonic_s() - begun_s)
+    terms = {"failed": float(device.num_failed), "decoders": float(NUM_ON_GPU)}
+    return [
+        Row(name, spent_s, "CPU s per stream s", terms=terms),
+        Row("cameras_per_core_gop10s_on_gpu", 1 / spent_s, "cameras"),
+        Row("cameras_at_once_gop10s_on_gpu", at_once, "cameras, with all cores", terms=terms),
+        Row("gpu_memory_per_camera_1080p25", held_mib, "MiB"),
+    ]
+
+
+def _played_s(frames: Iterator[Frame]) -> float:
+    """Play on for a while; return how much of the stream that was, in seconds."""
+    times_s = [frame.pts_s for frame in islice(frames, MEASURED_FRAMES)]
+    return times_s[-1] - times_s[0]
+
+
+def cpu_per_stream_s(
+    path: Path, *, sample_period_s: float, device: DecodingDevice | None = None
+) -> float:
     """Return the processor seconds that a second of stream costs, sampled once a second.
 
     Args:
         path: the clip.
         sample_period_s: what the key-frame policy is told: 0 makes it decode every frame.
+        device: decodes in the processor's place.
     """
-    source = _source(path, sample_period_s=sample_period_s)
+    source = _source(path, sample_period_s=sample_period_s, device=device)
     frames = source.frames()
     start_s = [frame.pts_s for frame in islice(frames, WARM_UP_FRAMES)][-1]
     started_s = time.process_time()
@@ -143,10 +197,12 @@ def key_frames_byte_ratio(path: Path) -> float:
     return sum(size for size, is_key in sizes if is_key) / sum(size for size, _ in sizes)
 
 
-def _source(path: Path, *, sample_period_s: float) -> FileSource:
+def _source(
+    path: Path, *, sample_period_s: float, device: DecodingDevice | None = None
+) -> FileSource:
     cadence = Cadence(SAMPLE_PERIOD_S)
     return FileSource(
-        "bench",
+        f"bench-{next(_NUMBERS)}",
         path,
         wanted=lambda _camera_id, pts_s: cadence.due(pts_s),
         grid_of=lambda _height_px, _width_px: GRID,
@@ -154,6 +210,7 @@ def _source(path: Path, *, sample_period_s: float) -> FileSource:
         live=False,
         loop=True,
         sample_period_s=sample_period_s,
+        device=device,
     )
 
 
