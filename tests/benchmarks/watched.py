@@ -25,7 +25,7 @@ from tests.chaos.worker_process import WorkerProcess
 from tests.worker.console.browsing import chromium, chromium_path, logged_in
 from tests.worker.console.process import TOKEN, Console
 from tests.workers import member
-from worker.benchmarks.ingest import clip
+from worker.benchmarks.camera_video import clip
 from worker.benchmarks.report import Progress, Row, at_most
 from worker.demo.embedded_redis import embedded_redis, free_port
 

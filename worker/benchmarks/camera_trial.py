@@ -5,7 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +34,12 @@ from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.rebuilding import Rebuilding
 from pipeline.runner import Runner
 from pipeline.sources.base import NO_PAST
+from pipeline.sources.nvdec import Nvdec
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
 from pipeline.types import Frame, Overflow
-from worker.benchmarks.rendered_cameras import Clips, Played, play
+from worker.benchmarks.rendered_cameras import Clips, Played, play, play_decoded
 from worker.benchmarks.report import Progress, Row
 from worker.loading import num_inference_threads
 
@@ -72,6 +75,7 @@ class Trial:
     kept_share: float
     stage_shares: dict[str, float]
     pruning_core_s_a_second: float
+    process_core_s_a_second: float
     pruned_late_p95_s: float
     context_tokens: float
     measured_s: float
@@ -98,6 +102,7 @@ class Trial:
                 "busy_share": self.busy_share,
                 "tokens_kept_share": self.kept_share,
                 "pruning_core_s_a_second": self.pruning_core_s_a_second,
+                "process_core_s_a_second": self.process_core_s_a_second,
                 "pruned_late_p95_s": self.pruned_late_p95_s,
                 "context_tokens": self.context_tokens,
                 "seconds_measured": self.measured_s,
@@ -113,11 +118,13 @@ def trial(
     progress: Progress,
     *,
     measured_s: float = MEASURED_S,
+    video: Path | None = None,
 ) -> Trial:
     """Play so many cameras on an engine that holds none yet, and say how it went.
 
     Measured is what follows the burst of first questions, and only for as long as it may still
-    hold: a number that lost a frame or gave something up is not played to the end.
+    hold: a number that lost a frame or gave something up is not played to the end. With a `video`
+    each camera decodes that beside what it is played.
 
     Raises:
         RuntimeError: the thread that infers ended early, which tells nothing of the number.
@@ -178,17 +185,10 @@ def trial(
         torch.set_num_threads(num_inference_threads(0, is_on_cpu=engine.is_on_cpu))
         runner.run(stop, beat=lambda: None)
 
+    stages = {"ticks": ticks, "clock": clock, "stop": stop, "pruned": seen.pruned}
     threads = [
         Thread(target=infer, name="infer"),
-        *(
-            Thread(
-                target=play,
-                args=([camera], clips, lanes),
-                kwargs={"ticks": ticks, "clock": clock, "stop": stop, "pruned": seen.pruned},
-                name=camera.camera_id,
-            )
-            for camera in cameras
-        ),
+        *_players(cameras, (clips, lanes), stages, video=video, is_on_cpu=engine.is_on_cpu),
     ]
     for thread in threads:
         thread.start()
@@ -200,6 +200,7 @@ def trial(
     seen.reset()
     num_dropped, begun_s = lanes.num_overdue, clock.monotonic_s()
     pruning_s, level = sum(one.spent_s for one in pruners), load.level
+    process_s = time.process_time()
     while clock.monotonic_s() - begun_s < measured_s and threads[0].is_alive():
         clock.pause(0.5)
         level = max(level, load.level)
@@ -207,6 +208,7 @@ def trial(
             break
     spent_s = clock.monotonic_s() - begun_s
     pruning_s = sum(one.spent_s for one in pruners) - pruning_s
+    process_s = time.process_time() - process_s
     has_failed = not threads[0].is_alive()
     stop.set()
     for thread in threads:
@@ -219,8 +221,25 @@ def trial(
         num_dropped=lanes.num_overdue - num_dropped,
         level=level,
         pruning_s=pruning_s,
+        process_s=process_s,
         context_tokens=_context_tokens(engine, cameras),
     )
+
+
+def _players(
+    cameras: Sequence[Played],
+    given: tuple[Clips, Lanes],
+    stages: Mapping[str, Any],
+    *,
+    video: Path | None,
+    is_on_cpu: bool,
+) -> list[Thread]:
+    """Make a thread for each camera, as in the worker; with a video each decodes that."""
+    if video is None:
+        return [Thread(target=play, args=([one], *given), kwargs=stages) for one in cameras]
+    device = None if is_on_cpu else Nvdec(most=len(cameras))
+    stages = {**stages, "path": video, "device": device}
+    return [Thread(target=play_decoded, args=(one, *given), kwargs=stages) for one in cameras]
 
 
 class MeteredPruner(Pruner):
@@ -271,6 +290,7 @@ class Seen(Observer):
         num_dropped: int,
         level: int,
         pruning_s: float,
+        process_s: float,
         context_tokens: float,
     ) -> Trial:
         """Return what it comes to."""
@@ -293,6 +313,7 @@ class Seen(Observer):
                 if metric == STAGE_SECONDS
             },
             pruning_core_s_a_second=pruning_s / measured_s,
+            process_core_s_a_second=process_s / measured_s,
             pruned_late_p95_s=float(np.percentile(self._late_s, 95)) if self._late_s else inf,
             context_tokens=context_tokens,
             measured_s=measured_s,

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from threading import Event
 
 import cv2
@@ -11,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.types import TOKEN_PX, PatchGrid
+from pipeline.cadence import Cadence
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
+from pipeline.sources.decoding_device import DecodingDevice
+from pipeline.sources.file import FileSource
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow
 from worker.benchmarks.report import Progress
@@ -109,3 +113,42 @@ def play(
         is_first = second == camera.history_s
         gap_s = ticks.first_gap_s(camera.camera_id, at_s) if is_first else ticks.period_s
         heapq.heappush(due, (at_s + gap_s, number, second + 1))
+
+
+def play_decoded(  # noqa: PLR0913 - as `play`, and the video
+    camera: Played,
+    clips: Clips,
+    lanes: Lanes,
+    *,
+    path: Path,
+    device: DecodingDevice | None,
+    ticks: Ticks,
+    clock: Clock,
+    stop: Event,
+    pruned: Callable[[float], None] = lambda _late_s: None,
+) -> None:
+    """Do what `play` does for one camera, at the pace of a video that is read, decoded and scaled.
+
+    What the video shows is left out: the model is shown the street, so that as much of it changes.
+    It is played over and over, and `device` decodes it where it can.
+    """
+    if clock.wait(float(np.random.default_rng(1 + camera.number).uniform(0.0, 1.0)), stop):
+        return
+    cadence = Cadence(1.0, first_gap_s=ticks.first_gap_s(camera.camera_id, clock.monotonic_s()))
+    source = FileSource(
+        camera.camera_id,
+        path,
+        wanted=lambda _camera_id, pts_s: cadence.due(pts_s),
+        grid_of=lambda _height_px, _width_px: clips.grid,
+        clock=clock,
+        live=True,
+        loop=True,
+        device=device,
+    )
+    lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
+    for second, _frame in enumerate(source.frames(), camera.history_s):
+        if stop.is_set():
+            return
+        taken_s = clock.monotonic_s()
+        lane.offer(camera.frame(clips, second, captured_at=clock.now()))
+        pruned(clock.monotonic_s() - taken_s)

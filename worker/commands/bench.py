@@ -29,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cameras.add_argument(
         "--seconds", type=float, default=60.0, help="length of each trial (default 60)"
     )
+    cameras.add_argument(
+        "--decode",
+        type=int,
+        choices=[1, 10],
+        default=None,
+        help="let each camera decode a 1920x1080 H.264 video meanwhile, with a key frame every 1 "
+        "or 10 seconds: on the GPU's decoder where there is one (default: nothing is decoded)",
+    )
     ingest = what.add_parser("ingest", help=INGEST, description=INGEST)
     for each in (cameras, ingest):
         each.add_argument(
@@ -59,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             subject=arguments.subject,
             cameras=arguments.cameras,
             seconds=arguments.seconds,
+            decode=arguments.decode,
         )
     return print_rows(
         rows, what=arguments.what, command=arguments.command_line, as_json=arguments.json

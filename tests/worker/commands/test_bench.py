@@ -24,11 +24,12 @@ def test_a_document_names_the_command_that_was_typed(
         return ROWS
 
     monkeypatch.setattr(cameras, "measure", measure)
-    assert main(["bench", "cameras", "--subject", "2b", "--cameras", "150", "--json"]) == 0
-    assert asked == {"subject": "2b", "cameras": 150, "seconds": MEASURED_S}
+    words = "cameras --subject 2b --cameras 150 --decode 10 --json"
+    assert main(["bench", *words.split()]) == 0
+    assert asked == {"subject": "2b", "cameras": 150, "seconds": MEASURED_S, "decode": 10}
     document = json.loads(capsys.readouterr().out)
     assert document["bench"] == "cameras"
-    assert document["command"] == "vigil bench cameras --subject 2b --cameras 150 --json"
+    assert document["command"] == f"vigil bench {words}"
 
 
 def test_without_json_people_read_a_table(
@@ -46,6 +47,7 @@ def test_without_json_people_read_a_table(
         (["prune"], "invalid choice"),
         (["ingest", "--seconds", "5"], "unrecognized arguments"),
         (["cameras", "--subject", "3b"], "invalid choice"),
+        (["cameras", "--decode", "2"], "invalid choice"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(
