@@ -130,9 +130,9 @@ class RtspSettings(Part):
     password."""
     gpu_decoders: int = Field(default=32, ge=0, le=4096)
     """Largest number of cameras whose video is decoded by the GPU's own decoder (NVIDIA's NVDEC),
-    where there is one, in H.264 and H.265; each takes up to 100 MiB of the GPU's memory at
-    1920x1080. The processor decodes all others, and a camera that the GPU fails. 0: the processor
-    decodes everything."""
+    where there is one, in H.264 and H.265. It decodes those of which every picture is needed, and
+    takes memory of the GPU for each, which `vigil bench ingest` measures. The processor decodes all
+    others, and a camera that the GPU fails. 0: the processor decodes everything."""
 
 
 class OutboxSettings(Part):
