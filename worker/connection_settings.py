@@ -128,7 +128,7 @@ class RtspSettings(Part):
     """For rtsps:// cameras: refuse one whose certificate is not valid for the host in its address.
     no: take any certificate; then anybody between the worker and the camera can read its
     password."""
-    gpu_decoders: int = Field(default=32, ge=0, le=4096)
+    gpu_decoders: int = Field(default=0, ge=0, le=4096)
     """Largest number of cameras whose video is decoded by the GPU's own decoder (NVIDIA's NVDEC),
     where there is one, in H.264 and H.265. It decodes those of which every picture is needed, and
     takes memory of the GPU for each, which `vigil bench ingest` measures. The processor decodes all
