@@ -16,7 +16,7 @@ BLOCKS_PER_TOKEN = 4
 """Blocks along a token's side, where a token is as far off as its worst block."""
 
 Pixels = NDArray[np.uint8]
-Level = TypeVar("Level", np.int16, np.float32)
+Level = TypeVar("Level", np.bool_, np.int16, np.float32)
 
 
 def paper_mask(
@@ -145,7 +145,7 @@ def token_mean(blocks: NDArray[np.float32], *, per_token: int) -> NDArray[np.flo
 
 
 def worst_of_tokens(blocks: NDArray[Level], *, per_token: int) -> NDArray[Level]:
-    """Take the largest of each token's blocks: (rows * per_token, ...) to (rows, cols)."""
+    """Take the largest of each token's blocks, or any: (rows * per_token, ...) to (rows, cols)."""
     num = per_token
     rows, cols = (side // num for side in blocks.shape)
     down = blocks.reshape(rows, num, cols * num).max(axis=1)

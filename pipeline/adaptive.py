@@ -33,6 +33,7 @@ gets there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from numpy.typing import NDArray
 from model.patch_diff import BLOCKS_PER_TOKEN, block_means, token_mean, worst_of_tokens
 from model.types import TOKEN_PX
 from pipeline.errors import FrameError
-from pipeline.noise import Levels, StrayLevel, TokenNoise, Wander
+from pipeline.noise import Levels, StrayLevel, TokenNoise, Wander, median
 
 Mask = NDArray[np.bool_]
 
@@ -168,8 +169,13 @@ class Adaptive:
         step = self._noise.step(self._now[0])
         shares = [np.minimum(self._noise.share, scale.most_share) for scale in scales]
         changes = [now - seen for now, seen in zip(self._now, self._seen, strict=True)]
-        for scale, stray, change, share in zip(scales, self._strays, changes, shares, strict=True):
-            stray.learn(_own_stray(change, per_token=scale.per_token) / share)
+        means = [
+            token_mean(change, per_token=scale.per_token)
+            for scale, change in zip(scales, changes, strict=True)
+        ]
+        for index, (scale, stray) in enumerate(zip(scales, self._strays, strict=True)):
+            own = _own_stray(changes[index], means[index], per_token=scale.per_token)
+            stray.learn(own / shares[index])
         distances = [
             np.abs(change).max(axis=0) / _spread(share, scale.per_token)
             for scale, change, share in zip(scales, changes, shares, strict=True)
@@ -181,7 +187,7 @@ class Adaptive:
             [one > weak * threshold_ratio for one, (_, weak) in pairs],
             scales=scales,
         )
-        unshifted = _unshifted(changes[0], per_token=large.per_token)
+        unshifted = _unshifted(changes[0], means[0], per_token=large.per_token)
         self._wander.learn((unshifted / shares[0])[~mask] / self._strays[0].levels)
         self._noise.learn(step, unchanged=~mask)
         return mask
@@ -234,25 +240,21 @@ def _grown(strong: Sequence[Mask], weak: Sequence[Mask], *, scales: tuple[Scale,
     """Return the tokens with a strong block, or with a weak one beside a strong one."""
     large, small = scales
     rows, cols = (side // large.per_token for side in strong[0].shape)
-    starts = [_first_small(num, scales) for num in (rows, cols)]
-    counts = [
-        np.diff(first, append=small.per_token * num)
-        for first, num in zip(starts, (rows, cols), strict=True)
-    ]
-    found = np.logical_or.reduceat(np.logical_or.reduceat(strong[1], starts[0]), starts[1], axis=1)
-    near = _dilated(strong[0] | found, REACH_BLOCKS)
-    near_small = near.repeat(counts[0], axis=0).repeat(counts[1], axis=1)
-    blocks = (strong[0] | (weak[0] & near), strong[1] | (weak[1] & near_small))
-    masks: list[Mask] = [
-        np.asarray(changed.reshape(rows, scale.per_token, cols, scale.per_token).any(axis=(1, 3)))
-        for changed, scale in zip(blocks, scales, strict=True)
-    ]
-    return np.logical_or(masks[0], masks[1])
+    if not (strong[0].any() or strong[1].any()):
+        return np.zeros((rows, cols), np.bool_)
+    around = _large_around_small(rows, cols, scales)
+    found = strong[0].copy()
+    found.ravel()[around[strong[1]]] = True
+    near = _dilated(found, REACH_BLOCKS)
+    large_changed = strong[0] | (weak[0] & near)
+    small_changed = strong[1] | (weak[1] & near.ravel().take(around))
+    changed = worst_of_tokens(large_changed, per_token=large.per_token)
+    return changed | worst_of_tokens(small_changed, per_token=small.per_token)
 
 
-def _own_stray(change: Levels, *, per_token: int) -> Levels:
-    """Return each token's worst block, what is common to the token's blocks removed."""
-    own = change - _spread(token_mean(change, per_token=per_token), per_token)
+def _own_stray(change: Levels, means: Levels, *, per_token: int) -> Levels:
+    """Return each token's worst block, what is common to the token's blocks, `means`, removed."""
+    own = change - _spread(means, per_token)
     return worst_of_tokens(np.abs(own, out=own).max(axis=0), per_token=per_token)
 
 
@@ -268,30 +270,36 @@ def _off_line(was: Levels, is_now: Levels) -> Levels:
     return off
 
 
-def _unshifted(change: Levels, *, per_token: int) -> Levels:
+def _unshifted(change: Levels, means: Levels, *, per_token: int) -> Levels:
     """Return each token's worst block, what is common to the picture removed."""
-    means = token_mean(change, per_token=per_token)
-    shift = np.median(means.reshape(3, -1), axis=1).astype(np.float32)
-    worst = np.abs(change - shift[:, None, None]).max(axis=0)
-    return worst_of_tokens(worst, per_token=per_token)
+    shift = median(means.reshape(3, -1))
+    worst = change - shift[:, None, None]
+    return worst_of_tokens(np.abs(worst, out=worst).max(axis=0), per_token=per_token)
 
 
-def _first_small(num_tokens: int, scales: tuple[Scale, Scale]) -> NDArray[np.intp]:
-    """Give the first small block whose centre lies in each large one, along one side."""
+@cache
+def _large_around_small(rows: int, cols: int, scales: tuple[Scale, Scale]) -> NDArray[np.intp]:
+    """Give the large block that has each small one's centre, counted row by row."""
     large, small = scales
-    twice_centres = (2 * np.arange(small.per_token) + 1) * small.block_px
-    first = np.searchsorted(twice_centres, 2 * large.block_px * np.arange(large.per_token))
-    places: NDArray[np.intp] = np.add.outer(small.per_token * np.arange(num_tokens), first).ravel()
-    return places
+    down, across = (
+        (2 * np.arange(small.per_token * num) + 1) * small.block_px // (2 * large.block_px)
+        for num in (rows, cols)
+    )
+    return np.add.outer(down * (large.per_token * cols), across)
 
 
 def _dilated(mask: Mask, reach: int) -> Mask:
     """Widen a mask by `reach` blocks to all sides."""
-    for _ in range(reach):
-        edged = np.pad(mask, 1)
-        down = edged[:-2] | edged[1:-1] | edged[2:]
-        mask = down[:, :-2] | down[:, 1:-1] | down[:, 2:]
-    return mask
+    rows, cols = mask.shape
+    edged = np.zeros((rows + 2 * reach, cols + 2 * reach), np.bool_)
+    edged[reach : reach + rows, reach : reach + cols] = mask
+    down = edged[:rows].copy()
+    for step in range(1, 2 * reach + 1):
+        down |= edged[step : step + rows]
+    wide = down[:, :cols].copy()
+    for step in range(1, 2 * reach + 1):
+        wide |= down[:, step : step + cols]
+    return wide
 
 
 def _spread(tokens: NDArray[Any], num: int) -> NDArray[Any]:

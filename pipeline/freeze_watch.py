@@ -78,6 +78,10 @@ class FreezeWatch:
         recurs = num_known > 0 and num_known >= RECURRING_RATIO * len(run.coded_anew)
         return recurs and now_s - run.since_s >= self._frozen_after_s
 
+    def forget(self, camera_id: str) -> None:
+        """Forget a camera's frames: the time in which another worker has it does not count."""
+        self._runs.pop(camera_id, None)
+
     def reset(self) -> None:
         """Forget all frames, as after a lost connection: the time away does not count."""
         self._runs.clear()

@@ -245,6 +245,7 @@ class Intake:
         """Say that another worker has a camera now, and speak of it no more."""
         self._cameras.discard(camera_id)
         self._troubles.pop(camera_id, None)
+        self._freeze_watch.forget(camera_id)
         is_told_of = self._status.state(camera_id) is not None
         if is_told_of and self._status.set(camera_id, "offline", reason="moved", detail=detail):
             log.info("camera_moved", camera=camera_id, detail=detail)

@@ -9,7 +9,6 @@ from pipeline.observer import Metric
 
 SHARES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 1.0)
 
-
 # ---------------------------------------------------------------- the worker and its cameras
 
 BUILD_INFO = Metric(
@@ -20,8 +19,7 @@ BUILD_INFO = Metric(
 )
 CAMERA_UP = Metric(
     "vigil_camera_up",
-    "1 while frames of the camera arrive, identical ones included; 0 after its connection failed "
-    "or was lost.",
+    "1 while its frames arrive, identical ones included; 0 once its connection fails or breaks.",
     kind="gauge",
     labels=("camera",),
 )
@@ -54,6 +52,12 @@ PICTURES_HELD_BACK = Metric(
     "damaged ones. `reason`: `lost`, packets were missing; `concealed`, the decoder found errors.",
     kind="counter",
     labels=("camera", "reason"),
+)
+GPU_DECODING_FAILURES = Metric(
+    "vigil_gpu_decoding_failures",
+    "Times that the GPU's decoder failed a camera, whose video the processor decodes since then.",
+    kind="counter",
+    labels=("camera",),
 )
 
 # ---------------------------------------------------------------- Kafka

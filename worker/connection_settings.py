@@ -108,7 +108,7 @@ class KafkaSettings(Part):
 
 
 class RtspSettings(Part):
-    """These settings are the time limits of connections to cameras, and what is trusted there."""
+    """These settings limit connections to cameras, and say what is trusted and what decodes."""
 
     open_timeout: Duration = 10.0
     """Time limit for connecting to a camera, and again for its first video data. After it, the
@@ -128,6 +128,11 @@ class RtspSettings(Part):
     """For rtsps:// cameras: refuse one whose certificate is not valid for the host in its address.
     no: take any certificate; then anybody between the worker and the camera can read its
     password."""
+    gpu_decoders: int = Field(default=0, ge=0, le=4096)
+    """Largest number of cameras whose video is decoded by the GPU's own decoder (NVIDIA's NVDEC),
+    where there is one, in H.264 and H.265. It decodes those of which every picture is needed, and
+    takes memory of the GPU for each, which `vigil bench ingest` measures. The processor decodes all
+    others, and a camera that the GPU fails. 0: the processor decodes everything."""
 
 
 class OutboxSettings(Part):

@@ -13,8 +13,10 @@ from pipeline.mp4 import Piece
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.base import NO_PAST, Past
 from pipeline.sources.container import Arrival, Video
+from pipeline.sources.decoding_device import DecodingDevice
 from pipeline.sources.file import FileSource
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
+from pipeline.sources.nvdec import Nvdec
 from pipeline.sources.past import PastReader
 from pipeline.sources.rtsp import Received, RtspSource
 from pipeline.sources.rtsp_refusal import Tls
@@ -59,7 +61,9 @@ def camera_feeds(
     clips: Clips | None = None,
 ) -> tuple[Feed, ...]:
     """Return a source for each camera with an address."""
-    given = _Given(settings, clock, observer, clips)
+    most = settings.rtsp.gpu_decoders
+    device = Nvdec(most=most, observer=observer) if most else None
+    given = _Given(settings, clock, observer, clips, device)
     return tuple(
         _CAMERA_FEEDS[CAMERA_SOURCES[scheme(camera.url)]](given, camera_id, camera)
         for camera_id, camera in settings.cameras.items()
@@ -75,6 +79,7 @@ class _Given:
     clock: Clock
     observer: Observer
     clips: Clips | None = None
+    device: DecodingDevice | None = None
 
     @property
     def grid_of(self) -> Callable[[int, int], PatchGrid]:
@@ -141,6 +146,7 @@ def _rtsp_feed(given: _Given, camera_id: str, camera: CameraSettings) -> Feed:
             tell=tell,
             damaged=camera.damaged,
             received=_kept_for_clips(given.clips, camera_id, camera),
+            device=given.device,
         ),
         is_endless=True,
         retry=given.retry,

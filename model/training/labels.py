@@ -69,6 +69,18 @@ class Problem:
         return f"{self.place}: {self.words}"
 
 
+def told(problems: Iterable[Problem]) -> list[str]:
+    """Say all that is wrong, a line each: what is wrong with many rows alike is said once."""
+    places: dict[str, list[str]] = {}
+    for one in problems:
+        places.setdefault(one.words, []).append(one.place)
+    return [f"{first}{_and_more(others)}: {words}" for words, (first, *others) in places.items()]
+
+
+def _and_more(places: Sequence[str]) -> str:
+    return f" and {len(places)} more, the last {places[-1]}" if places else ""
+
+
 def read_labels(path: Path) -> tuple[list[Label], list[Problem]]:
     """Read a file of labels; its ending says which form it has.
 

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from model.types import PatchGrid
 from pipeline.errors import SourceError
 from pipeline.sources.container import Arrival, seconds
+from pipeline.sources.decoding_device import DecodingDevice, DecodingFailedError
 from pipeline.sources.hold_back import HoldBack
 from pipeline.sources.keyframes import Decode, KeyframePolicy, begins_anew
-from pipeline.sources.libav_log import listening, tells_of_damage
+from pipeline.sources.libav_log import Line, listening, tells_of_damage, tells_of_device
 from pipeline.sources.pace import Pace
 from pipeline.sources.scaler import GridOf, Scaler
 from pipeline.sources.shape import AS_TOLD, Shape
@@ -75,6 +76,7 @@ class PictureReader:
         sample_period_s: float,
         hold_back: HoldBack | None = None,
         shape: Shape = AS_TOLD,
+        device: DecodingDevice | None = None,
     ) -> None:
         """Bind the reader to its sampler.
 
@@ -86,7 +88,11 @@ class PictureReader:
             sample_period_s: how often `wanted` will take a picture, for the key-frame policy.
             hold_back: of damaged pictures.
             shape: what the video does not say of its pictures.
+            device: decodes where it can; None: the processor decodes everything.
         """
+        self._camera_id = camera_id
+        self._device = device
+        self._lent: VideoCodecContext | None = None  # by the device
         self.policy = KeyframePolicy(sample_period_s)
         self._hold_back = hold_back or HoldBack(camera_id)
         self._wanted = wanted
@@ -111,7 +117,7 @@ class PictureReader:
 
         Args:
             arrivals: a video's packets, in the order they come.
-            context: that video's decoder.
+            context: that video's decoder, for where the device lends none, or fails.
             aspect: width over height of one sample, where the container tells it; None: the codec.
 
         Raises:
@@ -121,11 +127,38 @@ class PictureReader:
         self._backlog.clear()
         self._aspect = aspect
         last: Arrival | None = None
-        for last in arrivals:
-            yield from self._feed(context, last)
-        if last is not None and not self.policy.keys_only:
-            frames, _is_sound = self._decode(context, None)
-            yield from self._wanted_of(context, last, frames)
+        self._lent = self._device.lend(self._camera_id, context) if self._device else None
+        try:
+            for last in arrivals:
+                try:
+                    yield from self._feed(self._lent or context, last)
+                    if self.policy.keys_only and self._is_alone:  # cheap: the device is for others
+                        self._give_back()
+                    continue
+                except DecodingFailedError as error:
+                    self._device_failed(error)
+                yield from self._in_order(context, last)
+            if last is not None and not self.policy.keys_only:
+                decoder = self._lent or context
+                frames, _is_sound = self._decode(decoder, None)
+                yield from self._wanted_of(decoder, last, frames)
+        except DecodingFailedError as error:  # with the last pictures
+            self._device_failed(error)
+        finally:
+            self._give_back()
+
+    def _device_failed(self, error: DecodingFailedError) -> None:
+        """Go on with the processor, which has seen nothing so far: from the next key frame on."""
+        if self._device is not None:
+            self._device.failed(self._camera_id, str(error))
+        self._give_back()
+        self._backlog.clear()
+        self._hold_back.broke("concealed")
+
+    def _give_back(self) -> None:
+        if self._device is not None and self._lent is not None:
+            self._device.give_back(self._camera_id)
+        self._lent = None
 
     def _feed(self, context: VideoCodecContext, arrival: Arrival) -> Iterator[Picture]:
         is_key = arrival.packet.is_keyframe
@@ -263,9 +296,14 @@ class PictureReader:
                 yield self._picture(context, frame, its_own)
 
     def _picture(self, context: VideoCodecContext, frame: VideoFrame, arrival: Arrival) -> Picture:
-        pixels, grid = self._scaler.scaled(
-            frame, aspect=self._aspect or context.sample_aspect_ratio
-        )
+        aspect = self._aspect or context.sample_aspect_ratio
+        try:
+            pixels, grid = self._scaler.scaled(frame, aspect=aspect)
+        except av.FFmpegError as exc:
+            if context is not self._lent:
+                raise
+            self._is_owed = True
+            raise DecodingFailedError(f"bringing a picture here: {_words(exc)}") from None
         is_anew = self._key_s is not None and arrival.pts_s >= self._key_s
         self._key_s = None if is_anew else self._key_s
         self._is_owed = False
@@ -289,22 +327,36 @@ class PictureReader:
         self, context: VideoCodecContext, packet: Packet[Stream] | None
     ) -> tuple[list[VideoFrame], bool]:
         """Return the pictures that come out, and whether all went well meanwhile."""
+        frames: list[VideoFrame] = []
+        failure: av.FFmpegError | None = None
         with listening() as said:
             try:
                 frames = context.decode(packet)
-            except (av.error.DecoderNotFoundError, av.error.PatchWelcomeError) as exc:
-                words = exc.strerror or type(exc).__name__
-            except av.FFmpegError:
-                return [], False
-            else:
-                is_marked = any(frame.is_corrupt for frame in frames)
-                return frames, not is_marked and not tells_of_damage(said)
-        raise SourceError("codec_unsupported", words)
+            except av.FFmpegError as exc:
+                failure = exc
+        if context is self._lent:
+            _check_device(failure, said)
+        if isinstance(failure, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
+            raise SourceError("codec_unsupported", _words(failure))
+        is_marked = any(frame.is_corrupt for frame in frames)
+        return frames, failure is None and not is_marked and not tells_of_damage(said)
 
     def _count_fruitless(self, limit: int, words: str) -> None:
         self._num_fruitless += 1
         if self._num_fruitless >= limit:
             raise SourceError("corrupt", f"{self._num_fruitless} packets {words}")
+
+
+def _check_device(failure: av.FFmpegError | None, said: list[Line]) -> None:
+    """Refuse to go on with a device that failed, by what it raised or what libav said of it."""
+    is_of_video = failure is None or isinstance(failure, av.error.InvalidDataError)
+    if not is_of_video or tells_of_device(said):
+        words = _words(failure) if failure is not None else "it failed to decode a picture"
+        raise DecodingFailedError(words)
+
+
+def _words(failure: av.FFmpegError) -> str:
+    return failure.strerror or type(failure).__name__
 
 
 def _fresh(context: VideoCodecContext) -> VideoCodecContext:

@@ -11,6 +11,7 @@ from pipeline.errors import SourceError
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import PictureReader
+from pipeline.sources.decoding_device import DecodingDevice
 from pipeline.sources.hold_back import Damaged, HoldBack
 from pipeline.sources.scaler import GridOf
 from pipeline.sources.shape import AS_TOLD, Shape
@@ -45,6 +46,7 @@ class FileSource:
         tell: Tell = tell_nobody,
         shape: Shape = AS_TOLD,
         damaged: Damaged = "hide",
+        device: DecodingDevice | None = None,
     ) -> None:
         """Note which file; nothing is opened before `frames`.
 
@@ -62,6 +64,7 @@ class FileSource:
                 nothing is wrong.
             shape: what the video does not say of its pictures.
             damaged: whether damaged pictures are shown when there are no others.
+            device: decodes where it can; None: the processor does.
         """
         self.camera_id = camera_id
         self._path = path
@@ -80,6 +83,7 @@ class FileSource:
             tell=partial(tell, camera_id),
             damaged=damaged,
         )
+        self._device = device
         self._closed = Event()
         self._offset_s = 0.0  # from the file's own time to stream time
 
@@ -97,6 +101,7 @@ class FileSource:
             sample_period_s=self._sample_period_s,
             shape=self._shape,
             hold_back=self._hold_back,
+            device=self._device,
         )
         started_s, started_at = self._clock.monotonic_s(), self._clock.now()
         round_s = 0.0

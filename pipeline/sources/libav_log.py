@@ -34,6 +34,9 @@ _DAMAGED = (
 )
 
 
+_OF_DEVICE = ("hardware accelerator failed",)
+
+
 def listening() -> "av.logging.Capture":
     """Return a context that collects what libav says in this thread, as a list of lines.
 
@@ -55,6 +58,11 @@ def tells_of_loss(said: Iterable[Line]) -> bool:
 def tells_of_damage(said: Iterable[Line]) -> bool:
     """Say whether a picture that was decoded lacks something."""
     return _tells(said, _DAMAGED)
+
+
+def tells_of_device(said: Iterable[Line]) -> bool:
+    """Say whether a device that decodes in the processor's place has failed."""
+    return _tells(said, _OF_DEVICE)
 
 
 def _tells(said: Iterable[Line], phrases: tuple[str, ...]) -> bool:

@@ -18,6 +18,7 @@ from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.camera_health import LOOK_S, Bounds, CameraHealth
 from pipeline.sources.container import Arrival, Video, open_video
 from pipeline.sources.decoder import IN_TIME_S, LATE_S, PictureReader
+from pipeline.sources.decoding_device import DecodingDevice
 from pipeline.sources.hold_back import Damaged, HoldBack
 from pipeline.sources.rtsp_refusal import VERIFIED, Tls, no_such_host, refusal
 from pipeline.sources.scaler import GridOf
@@ -69,6 +70,7 @@ class RtspSource:
         tls: Tls = VERIFIED,
         tell: Tell = tell_nobody,
         damaged: Damaged = "hide",
+        device: DecodingDevice | None = None,
         received: Received | None = None,
     ) -> None:
         """Note where the camera is; nothing is opened before `frames`.
@@ -89,6 +91,7 @@ class RtspSource:
             tls: how the certificate of an rtsps:// camera is judged.
             tell: told of damage that lasts, and of lag.
             damaged: whether damaged pictures are shown when there are no others.
+            device: decodes where it can; None: the processor does.
             received: given every packet before it is decoded, and the video it is of.
         """
         self.camera_id = camera_id
@@ -116,6 +119,7 @@ class RtspSource:
         self._received = received
         for kind in MENDS:
             observer.count(STAMPS_MENDED, 0, camera=camera_id, kind=kind)
+        self._device = device
         self._closed = Event()
         self._taken_s = -inf  # stream time of the last picture
         self._lag_s = 0.0  # the longest since then
@@ -133,6 +137,7 @@ class RtspSource:
             sample_period_s=self._sample_period_s,
             shape=self._shape,
             hold_back=self._hold_back,
+            device=self._device,
         )
         try:
             yield from self._frames(reader)

@@ -16,11 +16,13 @@ MEASUREMENTS = {
     "decode": ("tests.benchmarks.decode", "decoding over what the device's memory allows"),
     "encode": ("tests.benchmarks.encode", "encoding the changed patches over whole frames"),
     "in_pages": ("tests.benchmarks.in_pages", "contexts read in their pages over copies of them"),
+    "labels": ("tests.benchmarks.labels", "eval by labels over eval by the truth, suggestions"),
     "lag": ("tests.benchmarks.lag", "ages of a halted worker's pictures, true and told"),
     "own_camera": ("tests.benchmarks.own_camera", "answers before and after training on labels"),
     "prune": ("tests.benchmarks.pruning.measure", "what the pruner sends, and how true that is"),
     "questions": ("tests.benchmarks.questions", "five questions over one"),
     "scaling": ("tests.benchmarks.scaling", "what 100, 1,000 and 100,000 cameras need"),
+    "watched": ("tests.benchmarks.watched", "what people who watch cost a worker of 16 cameras"),
 }
 """A name -> the module whose `measure(progress, **options)` returns rows, and what it measures."""
 

@@ -8,7 +8,7 @@ camera is measured before and after. The steps are the commands of model/trainin
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +137,18 @@ def labels(scene: Scene, name: str) -> Iterator[Label]:
         ("person", _is_there),
         *((f"{kind}_colour", _colour(kind)) for kind in COLOURED),
     ):
-        told = [answer(second) for second in seconds]
-        yield Label(name, question, None, None, UNKNOWN)
-        start = 0
-        for end in range(1, len(told) + 1):
-            if end == len(told) or told[end] != told[start]:
-                if told[start] != UNKNOWN:
-                    yield Label(name, question, float(start), float(end), told[start])
-                start = end
+        yield from stretches(name, question, [answer(second) for second in seconds])
+
+
+def stretches(name: str, question: str, told: Sequence[str]) -> Iterator[Label]:
+    """Yield labels of a camera out of the right answer at every second."""
+    yield Label(name, question, None, None, UNKNOWN)
+    start = 0
+    for end in range(1, len(told) + 1):
+        if end == len(told) or told[end] != told[start]:
+            if told[start] != UNKNOWN:
+                yield Label(name, question, float(start), float(end), told[start])
+            start = end
 
 
 def _is_there(witness: Witness) -> str:

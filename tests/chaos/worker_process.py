@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from tests.chaos import scripted_worker
@@ -96,6 +97,12 @@ class WorkerProcess:
         """Let no file of its grow, or be written, beyond so many bytes."""
         _, most = resource.prlimit(self._pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (num_bytes, most))
+
+    @property
+    def spent_s(self) -> float:
+        """Processor seconds of this life, of all of its threads."""
+        after_name = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         """End it, whatever it does."""

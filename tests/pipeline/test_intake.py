@@ -283,3 +283,16 @@ def test_a_camera_that_has_moved_is_told_of_once_and_spoken_of_no_more() -> None
     assert moved[0] == ("yard", "offline", "moved")
     assert bench.changes[-1] == ("yard", "offline", "moved")
     assert not bench.intake.has_cameras
+
+
+def test_the_time_in_which_another_worker_has_a_camera_does_not_make_it_frozen() -> None:
+    bench = Bench()
+    bench.intake.take(frame_at(0.0), bench.source)
+    bench.intake.told("yard", "moved", "another worker has it")
+    for second in range(60, 70):
+        bench.clock.seconds = float(second)
+        bench.intake.take(frame_at(float(second)), bench.source)
+    assert bench.changes[-1] == ("yard", "online", "")
+    bench.clock.seconds = 70.0
+    bench.intake.take(frame_at(70.0), bench.source)
+    assert bench.changes[-1] == ("yard", "frozen", "identical_frames")

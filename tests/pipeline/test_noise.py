@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.noise import MOST_SHARE, StrayLevel, TokenNoise, Wander
+from pipeline.noise import MOST_SHARE, StrayLevel, TokenNoise, Wander, median
 
 SHAPE = (9, 16)
 
@@ -101,3 +101,10 @@ def test_a_quiet_picture_with_a_heavy_tail_wanders_and_plain_noise_does_not() ->
         heavy.learn(np.where(rng.random(144) < 0.2, 2.3, found).astype(np.float32))
     assert plain.ratio == 0
     assert 0.3 < heavy.ratio <= 0.8
+
+
+@pytest.mark.parametrize("number", [1, 2, 143, 144])
+def test_the_median_is_numpys_to_the_bit(number: int) -> None:
+    values = np.random.default_rng(3).normal(0, 9, (3, number)).astype(np.float32)
+    assert median(values).dtype == np.float32
+    assert median(values).tolist() == np.median(values, axis=1).tolist()

@@ -5,21 +5,20 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 
-import av
 import numpy as np
 from kafka import KafkaProducer
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.scenes.scene import Scene, downscaled
+from model.scenes.script import Script, Track
 from model.types import PatchGrid
 from pipeline.sources.broker import Connector
 from tests.chaos.scripted_worker import asking, painted
 from tests.chaos.truth import QUESTIONS, Span, Truth, Watched
 from tests.chaos.worker_process import now_ms
 from tests.workers.member import Model
-from worker.demo.show import SCENE
 
 NUM_CAMERAS = 12
 CAMERAS = tuple(f"camera-{number}" for number in range(NUM_CAMERAS))
@@ -27,16 +26,16 @@ QUESTION = "seen"
 WATCHED: Sequence[Watched] = [(camera_id, QUESTION) for camera_id in CAMERAS]
 ASKED: Mapping[Model, str] = {
     "scripted": asking(QUESTIONS[0]),
-    "nano": "Is there smoke?",
+    "nano": "Is the gate open?",
 }
 PICTURES_A_SECOND: Mapping[Model, int] = {"scripted": 2, "nano": 1}
 SHORTEST_MS, LONGEST_MS = 12_000, 25_000
 FOR_EVER_MS = 3_600_000
 GRID = PatchGrid(rows=4, cols=5)
-SMOKE_S, CLEAR_S = range(49, 58), range(32, 46)  # seconds of the demo's clip
+NUM_PLACES, NOISE_LEVELS = 4, 3
 
-Picture = Callable[[bool], bytes]
-"""Whether the event is on -> a JPEG that shows it."""
+Picture = Callable[[int, bool], bytes]
+"""The number of a camera, whether the event is on there -> a JPEG that shows it."""
 
 
 def scripted(seed: int, *, within: Span) -> Truth:
@@ -51,31 +50,35 @@ def scripted(seed: int, *, within: Span) -> Truth:
 
 def pictures_for(model: Model) -> Picture:
     """Pictures that a model can read."""
-    return _painted() if model == "scripted" else _filmed()
+    return _painted() if model == "scripted" else _rendered()
 
 
 def _painted() -> Picture:
     rng = np.random.default_rng(0)
-    return lambda is_on: _jpeg(painted([is_on], rng, grid=GRID))
+    return lambda _, is_on: _jpeg(painted([is_on], rng, grid=GRID))
 
 
-def _filmed() -> Picture:
-    """Pictures of the demo's clip, of seconds with smoke and of such without."""
-    with av.open(SCENE) as clip:
-        stream = clip.streams.video[0]
-        every = round(stream.average_rate or 0)
-        seconds = [
-            _jpeg(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
-            for number, frame in enumerate(clip.decode(stream))
-            if number % every == 0
-        ]
-    turns = count()
+def _rendered() -> Picture:
+    """Pictures of empty places, with noise of their own: a picture that comes again is dead."""
+    rng = np.random.default_rng(0)
+    places = [
+        [_place(seed, is_open=is_open) for is_open in (False, True)] for seed in range(NUM_PLACES)
+    ]
 
-    def film(is_on: bool) -> bytes:  # noqa: FBT001 (one of a kind of callable)
-        among = SMOKE_S if is_on else CLEAR_S
-        return seconds[among[next(turns) // NUM_CAMERAS % len(among)]]
+    def picture(number: int, is_on: bool) -> bytes:  # noqa: FBT001 (one of a kind of callable)
+        place = places[number % NUM_PLACES][is_on]
+        noise = rng.integers(-NOISE_LEVELS, NOISE_LEVELS + 1, place.shape, dtype=np.int16)
+        return _jpeg(np.clip(place + noise, 0, 255).astype(np.uint8))
 
-    return film
+    return picture
+
+
+def _place(seed: int, *, is_open: bool) -> NDArray[np.uint8]:
+    """A place by day, in which nobody is."""
+    nothing = Track((0.0,), (0.0,))
+    gate, lights = Track((0.0,), (float(is_open),)), Track((0.0,), (1.0,))
+    script = Script(1.0, (), gate, lights, smoke=nothing, fire=nothing)
+    return downscaled(Scene(seed, Scene.from_seed(seed).layout, script).frame(0.0), factor=2)
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -108,14 +111,15 @@ class Cameras:
         due_s = time.monotonic()
         self.first_ms = now_ms()
         while not stop.is_set():
-            for partition, camera_id in enumerate(CAMERAS):
+            for number, camera_id in enumerate(CAMERAS):
                 at_ms = int(now_ms())
+                is_on = self._truth.is_on((camera_id, QUESTION), at_ms)
                 self._producer.send(
                     self._topic,
-                    self._picture(self._truth.is_on((camera_id, QUESTION), at_ms)),
+                    self._picture(number, is_on),
                     key=camera_id.encode(),
                     headers=[("captured-at", str(at_ms).encode())],
-                    partition=partition,
+                    partition=number,
                 )
                 due_s += self._period_s / NUM_CAMERAS
                 if stop.wait(max(0.0, due_s - time.monotonic())):

@@ -1,10 +1,13 @@
 """One number of cameras for a while: lanes, pruners, schedule, ticks and engine, in real time."""
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +34,12 @@ from pipeline.questions import CAPTION_ID, StandingQuestion
 from pipeline.rebuilding import Rebuilding
 from pipeline.runner import Runner
 from pipeline.sources.base import NO_PAST
+from pipeline.sources.nvdec import Nvdec
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
-from pipeline.types import Overflow
-from worker.benchmarks.rendered_cameras import Clips, Played, play
+from pipeline.types import Frame, Overflow
+from worker.benchmarks.rendered_cameras import Clips, Played, play, play_decoded
 from worker.benchmarks.report import Progress, Row
 from worker.loading import num_inference_threads
 
@@ -71,6 +75,9 @@ class Trial:
     busy_share: float
     kept_share: float
     stage_shares: dict[str, float]
+    pruning_core_s_a_second: float
+    process_core_s_a_second: float
+    pruned_late_p95_s: float
     context_tokens: float
     measured_s: float
 
@@ -96,6 +103,9 @@ class Trial:
                 "load_level": self.level,
                 "busy_share": self.busy_share,
                 "tokens_kept_share": self.kept_share,
+                "pruning_core_s_a_second": self.pruning_core_s_a_second,
+                "process_core_s_a_second": self.process_core_s_a_second,
+                "pruned_late_p95_s": self.pruned_late_p95_s,
                 "context_tokens": self.context_tokens,
                 "seconds_measured": self.measured_s,
                 **{f"{stage}_share": share for stage, share in self.stage_shares.items()},
@@ -110,17 +120,20 @@ def trial(
     progress: Progress,
     *,
     measured_s: float = MEASURED_S,
+    video: Path | None = None,
 ) -> Trial:
     """Play so many cameras on an engine that holds none yet, and say how it went.
 
     Measured is what follows the burst of first questions, and only for as long as it may still
-    hold: a number that lost a frame or gave something up is not played to the end.
+    hold: a number that lost a frame or gave something up is not played to the end. With a `video`
+    each camera decodes that beside what it is played.
 
     Raises:
         RuntimeError: the thread that infers ended early, which tells nothing of the number.
     """
     clock = SystemClock()
-    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    pruners: list[MeteredPruner] = []
+    lanes = Lanes(lambda _camera_id: MeteredPruner(pruners), clock=clock)
     ticks = Ticks(
         period_s=1.0,
         per_period=4,
@@ -174,12 +187,10 @@ def trial(
         torch.set_num_threads(num_inference_threads(0, is_on_cpu=engine.is_on_cpu))
         runner.run(stop, beat=lambda: None)
 
+    stages = {"ticks": ticks, "clock": clock, "stop": stop, "pruned": seen.pruned}
     threads = [
         Thread(target=infer, name="infer"),
-        Thread(
-            target=lambda: play(cameras, clips, lanes, ticks=ticks, clock=clock, stop=stop),
-            name="play",
-        ),
+        *_players(cameras, (clips, lanes), stages, video=video, is_on_cpu=engine.is_on_cpu),
     ]
     for thread in threads:
         thread.start()
@@ -190,13 +201,16 @@ def trial(
     progress(f"{num_cameras} cameras: measuring {measured_s:g} s")
     seen.reset()
     num_dropped, begun_s = lanes.num_overdue, clock.monotonic_s()
-    level = load.level
+    pruning_s, level = sum(one.spent_s for one in pruners), load.level
+    process_s = time.process_time()
     while clock.monotonic_s() - begun_s < measured_s and threads[0].is_alive():
         clock.pause(0.5)
         level = max(level, load.level)
         if lanes.num_overdue > num_dropped or level:
             break
     spent_s = clock.monotonic_s() - begun_s
+    pruning_s = sum(one.spent_s for one in pruners) - pruning_s
+    process_s = time.process_time() - process_s
     has_failed = not threads[0].is_alive()
     stop.set()
     for thread in threads:
@@ -208,8 +222,53 @@ def trial(
         measured_s=spent_s,
         num_dropped=lanes.num_overdue - num_dropped,
         level=level,
+        pruning_s=pruning_s,
+        process_s=process_s,
         context_tokens=_context_tokens(engine, cameras),
     )
+
+
+def _players(
+    cameras: Sequence[Played],
+    given: tuple[Clips, Lanes],
+    stages: Mapping[str, Any],
+    *,
+    video: Path | None,
+    is_on_cpu: bool,
+) -> list[Thread]:
+    """Make a thread for each camera, as in the worker; with a video each decodes that."""
+    if video is None:
+        return [Thread(target=play, args=([one], *given), kwargs=stages) for one in cameras]
+    device = None if is_on_cpu else Nvdec(most=len(cameras))
+    stages = {**stages, "path": video, "device": device}
+    return [Thread(target=play_decoded, args=(one, *given), kwargs=stages) for one in cameras]
+
+
+class MeteredPruner(Pruner):
+    """A pruner that knows what it takes of a core.
+
+    Attributes:
+        spent_s: seconds of a core, of whatever thread used it.
+    """
+
+    def __init__(self, among: list["MeteredPruner"]) -> None:
+        """Begin with nothing spent, as one of several."""
+        super().__init__()
+        self.spent_s = 0.0
+        among.append(self)
+
+    def prune(self, frame: Frame) -> PrunedFrame:
+        """Prune, by the clock of this thread's processor time."""
+        begun_s = time.thread_time()
+        pruned = super().prune(frame)
+        self.spent_s += time.thread_time() - begun_s
+        return pruned
+
+    def sent(self, pruned: PrunedFrame) -> None:
+        """Note what was sent, by the same clock."""
+        begun_s = time.thread_time()
+        super().sent(pruned)
+        self.spent_s += time.thread_time() - begun_s
 
 
 class Seen(Observer):
@@ -223,6 +282,7 @@ class Seen(Observer):
         """Forget everything."""
         self._ages_s: list[float] = []
         self._scored_ages_s: list[float] = []  # of yes/no and choices, which need no words
+        self._late_s: list[float] = []  # by how much frames were pruned after they were taken
         self._totals: defaultdict[tuple[Metric, str], float] = defaultdict(float)
 
     def trial(
@@ -232,6 +292,8 @@ class Seen(Observer):
         measured_s: float,
         num_dropped: int,
         level: int,
+        pruning_s: float,
+        process_s: float,
         context_tokens: float,
     ) -> Trial:
         """Return what it comes to."""
@@ -257,9 +319,16 @@ class Seen(Observer):
                 for (metric, stage), spent in totals.items()
                 if metric == STAGE_SECONDS
             },
+            pruning_core_s_a_second=pruning_s / measured_s,
+            process_core_s_a_second=process_s / measured_s,
+            pruned_late_p95_s=float(np.percentile(self._late_s, 95)) if self._late_s else inf,
             context_tokens=context_tokens,
             measured_s=measured_s,
         )
+
+    def pruned(self, late_s: float) -> None:
+        """Note how long after it was taken a frame was pruned."""
+        self._late_s.append(late_s)
 
     def put(
         self,

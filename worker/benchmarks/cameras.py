@@ -1,18 +1,20 @@
 """How many cameras one worker serves: `vigil bench cameras`.
 
-Pictures are rendered beforehand; decoding and scaling are left out, and `vigil bench ingest` has
-them. Every camera has a history behind it when the clock starts, of half a window to a whole one,
-so that the contexts are as long as they are after hours; where the weights are random, so are its
-keys, which takes seconds and not minutes. A number of cameras holds when over the
-measured time the 95th percentile of the age of the frames behind new answers and captions, capture
-to answer, is below the bound, no frame was dropped and nothing was given up to the load. Beside
-them stands how many transformers could serve on the same device, a request at a time.
+Pictures are rendered beforehand. Decoding and scaling are left out unless `--decode` asks for them;
+`vigil bench ingest` has them alone. Every camera has a history behind it when the clock
+starts, of half a window to a whole one, so that the contexts are as long as they are after hours;
+where the weights are random, so are its keys, which takes seconds and not minutes. A number of
+cameras holds when over the measured time the 95th percentile of the age of the frames behind new
+answers and captions, capture to answer, is below the bound, no frame was dropped and nothing was
+given up to the load. Beside them stands how many transformers could serve on the same device, a
+request at a time.
 """
 
 import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -35,6 +37,7 @@ from worker.benchmarks.camera_trial import (
     Trial,
     trial,
 )
+from worker.benchmarks.camera_video import clip
 from worker.benchmarks.random_weights import untrained
 from worker.benchmarks.rendered_cameras import Clips, Played, render
 from worker.benchmarks.report import Progress, Row
@@ -84,6 +87,7 @@ def measure(
     cameras: int | None = None,
     seconds: float = MEASURED_S,
     in_fp8: bool = False,
+    decode: int | None = None,
 ) -> list[Row]:
     """Find the most cameras of the bundled model, and of the larger shapes where there is CUDA.
 
@@ -93,6 +97,8 @@ def measure(
         cameras: the one number to try; None to search for the most.
         seconds: measured of each trial.
         in_fp8: keep weights and contexts of the larger shapes in FP8.
+        decode: how many seconds apart the key frames of a 1080p video are that each camera decodes
+            beside; None: decoding is left out.
 
     Raises:
         ConfigError: no camera, or no time, is asked for.
@@ -104,12 +110,19 @@ def measure(
     rows = []
     for one in SUBJECTS:
         if subject in (None, one.name):
-            rows += _rows(one, cameras, seconds, progress, in_fp8=in_fp8)
+            video = None if decode is None else clip(decode, progress)
+            rows += _rows(one, cameras, seconds, video, progress, in_fp8=in_fp8)
     return rows
 
 
 def _rows(
-    one: Subject, cameras: int | None, seconds: float, progress: Progress, *, in_fp8: bool
+    one: Subject,
+    cameras: int | None,
+    seconds: float,
+    video: Path | None,
+    progress: Progress,
+    *,
+    in_fp8: bool,
 ) -> list[Row]:
     """Measure one subject."""
     name = f"cameras_{one.name}"
@@ -121,7 +134,9 @@ def _rows(
 
     def holds(number: int) -> bool:
         gc.collect()  # the engine before this one fills the device
-        trials[number] = trial(number, one.engine(in_fp8), clips, progress, measured_s=seconds)
+        trials[number] = trial(
+            number, one.engine(in_fp8), clips, progress, measured_s=seconds, video=video
+        )
         return trials[number].holds
 
     rows = []

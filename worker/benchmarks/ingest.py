@@ -7,28 +7,26 @@ goes: the processor time of a second of stream does not depend on how long that 
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, count, islice
 from pathlib import Path
 from threading import Barrier, Thread
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+import torch
 
 from model.types import PatchGrid
 from pipeline.cadence import Cadence
 from pipeline.clock import SystemClock
 from pipeline.sources.container import open_video
-from pipeline.sources.encoder import encode_clip
+from pipeline.sources.decoding_device import DecodingDevice
 from pipeline.sources.file import FileSource
+from pipeline.sources.nvdec import Nvdec, tried
+from pipeline.types import Frame
+from worker.benchmarks.camera_video import FPS, clip
 from worker.benchmarks.report import Progress, Row
 
-WIDTH_PX, HEIGHT_PX, FPS = 1920, 1080, 25
-CLIP_S = 20
-BITS_PER_S = 4_000_000
 GRID = PatchGrid(rows=9, cols=16)  # 448x252
 SAMPLE_PERIOD_S = 1.0
 GOPS_S = (1, 10)
@@ -37,58 +35,19 @@ MAX_KEY_FRAME_RATIO = 0.25
 WARM_UP_FRAMES = 5  # the policy has made up its mind, swscale is set up
 MEASURED_FRAMES = 35
 ROUNDS = 3
+NUM_ON_GPU = 16  # decoders at once
+_NUMBERS = count()
 
 
 def measure(progress: Progress) -> list[Row]:
-    """Measure processor time per second of stream, and memory per camera."""
+    """Measure processor time per second of stream, and memory per camera; on NVDEC, if there is."""
     clips = {gop_s: clip(gop_s, progress) for gop_s in GOPS_S}
     rows = []
     for gop_s, path in clips.items():
         progress(f"decoding 1080p{FPS} H.264, key frames every {gop_s} s")
         rows += _cpu_rows(gop_s, path)
+    rows += _gpu_rows(clips[10], progress)
     return rows + _memory_rows(clips[1], progress)
-
-
-def clip(gop_s: int, progress: Progress) -> Path:
-    """Return the clip with a key frame every `gop_s` seconds, making it if it is not there yet."""
-    folder = Path(tempfile.gettempdir()) / "vigil-bench"
-    path = folder / f"1080p{FPS}-{CLIP_S}s-{BITS_PER_S // 1000}k-gop{gop_s}.mp4"
-    if not path.exists():
-        progress(f"making {path} (once)")
-        folder.mkdir(exist_ok=True)
-        unfinished = path.with_suffix(".part.mp4")
-        encode_clip(unfinished, pictures(), fps=FPS, gop_s=gop_s, bits_per_s=BITS_PER_S)
-        unfinished.rename(path)
-    return path
-
-
-def pictures() -> Iterator[NDArray[np.uint8]]:
-    """Yield what a fixed camera sees: detail at all sizes, things that move, sensor noise.
-
-    How the bits are shared between key frames and the others decides what leaving the others alone
-    can save, so that share is printed with the figures. A motionless, blocky scene, tried first,
-    gave key frames 87 % of them and a ratio of 0.51.
-
-    Returns:
-        (1080, 1920, 3) uint8 RGB each.
-    """
-    rng = np.random.default_rng(0)
-    still = np.full((HEIGHT_PX, WIDTH_PX, 3), 110.0, np.float32)
-    for cell_px, levels in ((240, 40), (80, 20), (24, 10), (8, 4), (3, 2)):
-        size = (HEIGHT_PX // cell_px + 1, WIDTH_PX // cell_px + 1, 3)
-        coarse = rng.normal(0.0, levels, size).astype(np.float32)
-        still += cv2.resize(coarse, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
-    noises = [
-        cv2.GaussianBlur(rng.normal(0.0, 4.0, still.shape[:2]).astype(np.float32), (0, 0), 0.7)
-        for _ in range(8)
-    ]
-    for index in range(CLIP_S * FPS):
-        picture = still + noises[rng.integers(len(noises))][..., None]
-        for lane, speed_px in enumerate((4, -7, 11, -3)):
-            left, top = (300 * lane + speed_px * index) % (WIDTH_PX - 320), 120 + 240 * lane
-            thing = still[60 * lane : 60 * lane + 180, 500:820] * 0.6 + 30 * lane
-            picture[top : top + 180, left : left + 320] = thing
-        yield np.clip(picture, 0, 255).astype(np.uint8)
 
 
 def _cpu_rows(gop_s: int, path: Path) -> list[Row]:
@@ -102,9 +61,11 @@ def _cpu_rows(gop_s: int, path: Path) -> list[Row]:
     target = MAX_KEY_FRAME_RATIO if gop_s <= SAMPLE_PERIOD_S else None
     unit = "CPU s per stream s"
     terms = {"ours_cpu_s": ours_s, "every_frame_cpu_s": every_s}
+    per_core = Row(f"cameras_per_core_gop{gop_s}s", 1 / ours_s, "cameras")
     return [
         Row(f"key_frames_share_of_bytes_gop{gop_s}s", key_frames_byte_ratio(path), "ratio"),
         Row(f"ingest_1080p25_gop{gop_s}s", ours_s, unit),
+        per_core,
         Row(f"every_frame_decoded_1080p25_gop{gop_s}s", every_s, unit),
         Row(
             f"ingest_to_every_frame_gop{gop_s}s",
@@ -117,14 +78,58 @@ def _cpu_rows(gop_s: int, path: Path) -> list[Row]:
     ]
 
 
-def cpu_per_stream_s(path: Path, *, sample_period_s: float) -> float:
+def _gpu_rows(path: Path, progress: Progress) -> list[Row]:
+    """Measure the same where every frame is decoded, on NVDEC.
+
+    Of a camera of which key frames are enough the processor decodes these, GPU or not. A round of
+    the clip begins with a new decoder, which a camera's does not.
+    """
+    name = "ingest_1080p25_gop10s_on_gpu"
+    if trouble := tried("h264"):
+        return [Row(name, None, f"unmeasured: needs NVDEC, {trouble}")]
+    progress("decoding 1080p25 H.264, key frames every 10 s, on NVDEC")
+    device = Nvdec(most=NUM_ON_GPU)
+    spent_s = min(
+        cpu_per_stream_s(path, sample_period_s=SAMPLE_PERIOD_S, device=device)
+        for _ in range(ROUNDS)
+    )
+    free_bytes, _ = torch.cuda.mem_get_info()
+    sources = [_source(path, sample_period_s=0.0, device=device) for _ in range(NUM_ON_GPU)]
+    players = [source.frames() for source in sources]
+    for _ in chain.from_iterable(islice(frames, WARM_UP_FRAMES) for frames in players):
+        pass
+    held_mib = (free_bytes - torch.cuda.mem_get_info()[0]) / NUM_ON_GPU / 2**20
+    clock = SystemClock()
+    begun_s = clock.monotonic_s()
+    with ThreadPoolExecutor(NUM_ON_GPU) as threads:
+        played_s = sum(threads.map(_played_s, players))
+    at_once = played_s / (clock.monotonic_s() - begun_s)
+    terms = {"failed": float(device.num_failed), "decoders": float(NUM_ON_GPU)}
+    return [
+        Row(name, spent_s, "CPU s per stream s", terms=terms),
+        Row("cameras_per_core_gop10s_on_gpu", 1 / spent_s, "cameras"),
+        Row("cameras_at_once_gop10s_on_gpu", at_once, "cameras, with all cores", terms=terms),
+        Row("gpu_memory_per_camera_1080p25", held_mib, "MiB"),
+    ]
+
+
+def _played_s(frames: Iterator[Frame]) -> float:
+    """Play on for a while; return how much of the stream that was, in seconds."""
+    times_s = [frame.pts_s for frame in islice(frames, MEASURED_FRAMES)]
+    return times_s[-1] - times_s[0]
+
+
+def cpu_per_stream_s(
+    path: Path, *, sample_period_s: float, device: DecodingDevice | None = None
+) -> float:
     """Return the processor seconds that a second of stream costs, sampled once a second.
 
     Args:
         path: the clip.
         sample_period_s: what the key-frame policy is told: 0 makes it decode every frame.
+        device: decodes in the processor's place.
     """
-    source = _source(path, sample_period_s=sample_period_s)
+    source = _source(path, sample_period_s=sample_period_s, device=device)
     frames = source.frames()
     start_s = [frame.pts_s for frame in islice(frames, WARM_UP_FRAMES)][-1]
     started_s = time.process_time()
@@ -143,10 +148,12 @@ def key_frames_byte_ratio(path: Path) -> float:
     return sum(size for size, is_key in sizes if is_key) / sum(size for size, _ in sizes)
 
 
-def _source(path: Path, *, sample_period_s: float) -> FileSource:
+def _source(
+    path: Path, *, sample_period_s: float, device: DecodingDevice | None = None
+) -> FileSource:
     cadence = Cadence(SAMPLE_PERIOD_S)
     return FileSource(
-        "bench",
+        f"bench-{next(_NUMBERS)}",
         path,
         wanted=lambda _camera_id, pts_s: cadence.due(pts_s),
         grid_of=lambda _height_px, _width_px: GRID,
@@ -154,6 +161,7 @@ def _source(path: Path, *, sample_period_s: float) -> FileSource:
         live=False,
         loop=True,
         sample_period_s=sample_period_s,
+        device=device,
     )
 
 

@@ -1,8 +1,10 @@
 """Cameras that are not there: rendered streets, made beforehand and played in real time."""
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from threading import Event
 
 import cv2
@@ -10,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.types import TOKEN_PX, PatchGrid
+from pipeline.cadence import Cadence
 from pipeline.clock import Clock
 from pipeline.lane import Lanes
+from pipeline.sources.decoding_device import DecodingDevice
+from pipeline.sources.file import FileSource
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow
 from worker.benchmarks.report import Progress
@@ -75,14 +80,22 @@ class Played:
 
 
 def play(
-    cameras: list[Played], clips: Clips, lanes: Lanes, *, ticks: Ticks, clock: Clock, stop: Event
+    cameras: list[Played],
+    clips: Clips,
+    lanes: Lanes,
+    *,
+    ticks: Ticks,
+    clock: Clock,
+    stop: Event,
+    pruned: Callable[[float], None] = lambda _late_s: None,
 ) -> None:
     """Offer every camera's frames, one a second by the clock, until told to stop.
 
     They connect within the first second, in no order, and are sampled from then on when `ticks`
-    says, as live cameras are. Frames are pruned on this thread.
+    says, as live cameras are. Frames are pruned on this thread; `pruned` is told how many seconds
+    after it was taken each of them was.
     """
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(1 + cameras[0].number)
     begun_s = clock.monotonic_s()
     due = [
         (begun_s + float(wait_s), camera.number, camera.history_s)
@@ -96,6 +109,46 @@ def play(
         camera = cameras[number]
         lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
         lane.offer(camera.frame(clips, second, captured_at=clock.now()))
+        pruned(clock.monotonic_s() - at_s)
         is_first = second == camera.history_s
         gap_s = ticks.first_gap_s(camera.camera_id, at_s) if is_first else ticks.period_s
         heapq.heappush(due, (at_s + gap_s, number, second + 1))
+
+
+def play_decoded(  # noqa: PLR0913 - as `play`, and the video
+    camera: Played,
+    clips: Clips,
+    lanes: Lanes,
+    *,
+    path: Path,
+    device: DecodingDevice | None,
+    ticks: Ticks,
+    clock: Clock,
+    stop: Event,
+    pruned: Callable[[float], None] = lambda _late_s: None,
+) -> None:
+    """Do what `play` does for one camera, at the pace of a video that is read, decoded and scaled.
+
+    What the video shows is left out: the model is shown the street, so that as much of it changes.
+    It is played over and over, and `device` decodes it where it can.
+    """
+    if clock.wait(float(np.random.default_rng(1 + camera.number).uniform(0.0, 1.0)), stop):
+        return
+    cadence = Cadence(1.0, first_gap_s=ticks.first_gap_s(camera.camera_id, clock.monotonic_s()))
+    source = FileSource(
+        camera.camera_id,
+        path,
+        wanted=lambda _camera_id, pts_s: cadence.due(pts_s),
+        grid_of=lambda _height_px, _width_px: clips.grid,
+        clock=clock,
+        live=True,
+        loop=True,
+        device=device,
+    )
+    lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
+    for second, _frame in enumerate(source.frames(), camera.history_s):
+        if stop.is_set():
+            return
+        taken_s = clock.monotonic_s()
+        lane.offer(camera.frame(clips, second, captured_at=clock.now()))
+        pruned(clock.monotonic_s() - taken_s)

@@ -32,6 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cameras.add_argument(
         "--fp8", action="store_true", help="keep weights and contexts of 2b and 7b in 8 bits"
     )
+    cameras.add_argument(
+        "--decode",
+        type=int,
+        choices=[1, 10],
+        default=None,
+        help="let each camera decode a 1920x1080 H.264 video meanwhile, with a key frame every 1 "
+        "or 10 seconds: on the GPU's decoder where there is one (default: nothing is decoded)",
+    )
     ingest = what.add_parser("ingest", help=INGEST, description=INGEST)
     for each in (cameras, ingest):
         each.add_argument(
@@ -63,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             cameras=arguments.cameras,
             seconds=arguments.seconds,
             in_fp8=arguments.fp8,
+            decode=arguments.decode,
         )
     return print_rows(
         rows, what=arguments.what, command=arguments.command_line, as_json=arguments.json

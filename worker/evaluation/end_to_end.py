@@ -193,6 +193,12 @@ def settings_for(folder: str, filmed: Iterable[Filmed], *, redis_url: str) -> Se
     for one in filmed:
         camera = f"VIGIL_CAMERAS__{one.camera_id.upper()}__"
         variables |= {f"{camera}URL": str(one.path), f"{camera}LIVE": "false"}
+    return environment.load(variables | question_variables())
+
+
+def question_variables() -> dict[str, str]:
+    """Give the variables of the standing questions."""
+    variables: dict[str, str] = {}
     for topic, text in ASKED.items():
         has_events = topic in EVENTS
         question = f"VIGIL_QUESTIONS__{question_id(topic).upper()}__"
@@ -204,7 +210,7 @@ def settings_for(folder: str, filmed: Iterable[Filmed], *, redis_url: str) -> Se
             f"{question}CONFIRM": f"{CONFIRM_N}/{CONFIRM_M}",
             f"{question}COOLDOWN": "0s",
         }
-    return environment.load(variables)
+    return variables
 
 
 def question_id(topic: str) -> str:
@@ -230,12 +236,15 @@ def play(settings: Settings, *, num_frames: int, progress: Progress) -> None:
 # ---------------------------------------------------------------- answers
 
 
-def judged_answers(scene: Scene, answers: Sequence[Mapping[str, Any]]) -> list[Judged]:
+def judged_answers(
+    scene: Scene, answers: Sequence[Mapping[str, Any]], *, every_s: float = TICK_S
+) -> list[Judged]:
     """Judge a camera's answers at the seconds that count; those the truth leaves open are passed.
 
     Args:
         scene: what the camera saw.
         answers: its messages, oldest first; the first is about the frame at stream time 0.
+        every_s: between two seconds that count.
     """
     topics = {question_id(topic): topic for topic in ASKED}
     first = _time(answers[0]["data"]["captured_at"]) if answers else None
@@ -243,7 +252,7 @@ def judged_answers(scene: Scene, answers: Sequence[Mapping[str, Any]]) -> list[J
     for answer in answers:
         data = answer["data"]
         t_s = _since(first, data["captured_at"])
-        if t_s % TICK_S == 0:
+        if t_s % every_s == 0:
             start_s = _since(first, data["window"]["start"])
             topic = topics[data["question_id"]]
             judged += judged_one(scene, topic, start_s=start_s, t_s=t_s, said=data["answer"])
@@ -331,14 +340,21 @@ def _event_rows(
 ) -> list[Row]:
     began = [each[0]["data"]["captured_at"] if each else None for each in answers.values()]
     found = total(
-        match(
-            starts_of(topic, events, began_at=began_at),
-            joined(true_spans(scene, topic), gap_s=GAP_S),
-            shortest_s=SHORTEST_S,
-        )
+        matched(topic, scene, events, began_at=began_at)
         for (scene, events), began_at in zip(seen, began, strict=True)
     )
     return _matched_rows(f"events_{topic.partition(' ')[0]}", found)
+
+
+def matched(
+    topic: str, scene: Scene, events: Sequence[Mapping[str, Any]], *, began_at: str | None
+) -> Matched:
+    """Say how a camera's events of a topic fit the truth; `began_at` is stream time 0."""
+    return match(
+        starts_of(topic, events, began_at=began_at),
+        joined(true_spans(scene, topic), gap_s=GAP_S),
+        shortest_s=SHORTEST_S,
+    )
 
 
 def _matched_rows(name: str, found: Matched) -> list[Row]:

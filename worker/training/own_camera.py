@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.errors import InputError
 from model.kinds.base import Forms
-from model.training.labels import read_labels
+from model.training.labels import read_labels, told
 from model.types import Question
 from pipeline.recorded import duration_s
 from pipeline.regions import Region
@@ -52,8 +52,8 @@ class OwnCamera:
             self.private[clip.path.absolute()] = camera.private if camera else ()
             mine = {key: truth for (name, key), truth in truths.of.items() if name == clip.name}
             self._footage += [Footage(clip.path, length_s, mine)] if mine else []
-        for problem in (*problems, *truths.problems):
-            say(str(problem))
+        for line in told([*problems, *truths.problems]):
+            say(line)
         if not self._footage:
             raise InputError(f"--labels: expected some of {arguments.video}, got none to be used")
 

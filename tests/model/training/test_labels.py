@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import DataError
-from model.training.labels import Label, as_csv, as_json, read_labels
+from model.training.labels import Label, Problem, as_csv, as_json, read_labels, told
 
 LABELS = [
     Label("gate", "person", 3.0, 7.25, "yes"),
@@ -112,3 +112,11 @@ def test_a_file_that_says_nothing_is_refused(
         read_labels(written(tmp_path, text, name))
     with pytest.raises(DataError, match="got: No such file"):
         read_labels(tmp_path / "none.csv")
+
+
+def test_what_is_wrong_with_many_rows_alike_is_said_once() -> None:
+    rows = [Problem(f"gate.csv:{line}", "no such question") for line in (2, 4, 9)]
+    assert told([rows[0], Problem("gate.csv:3", "no such value"), *rows[1:]]) == [
+        "gate.csv:2 and 2 more, the last gate.csv:9: no such question",
+        "gate.csv:3: no such value",
+    ]

@@ -1,3 +1,4 @@
+from pathlib import Path
 from threading import Event
 from typing import cast
 
@@ -11,14 +12,15 @@ from model.engine.made_up_past import EngineWithMadeUpPast
 from pipeline.errors import ConfigError
 from pipeline.lane import Lanes
 from pipeline.pruner import Pruner
+from pipeline.sources.encoder import encode_clip
 from pipeline.ticks import Ticks
-from pipeline.types import Frame
+from pipeline.types import Frame, Overflow
 from tests.fakes import FakeClock
 from tests.model.nano_model import nano_family
 from worker.benchmarks import camera_trial
-from worker.benchmarks.camera_trial import Seen, make_up_pasts, trial
+from worker.benchmarks.camera_trial import MeteredPruner, Seen, make_up_pasts, trial
 from worker.benchmarks.cameras import BUNDLED_GRID, GRID, MOST, measure, search
-from worker.benchmarks.rendered_cameras import Clips, Played, play
+from worker.benchmarks.rendered_cameras import Clips, Played, play, play_decoded
 
 
 @given(st.integers(0, 2 * MOST), st.sampled_from([1, 16, 48, 128]))
@@ -86,8 +88,35 @@ def test_a_made_up_past_gives_every_camera_its_window() -> None:
 
 
 def test_a_trial_without_an_answer_does_not_hold() -> None:
-    seen = Seen().trial(4, measured_s=1.0, num_dropped=0, level=0, context_tokens=1.0)
+    seen = Seen().trial(
+        4, measured_s=1.0, num_dropped=0, level=0, pruning_s=0.5, process_s=1.0, context_tokens=1.0
+    )
     assert not seen.holds
+
+
+def test_a_trial_tells_what_pruning_took_and_how_late_it_was() -> None:
+    seen = Seen()
+    for late_s in (0.01, 0.02, 0.03):
+        seen.pruned(late_s)
+    told = seen.trial(
+        4, measured_s=2.0, num_dropped=0, level=0, pruning_s=0.5, process_s=1.0, context_tokens=1.0
+    )
+    terms = told.row("nano").terms
+    assert terms["pruning_core_s_a_second"] == 0.25
+    assert terms["process_core_s_a_second"] == 0.5
+    assert terms["pruned_late_p95_s"] == pytest.approx(0.029)
+
+
+def test_a_pruner_is_metered_on_whatever_thread_it_works() -> None:
+    pruners: list[MeteredPruner] = []
+    lanes = Lanes(lambda _camera_id: MeteredPruner(pruners), clock=FakeClock())
+    clips = Clips(np.zeros((1, 2, GRID.height_px, GRID.width_px, 3), np.uint8))
+    lane = lanes.lane("c0", overflow=Overflow.LATEST)
+    lane.offer(Played("c0", 0, 0).frame(clips, 0, captured_at=FakeClock().now()))
+    pruned_s = pruners[0].spent_s
+    assert pruned_s > 0.0
+    assert len(lanes.take()) == 1
+    assert pruners[0].spent_s > pruned_s
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -119,3 +148,37 @@ def test_a_camera_tells_its_stream_time() -> None:
     frame = Played("c0", 0, 5).frame(clips, 5, captured_at=FakeClock().now())
     assert isinstance(frame, Frame)
     assert frame.pts_s == 5.0
+
+
+def test_cameras_that_decode_are_played_at_the_videos_pace(tmp_path: Path) -> None:
+    path = encode_clip(
+        tmp_path / "a.mp4",
+        (np.full((96, 128, 3), level, np.uint8) for level in range(30)),
+        fps=10,
+        gop_s=1,
+        bits_per_s=500_000,
+    )
+    clips = Clips(np.zeros((1, 3, GRID.height_px, GRID.width_px, 3), np.uint8))
+    clock, stop, late_s = FakeClock(), Event(), []
+    lanes = Lanes(lambda _camera_id: Pruner(), clock=clock)
+    taken: list[float] = []
+
+    def pruned(late: float) -> None:
+        late_s.append(late)
+        taken.extend(sent.frame.pts_s for sent in lanes.take())
+        if len(late_s) == 8:  # beyond the end of the video
+            stop.set()
+
+    play_decoded(
+        Played("c0", 0, 5),
+        clips,
+        lanes,
+        path=path,
+        device=None,
+        ticks=Ticks(period_s=1.0, per_period=4),
+        clock=clock,
+        stop=stop,
+        pruned=pruned,
+    )
+    assert taken == [float(second) for second in range(5, 13)]
+    assert 6.0 < clock.seconds < 10.0

@@ -75,3 +75,10 @@ def test_a_checkout_names_its_commit() -> None:
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
     assert head.startswith(commit().rstrip("+"))
+
+
+def test_without_the_gpus_decoder_its_row_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "tried", lambda _codec: "no driver")
+    (row,) = ingest._gpu_rows(Path("clip.mp4"), lambda _words: None)
+    assert row.value is None
+    assert row.unit == "unmeasured: needs NVDEC, no driver"

@@ -24,13 +24,14 @@ def test_a_document_names_the_command_that_was_typed(
         return ROWS
 
     monkeypatch.setattr(cameras, "measure", measure)
-    assert main(["bench", "cameras", "--subject", "2b", "--cameras", "150", "--json"]) == 0
-    asked_for = {"subject": "2b", "cameras": 150, "seconds": MEASURED_S}
+    words = "cameras --subject 2b --cameras 150 --decode 10 --json"
+    assert main(["bench", *words.split()]) == 0
+    asked_for = {"subject": "2b", "cameras": 150, "seconds": MEASURED_S, "decode": 10}
     assert asked == asked_for | {"in_fp8": False}
     document = json.loads(capsys.readouterr().out)
     assert document["bench"] == "cameras"
-    assert document["command"] == "vigil bench cameras --subject 2b --cameras 150 --json"
-    assert main(["bench", "cameras", "--subject", "2b", "--cameras", "150", "--fp8"]) == 0
+    assert document["command"] == f"vigil bench {words}"
+    assert main(["bench", *words.split(), "--fp8"]) == 0
     assert asked == asked_for | {"in_fp8": True}
 
 
@@ -49,6 +50,7 @@ def test_without_json_people_read_a_table(
         (["prune"], "invalid choice"),
         (["ingest", "--seconds", "5"], "unrecognized arguments"),
         (["cameras", "--subject", "3b"], "invalid choice"),
+        (["cameras", "--decode", "2"], "invalid choice"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

@@ -1,12 +1,27 @@
 """Debian's Chromium at the console's pages: what all of its tests begin with."""
 
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.worker.console.process import TOKEN, Console
+
+
+def chromium_path() -> str | None:
+    """Where Debian's Chromium is: none is downloaded."""
+    return shutil.which(os.environ.get("CHROMIUM", "chromium"))
+
+
+@contextmanager
+def chromium(executable: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """A real Redis with messages, and real consoles over it."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
+from tests.worker.console.browsing import chromium, chromium_path
 from tests.worker.console.messages import Streams
 from tests.worker.console.process import Console
 
@@ -17,14 +16,11 @@ StartConsole = Callable[..., Console]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium: none is downloaded."""
-    executable = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    executable = chromium_path()
     if executable is None:
         pytest.skip("no chromium on the PATH")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with chromium(executable) as started:
+        yield started
 
 
 @pytest.fixture

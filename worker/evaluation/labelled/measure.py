@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from model import Engine
-from model.training.labels import SUFFIXES, UNKNOWN, Label, Problem, read_labels
+from model.training.labels import SUFFIXES, UNKNOWN, Label, Problem, read_labels, told
 from model.videollama3.grid import pin_grid
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import ConfigError
@@ -96,8 +96,9 @@ def measure(wanted: Wanted, *, progress: Progress) -> Found:
     if brought is not None:  # a set has videos for training too
         clips = [one for one in clips if any(name == one.name for name, _ in truths.of)]
     if not truths.of:
-        told = "".join(f"\n{one}" for one in problems)
-        raise ConfigError(f"eval: --labels: expected labels of the clips, found none{told}")
+        reasons = "".join(f"\n{one}" for one in told(problems))
+        words = f"expected labels of the clips in {wanted.labels}, found none"
+        raise ConfigError(f"eval: --labels: {words}{reasons}")
     grid_of = partial(pin_grid, max_tokens=settings.model.max_tokens_per_frame)
     refuse_unreadable(clips, grid_of=grid_of)
     others = variants(settings.questions, wanted.asks, labelled=truths.question_ids)

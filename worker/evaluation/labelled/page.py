@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from model.training.labels import told
 from pipeline.clock import SystemClock
 from worker.benchmarks.report import commit, machine
 from worker.evaluation.labelled.confidence import Figure
@@ -15,13 +16,16 @@ from worker.evaluation.labelled.suggestions import Suggestion
 from worker.evaluation.labelled.ways import Run, cost_rows
 from worker.settings import Settings
 
-LEGEND = (
-    '<p class="legend"><span class="key p"></span>probability of the event '
-    '<span class="key so"></span>so by the labels <span class="key missed"></span>missed '
-    '<span class="key open"></span>nobody can tell <span class="key event"></span>event '
-    '<span class="key false"></span>false event <span class="key doubt"></span>published as unknown'
-    "</p>"
-)
+_KEYS = {
+    "p": "probability of the event",
+    "so": "so by the labels",
+    "missed": "missed",
+    "open": "nobody can tell",
+    "event": "event",
+    "false": "false event",
+    "doubt": "published as unknown",
+}
+_LEGEND = "".join(f'<span><i class="key {key}"></i>{words}</span> ' for key, words in _KEYS.items())
 
 
 def page(report: Report, settings: Settings, *, command: str) -> str:
@@ -93,7 +97,7 @@ def _cost(run: Run) -> str:
 
 def _said(report: Report) -> Iterator[str]:
     groups = (
-        ("Labels", [str(one) for one in report.problems], "warn"),
+        ("Labels", told(report.problems), "warn"),
         ("To know", [*report.doubts, *report.notes], ""),
     )
     for title, lines, kind in groups:
@@ -112,11 +116,11 @@ def _question(
         f"<p>{escape(_sentence(judged))}</p>",
     ]
     if asked.target is not None:
-        parts.append(LEGEND)
+        parts.append(f'<p class="legend">{_LEGEND}</p>')
         for place, played in zip(judged.places, judged.played, strict=True):
             events = [one for one in played.events if one.question_id == asked.question_id]
             parts.append(f"<h3>{escape(played.clip.path.name)}</h3>")
-            parts.append(timeline(judged, place, events))
+            parts.append(f'<div class="wide">{timeline(judged, place, events)}</div>')
     aside = []
     if judged.bins:
         words = "Brier score" + (f" {judged.brier:.3f}" if judged.brier is not None else "")
@@ -159,7 +163,7 @@ def _worst(mistakes: Sequence[Mistake], shown: Mapping[At, str]) -> str:
     for one in mistakes:
         moment = one.moment
         source = shown.get((moment.clip, moment.t_s))
-        image = f'<img src="{source}" alt="" loading="lazy">' if source else ""
+        image = f'<img src="{source}" alt="">' if source else ""
         p = "" if moment.p is None else f"p {moment.p:.2f}, "
         cards.append(
             f"<figure>{image}<figcaption><b>{escape(moment.clip)} {clock(moment.t_s)}</b> "
@@ -181,8 +185,9 @@ def _wordings(report: Report) -> Iterator[str]:
         lines = "\n".join(wordings[0].lines)
         block = f"<pre>{escape(lines)}</pre>" if lines else ""
         yield (
-            f"<section><h2>Wordings of {escape(question_id)}</h2><table><tr><th>asked</th>"
-            f"<th>separates</th><th>events F1, its thresholds</th></tr>{rows}</table>{block}"
+            f"<section><h2>Wordings of {escape(question_id)}</h2>"
+            '<div class="wide"><table><tr><th>asked</th><th>separates</th>'
+            f"<th>events F1, its thresholds</th></tr>{rows}</table></div>{block}"
             f"<p>{escape(wordings[0].verdict)}.</p></section>"
         )
 

@@ -9,7 +9,6 @@
   of SSR another, asked of its own video alone.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
+from model.training import json_rows
 from model.training.labels import UNKNOWN, Label, Problem
 from worker.evaluation.labelled.footage import slug
+from worker.evaluation.labelled.truth import EDGE_S
 from worker.site_settings import QuestionSettings
 
 UCF_FPS = 30.0  # of all of its videos
@@ -54,19 +55,19 @@ def read_public_set(path: Path) -> PublicSet | None:
     Raises:
         DataError: it cannot be read, or has not one row that can be used.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None  # whoever reads labels says what is wrong
     if path.suffix.lower() == ".txt":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None  # whoever reads labels says what is wrong
         return _usable(_ucf_crime(text, path), path)
     try:
-        rows = json.loads(text) if path.suffix.lower() == ".json" else None
-    except ValueError:
+        rows = [*json_rows.rows(path)] if path.suffix.lower() == ".json" else []
+    except DataError:
         return None
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], Mapping):
+    if not rows or not isinstance(rows[0].value, Mapping):
         return None
-    reader = next((reads for key, reads in _READERS.items() if key in rows[0]), None)
+    reader = next((reads for key, reads in _READERS.items() if key in rows[0].value), None)
     return _usable(_proactive(rows, path, reader), path) if reader else None
 
 
@@ -94,14 +95,16 @@ def _ucf_crime(text: str, path: Path) -> PublicSet:
             found.problems.append(Problem(place, f"{expected}, got {row[:60]!r}: it is left out"))
             continue
         camera = slug(Path(name).stem)
+        spans = [span for span in zip(bounds[::2], bounds[1::2], strict=True) if span != (-1, -1)]
+        wrong = [f"{start} {end}" for start, end in spans if not 0 <= start < end]
+        if wrong:  # nor is then known that it is not so elsewhere
+            words_of = f"expected stretches of frames, or -1 -1, got {', '.join(wrong)}"
+            found.problems.append(Problem(place, f"{words_of}: this video is left out"))
+            continue
         found.labels.append(Label(camera, ANOMALY, None, None, "no", place))
-        for start, end in zip(bounds[::2], bounds[1::2], strict=True):
-            if 0 <= start < end:
-                start_s, end_s = start / UCF_FPS, end / UCF_FPS
-                found.labels.append(Label(camera, ANOMALY, start_s, end_s, "yes", place))
-            elif (start, end) != (-1, -1):
-                words_of = f"expected a stretch of frames, or -1 -1, got {start} {end}"
-                found.problems.append(Problem(place, f"{words_of}: it is left out"))
+        for start, end in spans:
+            start_s, end_s = start / UCF_FPS, end / UCF_FPS
+            found.labels.append(Label(camera, ANOMALY, start_s, end_s, "yes", place))
     return found
 
 
@@ -118,10 +121,13 @@ class _Asked:
     kind: str = "yes_no"
 
 
-def _proactive(rows: list[Row], path: Path, reader: Callable[[Row], Sequence[_Asked]]) -> PublicSet:
+def _proactive(
+    rows: Sequence[json_rows.Row], path: Path, reader: Callable[[Row], Sequence[_Asked]]
+) -> PublicSet:
     found = PublicSet()
-    for number, row in enumerate(rows, start=1):
-        place = f"{path}:{number}"
+    for number, given in enumerate(rows, start=1):
+        row: Row = given.value
+        place = f"{path}:{given.line}"
         try:
             video = Path(str(row.get("video") or row["id"]))
             camera = slug(video.stem if video.suffix else video.name)
@@ -193,10 +199,21 @@ def _ovo_forward(row: Row) -> Sequence[_Asked]:
 
 
 def _at_tests(tests: Sequence[Row], value_of: Callable[[Row], str]) -> Stretches:
-    """Give what is known around each test time, half a period to either side."""
-    half_s = EVERY_S / 2
+    """Give what is known around each test time, so far that the answer next to it is judged.
+
+    Where two tests are near each other and alike, answers between them are judged, too.
+    """
+    reach_s = EVERY_S / 2 + EDGE_S
     told = sorted((_seconds(one["realtime"]), value_of(one)) for one in tests)
-    return [(max(0.0, at_s - half_s), at_s + half_s, value) for at_s, value in told]
+    times_s = [at_s for at_s, _ in told]
+    middles_s = [(one_s + next_s) / 2 for one_s, next_s in pairwise(times_s)]
+    return [
+        (max(0.0, at_s - reach_s, from_s), min(at_s + reach_s, until_s), value)
+        for (at_s, value), from_s, until_s in zip(
+            told, [0.0, *middles_s], [*middles_s, math.inf], strict=True
+        )
+        if from_s < until_s  # none lies between tests at one time
+    ]
 
 
 def _yes_or_no(one: Row) -> str:

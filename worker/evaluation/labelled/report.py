@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from model.training.labels import Problem
+from model.training.labels import Problem, told
 from worker.benchmarks.report import Row, as_document, as_table
 from worker.evaluation.labelled.judging import Judged
 from worker.evaluation.labelled.suggestions import Suggestion
@@ -70,14 +70,19 @@ class Report:
                 "notes": [*self.notes, *self.doubts],
                 "problems": [asdict(one) for one in self.problems],
                 "suggestions": {
-                    key: {"lines": list(one.lines), "why": one.why}
+                    key: {
+                        "lines": list(one.lines),
+                        "why": one.why,
+                        "present_f1": one.present.f1,
+                        "suggested_f1": one.suggested.f1 if one.suggested else None,
+                    }
                     for key, one in self.suggestions.items()
                 },
                 "settings": self.lines,
             }
             return as_document(self.rows, what="eval", command=command, said=said)
         words = [as_table(self.rows), ""]
-        words += [f"labels: {one}" for one in self.problems]
+        words += [f"labels: {one}" for one in told(self.problems)]
         words += [f"note: {one}" for one in [*self.notes, *self.doubts]]
         return "\n".join([*words, "", *self.lines])
 

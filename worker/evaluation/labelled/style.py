@@ -21,12 +21,13 @@ p{margin:4px 0 10px}
 table{border-collapse:collapse;background:var(--card);width:100%;font-size:14px;margin:8px 0}
 th,td{text-align:left;padding:7px 10px;border-bottom:1px solid var(--line)}
 td{font-variant-numeric:tabular-nums;white-space:nowrap}
+th:first-child{min-width:132px}
 tr:first-child th{color:var(--soft);font-weight:500;font-size:12.5px}
 small{color:var(--soft)}
 a{color:inherit}
 .said ul{margin:6px 0 0;padding-left:18px}
 .said.warn{border-left:4px solid var(--doubt)}
-svg.line{width:100%;height:auto;display:block;margin-bottom:4px}
+svg.line{width:100%;min-width:860px;height:auto;display:block;margin-bottom:4px}
 svg.square{width:220px;height:auto}
 svg text{font-size:11px;fill:var(--soft)}
 svg text.enter{fill:var(--bad)}svg text.exit{fill:var(--so)}
@@ -45,8 +46,8 @@ rect.frame{fill:none;stroke:var(--line)}
 line.ideal{stroke:var(--soft);stroke-dasharray:4 4}
 .bin{fill:var(--p);opacity:.75}
 .legend{color:var(--soft);font-size:13px}
-.key{display:inline-block;width:14px;height:10px;border-radius:2px;margin:0 5px 0 14px}
-.key:first-child{margin-left:0}
+.legend span{white-space:nowrap;margin-right:12px}
+.key{display:inline-block;width:14px;height:10px;border-radius:2px;margin-right:5px}
 .key.p{background:var(--p);height:3px;vertical-align:middle}.key.so{background:var(--so)}
 .key.open{background:var(--open)}.key.event{background:var(--event)}
 .key.false,.key.missed{background:var(--bad)}.key.doubt{background:var(--doubt);opacity:.45}

@@ -191,14 +191,15 @@ class _Table:
 def simulated(judged: Judged, candidate: Candidate) -> Iterator[tuple[str, list[Outcome]]]:
     """Yield for each clip what would have become of events and stretches.
 
-    What counts as a stretch goes by the present settings: candidates have one yardstick.
+    What counts as a stretch, and is long enough to count, goes by the present settings: candidates
+    have one yardstick.
     """
     asked = judged.asked
     for place in judged.places:
         mine = [one for one in judged.moments if one.clip == place.clip]
         starts = _starts(mine, candidate, is_no=asked.target == "no")
         truth = judged.truths[place.clip]
-        found = became(starts, truth, spans=place.spans, rule=candidate.rule, every_s=asked.every_s)
+        found = became(starts, truth, spans=place.spans, rule=asked.rule, every_s=asked.every_s)
         yield place.clip, found
 
 

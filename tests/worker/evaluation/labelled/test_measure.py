@@ -129,6 +129,9 @@ def test_figures_are_those_that_the_truth_gives(
     assert any("a demo model" in note for note in document["notes"])
     assert any("too little to say how far" in note for note in document["notes"])
     assert any(line.startswith("# person: ") for line in document["settings"])
+    suggestion = document["suggestions"]["person"]
+    assert suggestion["present_f1"] == rows["person_events_f1"]["value"]
+    assert suggestion["suggested_f1"] is None  # in ten seconds there is too little to choose by
     assert page.read_text().count("<svg") >= 4
     # what settings would have given is worked out by what the worker did
     for judged in found[0].report.run.judged.values():

@@ -106,3 +106,4 @@ def test_the_page_stands_alone_and_writes_out_what_it_was_given() -> None:
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "2 true event(s) are too few to choose by" in text
     assert clip().path.name in text
+    assert '<div class="wide"><svg class="line"' in text  # a telephone scrolls it: it stays legible

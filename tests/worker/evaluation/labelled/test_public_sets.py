@@ -97,6 +97,23 @@ def test_one_question_with_an_answer_over_time_is_told_in_time(
     assert 0 <= delay_s <= 3
 
 
+def test_the_answers_at_all_test_times_are_judged(footage: Path, tmp_path: Path) -> None:
+    told = {"video": "Burglary001_x264.mp4"}
+    tests = [{"realtime": at, "type": int(at > 4), "count": 1} for at in (3, 7.2)]
+    rows = [
+        {**told, "question": "Is a person in view?", "test_info": tests},
+        {**told, "activity": "enter", "test_info": tests},
+    ]
+    annotation = tmp_path / "forward.json"
+    annotation.write_text(json.dumps(rows))
+    report = measure(Wanted("nano", footage, annotation), progress=lambda _: None).report
+    assert not report.problems
+    assert {key: len(one.known) for key, one in report.run.judged.items()} == {
+        "proactive-1": len(tests),
+        "proactive-2": len(tests),
+    }
+
+
 def test_ucf_crimes_frames_are_seconds_of_its_rate(tmp_path: Path) -> None:
     annotation = tmp_path / "test.txt"
     annotation.write_text(
@@ -111,7 +128,7 @@ def test_ucf_crimes_frames_are_seconds_of_its_rate(tmp_path: Path) -> None:
         ("abuse028_x264", 5.5, 8.0, "yes"),
         ("abuse028_x264", 10.0, 11.0, "yes"),
     ]
-    assert rows[3] == ("normal_videos_003_x264", None, None, "no")
+    assert rows[3:] == [("normal_videos_003_x264", None, None, "no")]  # of x.mp4 nothing is known
     assert [one.place.rpartition(":")[2] for one in found.problems] == ["2", "4"]
 
 
@@ -125,8 +142,8 @@ def test_ovo_benchs_forward_rows_are_known_at_their_test_times(tmp_path: Path) -
     rows = [(one.camera, one.question, one.start, one.end, one.value) for one in found.labels]
     assert rows == [
         ("clip-7", "proactive-1", None, None, "unknown"),
-        ("clip-7", "proactive-1", 3.5, 4.5, "no"),
-        ("clip-7", "proactive-1", 8.5, 9.5, "yes"),
+        ("clip-7", "proactive-1", 2.5, 5.5, "no"),
+        ("clip-7", "proactive-1", 7.5, 10.5, "yes"),
     ]
     assert found.questions["proactive-1"].cameras == ("clip-7",)
     assert len(found.problems) == 1
@@ -154,13 +171,13 @@ def test_ovo_benchs_counts_and_steps_are_questions_of_their_own(tmp_path: Path) 
     rows = [(one.question, one.start, one.end, one.value) for one in found.labels]
     assert rows == [
         ("proactive-1", None, None, "unknown"),
-        ("proactive-1", 3.5, 4.5, "0"),
-        ("proactive-1", 8.5, 9.5, "2"),
+        ("proactive-1", 2.5, 5.5, "0"),
+        ("proactive-1", 7.5, 10.5, "2"),
         ("proactive-2-1", None, None, "unknown"),
-        ("proactive-2-1", 2.5, 3.5, "yes"),
+        ("proactive-2-1", 1.5, 4.5, "yes"),
         ("proactive-2-2", None, None, "unknown"),
-        ("proactive-2-2", 2.5, 3.5, "no"),
-        ("proactive-2-2", 7.5, 8.5, "yes"),
+        ("proactive-2-2", 1.5, 4.5, "no"),
+        ("proactive-2-2", 6.5, 9.5, "yes"),
     ]
     asked = {key: (one.kind, one.ask) for key, one in found.questions.items()}
     assert asked["proactive-1"] == ("count", "How many times did they jump over the rope?")
@@ -183,10 +200,10 @@ def test_a_proactive_row_that_says_too_little_is_told_by_its_place(
     row: dict[str, object], told: str, tmp_path: Path
 ) -> None:
     annotation = tmp_path / "forward.json"
-    annotation.write_text(json.dumps([{"video": "a.mp4", **row}]))
+    annotation.write_text(json.dumps([{"video": "a.mp4", **row}], indent=1))
     with pytest.raises(DataError, match=told) as caught:
         read_public_set(annotation)
-    assert f"{annotation}:1: " in str(caught.value)
+    assert f"{annotation}:2: " in str(caught.value)  # the line that the row begins in
 
 
 def test_labels_of_ours_are_no_public_set(tmp_path: Path) -> None:

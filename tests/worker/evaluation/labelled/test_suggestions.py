@@ -95,6 +95,16 @@ def test_flicker_is_confirmed_away() -> None:
     assert (found.suggested.f1 or 0) > (found.present.f1 or 0) + 0.1
 
 
+def test_a_stretch_does_not_cease_to_count_where_others_would_need_it_longer() -> None:
+    short = [(60.0 * at, 60.0 * at + 2 * EVERY_S) for at in range(1, 9)]
+    times_s = [index * EVERY_S for index in range(NUM)]
+    bare = judged([0.95 if any(a <= t_s < b for a, b in short) else 0.05 for t_s in times_s], short)
+    for confirm_n, confirm_m, what in ((2, 3, "found"), (3, 4, "missed")):
+        rule = replace(ASKED.rule, confirm_n=confirm_n, confirm_m=confirm_m)
+        [(_, outcomes)] = simulated(bare, Candidate(rule, ASKED.doubt.band))
+        assert [one.what for one in outcomes] == [what] * len(short)
+
+
 def test_an_event_about_no_has_its_thresholds_the_other_way_round() -> None:
     rule = replace(ASKED.rule, target="no")
     asked = replace(ASKED, target="no", rule=rule)

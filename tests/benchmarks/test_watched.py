@@ -1,0 +1,14 @@
+"""The small form of `python -m tests.benchmarks watched`."""
+
+from tests.benchmarks.watched import measure
+from worker.demo.show import SCENE
+
+
+def test_the_watched_and_the_unwatched_worker_are_measured_in_turn() -> None:
+    first, *rounds = measure(
+        lambda _: None, num_cameras=1, rounds=1, seconds=2.0, settle_s=1.0, video=SCENE
+    )
+    assert first.value is not None
+    assert len(rounds) == 1
+    assert rounds[0].terms["watched_cores"] > 0
+    assert rounds[0].terms["alone_cores"] > 0
