@@ -38,7 +38,8 @@ from pipeline.sources.nvdec import Nvdec
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from pipeline.ticks import ASKED_TOGETHER, ASKED_TOGETHER_ON_CPU, Ticks
-from pipeline.types import Frame, Overflow
+from pipeline.types import Overflow
+from worker.benchmarks.metered_pruner import MeteredPruner
 from worker.benchmarks.rendered_cameras import Clips, Played, play, play_decoded
 from worker.benchmarks.report import Progress, Row
 from worker.loading import num_inference_threads
@@ -242,33 +243,6 @@ def _players(
     device = None if is_on_cpu else Nvdec(most=len(cameras))
     stages = {**stages, "path": video, "device": device}
     return [Thread(target=play_decoded, args=(one, *given), kwargs=stages) for one in cameras]
-
-
-class MeteredPruner(Pruner):
-    """A pruner that knows what it takes of a core.
-
-    Attributes:
-        spent_s: seconds of a core, of whatever thread used it.
-    """
-
-    def __init__(self, among: list["MeteredPruner"]) -> None:
-        """Begin with nothing spent, as one of several."""
-        super().__init__()
-        self.spent_s = 0.0
-        among.append(self)
-
-    def prune(self, frame: Frame) -> PrunedFrame:
-        """Prune, by the clock of this thread's processor time."""
-        begun_s = time.thread_time()
-        pruned = super().prune(frame)
-        self.spent_s += time.thread_time() - begun_s
-        return pruned
-
-    def sent(self, pruned: PrunedFrame) -> None:
-        """Note what was sent, by the same clock."""
-        begun_s = time.thread_time()
-        super().sent(pruned)
-        self.spent_s += time.thread_time() - begun_s
 
 
 class Seen(Observer):

@@ -18,8 +18,9 @@ from pipeline.types import Frame, Overflow
 from tests.fakes import FakeClock
 from tests.model.nano_model import nano_family
 from worker.benchmarks import camera_trial
-from worker.benchmarks.camera_trial import MeteredPruner, Seen, make_up_pasts, trial
+from worker.benchmarks.camera_trial import Seen, make_up_pasts, trial
 from worker.benchmarks.cameras import BUNDLED_GRID, GRID, MOST, measure, search
+from worker.benchmarks.metered_pruner import MeteredPruner
 from worker.benchmarks.rendered_cameras import Clips, Played, play, play_decoded
 
 
