@@ -137,7 +137,9 @@ def judge_ages(record: Record, found: Verdict) -> None:
     """A takeover keeps the cameras of the others hardly waiting.
 
     A camera that was taken over is itself no other until what had waited of it is worked off; and
-    at the beginning, and while the broker is away, all wait, with and without a takeover.
+    at the beginning, and while the broker is away, all wait, with and without a takeover. In two
+    minutes a second in which a busy machine does something else is more than a twentieth of the
+    answers: so long as they are fresh, no more is wanted there.
     """
     taken: defaultdict[str, list[Span]] = defaultdict(list)
     for one in record.takeovers:
@@ -156,8 +158,9 @@ def judge_ages(record: Record, found: Verdict) -> None:
     found.wants(is_enough, f"ages of {len(during)} answers beside takeovers, {len(calm)} without")
     if is_enough:
         worst, usual = p95(during), p95(calm)
+        most = WORSE * usual
         found.wants(
-            worst <= WORSE * usual,
+            worst <= (most if record.is_long else max(most, FRESH_MS)),
             f"p95 age of the others beside takeovers {worst:.0f} ms, without {usual:.0f} ms",
         )
         found.figures |= {"p95_age_beside_ms": worst, "p95_age_without_ms": usual}

@@ -7,7 +7,7 @@ import pytest
 if TYPE_CHECKING:  # it takes the worker's libraries with it, and every test run reads this
     from tests.workers.member import Model
 
-NANO_FROM_MINUTES = 3.0
+LONG_FROM_MINUTES = 3.0
 REST_S = 240.0  # to start three workers and a broker, to settle, to judge; on a busy machine
 
 
@@ -17,16 +17,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=0.0,
         metavar="MINUTES",
-        help="how long workers join, leave and die in the test of many workers (0: it is not run);"
-        " from 3 on they run the bundled model, and the group misses a member as late as it does by"
-        " default",
+        help="how long workers join, leave and die in the test of many workers, which wants the"
+        " machine to itself (0: it is not run); from 3 on the group misses a member as late as it"
+        " does by default",
     )
     parser.addoption(
         "--workers-model",
         choices=("nano", "scripted"),
-        default=None,
-        help="the model of the test of many workers, whatever its length: the bundled one, or one"
-        " that reads the truth off the pictures",
+        default="nano",
+        help="the model of the test of many workers: the bundled one, or one that reads the truth"
+        " off the pictures",
     )
 
 
@@ -41,10 +41,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def workers_model(pytestconfig: pytest.Config, workers_minutes: float) -> "Model":
-    by_length: Model = "nano" if workers_minutes >= NANO_FROM_MINUTES else "scripted"
-    chosen: Model | None = pytestconfig.getoption("--workers-model")
-    return chosen or by_length
+def workers_model(pytestconfig: pytest.Config) -> "Model":
+    chosen: Model = pytestconfig.getoption("--workers-model")
+    return chosen
 
 
 @pytest.fixture

@@ -68,6 +68,7 @@ class Record:
         running: the workers that ran at the end.
         resumed: the worker that was stopped for longer than its session; None where none was.
         first_ms: when the first picture was sent.
+        is_long: whether a stall is a small part of the answers.
     """
 
     truth: Truth
@@ -83,6 +84,7 @@ class Record:
     first_ms: float
     window_s: float = 60.0
     disturbed: Sequence[Span] = field(default_factory=list)  # when owners may change
+    is_long: bool = True
 
     def keep(self, folder: Path) -> None:
         """Write down what was logged, and all of this, for whoever looks into a broken run."""

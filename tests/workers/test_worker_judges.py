@@ -227,6 +227,9 @@ def test_others_that_wait_for_a_takeover_are_found() -> None:
     told = said_by(judge_ages, record(*handed_over(), *others(160)))
     assert "p95 age of the others beside takeovers 160 ms, without 100 ms" in told
     assert "ages of 0 answers" in said_by(judge_ages, record(*handed_over()))
+    assert said_by(judge_ages, record(*handed_over(), *others(900), is_long=False)) == ""
+    late = said_by(judge_ages, record(*handed_over(), *others(1100), is_long=False))
+    assert "takeovers 1100 ms" in late
 
 
 def test_what_waited_of_the_camera_that_was_taken_over_is_nobody_elses() -> None:
