@@ -130,7 +130,7 @@ def trial(
     each camera decodes that beside what it is played.
 
     Raises:
-        RuntimeError: the thread that infers ended early, which tells nothing of the number.
+        RuntimeError: a camera or what infers ended early, which tells nothing of the number.
     """
     clock = SystemClock()
     pruners: list[MeteredPruner] = []
@@ -204,7 +204,7 @@ def trial(
     num_dropped, begun_s = lanes.num_overdue, clock.monotonic_s()
     pruning_s, level = sum(one.spent_s for one in pruners), load.level
     process_s = time.process_time()
-    while clock.monotonic_s() - begun_s < measured_s and threads[0].is_alive():
+    while clock.monotonic_s() - begun_s < measured_s and _are_alive(threads):
         clock.pause(0.5)
         level = max(level, load.level)
         if lanes.num_overdue > num_dropped or level:
@@ -212,12 +212,12 @@ def trial(
     spent_s = clock.monotonic_s() - begun_s
     pruning_s = sum(one.spent_s for one in pruners) - pruning_s
     process_s = time.process_time() - process_s
-    has_failed = not threads[0].is_alive()
+    has_failed = not _are_alive(threads)
     stop.set()
     for thread in threads:
         thread.join()
     if has_failed:
-        raise RuntimeError(f"{num_cameras} cameras: inference ended early, its error is above")
+        raise RuntimeError(f"{num_cameras} cameras: a thread ended early, its error is above")
     return seen.trial(
         num_cameras,
         measured_s=spent_s,
@@ -227,6 +227,10 @@ def trial(
         process_s=process_s,
         context_tokens=_context_tokens(engine, cameras),
     )
+
+
+def _are_alive(threads: Sequence[Thread]) -> bool:
+    return all(thread.is_alive() for thread in threads)
 
 
 def _players(
@@ -239,7 +243,7 @@ def _players(
 ) -> list[Thread]:
     """Make a thread for each camera, as in the worker; with a video each decodes that."""
     if video is None:
-        return [Thread(target=play, args=([one], *given), kwargs=stages) for one in cameras]
+        return [Thread(target=play, args=(one, *given), kwargs=stages) for one in cameras]
     device = None if is_on_cpu else Nvdec(most=len(cameras))
     stages = {**stages, "path": video, "device": device}
     return [Thread(target=play_decoded, args=(one, *given), kwargs=stages) for one in cameras]

@@ -1,9 +1,9 @@
 """Cameras that are not there: rendered streets, made beforehand and played in real time."""
 
-import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from threading import Event
 
@@ -80,7 +80,7 @@ class Played:
 
 
 def play(
-    cameras: list[Played],
+    camera: Played,
     clips: Clips,
     lanes: Lanes,
     *,
@@ -89,30 +89,25 @@ def play(
     stop: Event,
     pruned: Callable[[float], None] = lambda _late_s: None,
 ) -> None:
-    """Offer every camera's frames, one a second by the clock, until told to stop.
+    """Offer a camera's frames, one a second by the clock, until told to stop.
 
-    They connect within the first second, in no order, and are sampled from then on when `ticks`
-    says, as live cameras are. Frames are pruned on this thread; `pruned` is told how many seconds
-    after it was taken each of them was.
+    It connects at some moment of the first second, and is sampled from then on when `ticks` says,
+    as live cameras are. Frames are pruned on this thread; `pruned` is told how many seconds after
+    it was taken each of them was.
     """
-    rng = np.random.default_rng(1 + cameras[0].number)
-    begun_s = clock.monotonic_s()
-    due = [
-        (begun_s + float(wait_s), camera.number, camera.history_s)
-        for camera, wait_s in zip(cameras, rng.uniform(0.0, 1.0, len(cameras)), strict=True)
-    ]
-    heapq.heapify(due)
-    while not stop.is_set():
-        at_s, number, second = heapq.heappop(due)
+    at_s = clock.monotonic_s() + _connects_after_s(camera)
+    lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
+    for second in count(camera.history_s):
         if clock.wait(at_s - clock.monotonic_s(), stop):
             return
-        camera = cameras[number]
-        lane = lanes.lane(camera.camera_id, overflow=Overflow.LATEST)
         lane.offer(camera.frame(clips, second, captured_at=clock.now()))
         pruned(clock.monotonic_s() - at_s)
         is_first = second == camera.history_s
-        gap_s = ticks.first_gap_s(camera.camera_id, at_s) if is_first else ticks.period_s
-        heapq.heappush(due, (at_s + gap_s, number, second + 1))
+        at_s += ticks.first_gap_s(camera.camera_id, at_s) if is_first else ticks.period_s
+
+
+def _connects_after_s(camera: Played) -> float:
+    return float(np.random.default_rng(1 + camera.number).uniform(0.0, 1.0))
 
 
 def play_decoded(  # noqa: PLR0913 - as `play`, and the video
@@ -132,7 +127,7 @@ def play_decoded(  # noqa: PLR0913 - as `play`, and the video
     What the video shows is left out: the model is shown the street, so that as much of it changes.
     It is played over and over, and `device` decodes it where it can.
     """
-    if clock.wait(float(np.random.default_rng(1 + camera.number).uniform(0.0, 1.0)), stop):
+    if clock.wait(_connects_after_s(camera), stop):
         return
     cadence = Cadence(1.0, first_gap_s=ticks.first_gap_s(camera.camera_id, clock.monotonic_s()))
     source = FileSource(
