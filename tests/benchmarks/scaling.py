@@ -29,8 +29,8 @@ PER_WORKER = 8  # partitions: what SCALING.md advises
 CELL = 10_000  # cameras on one topic, group and Redis
 
 SIZE = (448, 252)
-QUALITY = 85
-STREET_BYTES = 26_000  # a real street (OpenCV's vtest.avi) at SIZE and QUALITY, mean of 60 pictures
+QUALITY = 90  # the default of VIGIL_INGEST__QUALITY
+STREET_BYTES = 33_000  # a real street (OpenCV's vtest.avi) at SIZE and QUALITY, mean of 60 pictures
 UNCHANGED_BYTES = 200  # a record with key, headers and no value
 WHOLE_EVERY_S = 15.0  # a whole picture at least so often, however still the camera is
 COPIES = 3  # Kafka's replication factor

@@ -64,4 +64,4 @@ def test_keys_go_where_a_producer_sends_them() -> None:
 def test_a_picture_is_as_large_as_is_told() -> None:
     sizes = scaling.picture_bytes()
     assert len(sizes) > 10
-    assert 10_000 < sum(sizes) / len(sizes) < 16_000
+    assert 14_000 < sum(sizes) / len(sizes) < 20_000
