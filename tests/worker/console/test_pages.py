@@ -377,6 +377,7 @@ def test_a_question_is_added_and_removed_and_bad_input_is_told(
     page: Page, console: Console, site: Streams, server: RedisServer
 ) -> None:
     page.goto(console.url("camera/gate"))
+    expect(page.locator(".control")).to_be_hidden()  # the last test's worker is forgotten
     with controlled(server) as worker:
         page.get_by_text("Change what is asked").click()
         new = page.locator(".control form.new")
