@@ -1,8 +1,5 @@
 """The engine over pages where they lie: it says what it says over copies of them."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,6 +15,7 @@ from model.layers.backends import choose_backend
 from model.layers.paged import PLAIN
 from model.types import Answer, Question
 from model.videollama3.network import VideoLlama3
+from tests.model.in_a_process import interpreted
 from tests.model.nano_model import nano, nano_engine, nano_family, picture, pruned, some_tokens
 
 QUESTIONS = (
@@ -134,15 +132,7 @@ for one, other in zip(found(), expected, strict=True):
 
 
 def test_passes_by_tritons_kernels_are_those_over_copies() -> None:
-    interpreted = subprocess.run(
-        [sys.executable, "-c", INTERPRET],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.curdir},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=100,
-    )
-    assert interpreted.returncode == 0, interpreted.stderr
+    interpreted(INTERPRET)
 
 
 @pytest.mark.gpu

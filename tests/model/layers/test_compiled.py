@@ -3,10 +3,9 @@
 What the compiler makes of them is not run.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.model.in_a_process import printed
 
 COMPILE = """
 import triton
@@ -62,16 +61,7 @@ MULTIPLYING = {"_attend": 1, "_finish_step": 1, "_quantise": 0}
 
 
 def test_kernels_compile_for_a_gpu_and_multiply_on_its_tensor_cores(tmp_path: Path) -> None:
-    compiled = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=110,
-    )
-    assert compiled.returncode == 0, compiled.stderr
-    lines = [line.split() for line in compiled.stdout.splitlines()]
+    lines = [line.split() for line in printed(COMPILE, TRITON_CACHE_DIR=str(tmp_path)).splitlines()]
     assert [name for name, _, _ in lines] == ["_attend", "_attend", "_finish_step", "_quantise"]
     for name, shared_bytes, has_products in lines:
         assert int(shared_bytes) <= SHARED_BYTES

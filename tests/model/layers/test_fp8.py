@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from copy import deepcopy
 from typing import cast
 
@@ -27,6 +24,7 @@ from model.layers.fused import FusedLinear, add_product, is_fused
 from model.layers.small_kernels import gelu_in_product, gelu_linear
 from model.videollama3.language import _Layer
 from tests.model.growing import logits_of
+from tests.model.in_a_process import interpreted
 from tests.model.nano_model import nano
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -58,15 +56,7 @@ assert [len(one) for one in triton_fp8.quantised(torch.empty(0, 8))] == [0, 0]
 
 
 def test_tritons_rounding_equals_pytorchs() -> None:
-    interpreted = subprocess.run(
-        [sys.executable, "-c", INTERPRET],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=100,
-    )
-    assert interpreted.returncode == 0, interpreted.stderr
+    interpreted(INTERPRET)
 
 
 @given(st.integers(0, 99), st.floats(1e-6, 1e6))

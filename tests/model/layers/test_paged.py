@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +11,7 @@ from model.layers.attention import SDPA, Segments, attention_with_lse, merge
 from model.layers.fp8 import has_fp8
 from model.layers.paged import PLAIN, choose_paged, largest_difference, plain_attend, plain_step
 from model.layers.pages import OwnWords, PagedKernels, PagedSegments, Slabs
+from tests.model.in_a_process import interpreted
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -52,16 +51,7 @@ assert (out.shape, lse.shape) == ((0, 2, 16), (0, 2))
 
 
 def test_tritons_kernels_equal_the_plain_way() -> None:
-    interpreted = subprocess.run(
-        [sys.executable, "-c", INTERPRET],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=100,
-    )
-    assert interpreted.returncode == 0, interpreted.stderr
-    in_float32, in_bfloat16 = map(float, interpreted.stdout.split())
+    in_float32, in_bfloat16 = map(float, interpreted(INTERPRET).split())
     assert in_float32 < 1e-5
     assert in_bfloat16 < 2e-2
 

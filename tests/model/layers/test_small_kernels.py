@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 
 import pytest
@@ -7,6 +5,7 @@ import torch
 
 from model.layers import small_kernels
 from model.layers.small_kernels import choose_small_kernels, largest_difference, plain
+from tests.model.in_a_process import interpreted
 
 CUDA = torch.device("cuda")
 
@@ -29,16 +28,7 @@ assert triton_kernels.rotate_(empty.view(0, 2, 4), (empty[:, :4], empty[:, :4]))
 
 
 def test_tritons_kernels_equal_pytorchs_own() -> None:
-    interpreted = subprocess.run(
-        [sys.executable, "-c", INTERPRET],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=100,
-    )
-    assert interpreted.returncode == 0, interpreted.stderr
-    in_float32, in_bfloat16 = map(float, interpreted.stdout.split())
+    in_float32, in_bfloat16 = map(float, interpreted(INTERPRET).split())
     assert in_float32 < 1e-5
     assert in_bfloat16 < 3e-2
 
