@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-from tests.worker.console.process import TOKEN, Console
+from tests.worker.console.process import SOON_S, TOKEN, Console
+
+expect.set_options(timeout=1000 * SOON_S)
 
 
 def chromium_path() -> str | None:

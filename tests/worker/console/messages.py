@@ -25,6 +25,8 @@ from pipeline.types import CameraState, Phase
 
 T0 = datetime(2026, 11, 2, 12, 0, 0, tzinfo=UTC)
 GATE = Asked("gate-open", "Is the gate open?", "yes_no")
+PEOPLE = Asked("people", "How many people are there?", "count")
+MASKED = '<img src=x onerror="document.title=1"><b>bold</b>'
 
 
 def seen(camera_id: str, at: datetime, *, kept: int = 108, total: int = 726) -> Provenance:

@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.servers.redis import free_port
+import redis
+
+from tests.servers.redis import RedisServer, free_port
 
 SOON_S = 20.0
 TOKEN = "a-token-of-the-tests"
@@ -120,3 +124,22 @@ def until(holds: Callable[[], object], what: str = "it does not become so") -> N
     while not holds():
         assert time.monotonic() < end_s, what
         time.sleep(0.02)
+
+
+@contextmanager
+def working(server: RedisServer, work: Callable[[Any], None]) -> Iterator[None]:
+    """Do a worker's part again and again, in a thread, for as long as the block lasts."""
+    stop = Event()
+
+    def run() -> None:
+        with redis.Redis(port=server.port) as client:
+            while not stop.wait(0.1):
+                work(client)
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

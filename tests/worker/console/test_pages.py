@@ -2,128 +2,38 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
-import redis
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from pipeline.clock import SystemClock
 from pipeline.messages import Asked, rfc3339
 from pipeline.mp4 import mp4_of_packets, mp4_of_pictures
-from pipeline.tenures import Tenures
 from tests.pipeline.sources.clips import clip
 from tests.pipeline.test_clips import pieces_of
 from tests.servers.redis import RedisServer
-from tests.worker.console.browsing import chart_of, logged_in, sound_page
+from tests.worker.console.browsing import chart_of
 from tests.worker.console.messages import (
-    GATE,
+    MASKED,
     Streams,
     answer,
-    caption,
     event,
-    heartbeat,
-    listed,
     named,
-    status,
 )
-from tests.worker.console.process import SOON_S, TOKEN, Console, until
-from tests.worker.test_controlling import Worker as Controlled
-from worker.publishing import KnownCameras
+from tests.worker.console.process import SOON_S, TOKEN, Console, until, working
 
 SOON_MS = 1000 * SOON_S
-MASKED = '<img src=x onerror="document.title=1"><b>bold</b>'
-PEOPLE = Asked("people", "How many people are there?", "count")
-expect.set_options(timeout=SOON_MS)
-
-
-@pytest.fixture(scope="module")
-def server(
-    redis_executable: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisServer]:
-    """A Redis of these tests' own: one of them stops it."""
-    server = RedisServer(redis_executable, tmp_path_factory.mktemp("redis"), is_persistent=True)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def site(server: RedisServer) -> Iterator[Streams]:
-    """A site of two cameras with a quarter of an hour behind them."""
-    with redis.Redis(port=server.port) as client:
-        streams = Streams(client)
-        streams.cameras({"gate": listed(GATE, PEOPLE), "yard": listed(GATE)})
-        now = datetime.now(UTC)
-        ago = [now - timedelta(seconds=5 * n) for n in range(120, 0, -1)]
-        p = [0.95 if 50 <= n < 80 else 0.05 for n in range(120)]
-        streams.put(
-            *(answer("yes" if q > 0.5 else "no", at, p=q) for at, q in zip(ago, p, strict=True)),
-            caption("A person in white opens the gate.", ago[50]),
-            caption(MASKED, ago[60]),
-            event("start", ago[51], event_id="first"),
-            event("end", ago[51], event_id="first", lasts_s=150.0),
-            status("online", ago[0]),
-            status("offline", ago[9], camera_id="yard", reason="timeout", detail="no packet"),
-        )
-        client.set("vigil:worker:worker-1", heartbeat(outbox_depth=7, publishing={"state": "ok"}))
-        yield streams
-
-
-@pytest.fixture(scope="module")
-def console(
-    server: RedisServer, site: Streams, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Console]:
-    """A console with a token."""
-    assert site is not None
-    console = Console(tmp_path_factory.mktemp("console"), server.url, token=TOKEN)
-    yield console
-    console.close()
-
-
-@pytest.fixture(scope="module")
-def context(browser: Browser, console: Console) -> Iterator[BrowserContext]:
-    with logged_in(browser, console) as context:
-        yield context
-
-
-@pytest.fixture
-def page(context: BrowserContext, console: Console) -> Iterator[Page]:
-    with sound_page(context, console) as page:
-        yield page
 
 
 def picture(colour: str) -> bytes:
     made = BytesIO()
     Image.new("RGB", (616, 336), colour).save(made, "JPEG")
     return made.getvalue()
-
-
-@contextmanager
-def working(server: RedisServer, work: Callable[[Any], None]) -> Iterator[None]:
-    """Do a worker's part again and again, in a thread, for as long as the block lasts."""
-    stop = Event()
-
-    def run() -> None:
-        with redis.Redis(port=server.port) as client:
-            while not stop.wait(0.1):
-                work(client)
-
-    thread = Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def show_pictures(client: Any) -> None:
@@ -339,104 +249,6 @@ def test_what_is_asked_is_answered(page: Page, console: Console, server: RedisSe
         page.get_by_role("button", name="Ask now").click()
         expect(page.locator(".replies li")).to_contain_text("yes p 0.83 · mass 0.97")
     expect(page.locator(".replies li")).to_contain_text(MASKED)
-
-
-def test_a_question_is_changed_and_paused_and_where_it_comes_from_is_shown(
-    page: Page, console: Console, site: Streams, server: RedisServer
-) -> None:
-    page.goto(console.url("camera/gate"))
-    assert not page.locator(".control").is_visible(), "its worker takes no commands"
-    with controlled(server) as worker:
-        page.get_by_text("Change what is asked").click()
-        form = page.locator(".control form.question", has_text="fire")
-        expect(form.locator(".enter .source")).to_have_text("by environment")
-        form.get_by_label("enter at of fire").fill("0.2")
-        form.get_by_role("button", name="Change").click()
-        expect(form.get_by_role("status")).to_contain_text("malformed: exit: expected at most")
-        form.get_by_label("enter at of fire").fill("0.6")
-        form.get_by_label("words of fire").fill("Is there <b>smoke</b>?")
-        form.get_by_role("button", name="Change").click()
-        expect(form.get_by_role("status")).to_have_text("in effect, says worker-1")
-        expect(form.locator(".enter .source")).to_have_text("by command")
-        expect(form.locator(".exit .source")).to_have_text("by environment")
-        assert (worker.asked(), worker.threshold()) == ({"fire": "Is there <b>smoke</b>?"}, 0.6)
-        form.get_by_role("button", name="Pause").click()
-        expect(form.get_by_role("button", name="Resume")).to_be_visible()
-        page.get_by_role("button", name="Pause this camera").click()
-        expect(page.get_by_role("button", name="Resume this camera")).to_be_visible()
-        assert worker.control.is_paused("gate")
-        page.set_viewport_size({"width": 390, "height": 844})
-        until(lambda: page.evaluate("document.documentElement.scrollWidth <= 390"))
-        form.get_by_role("button", name="Back to the environment").click()
-        expect(form.locator(".ask input")).to_have_value("Is there fire?")
-        assert worker.threshold() == 0.8
-    site.cameras({"gate": listed(GATE, PEOPLE), "yard": listed(GATE)})
-
-
-def test_a_question_is_added_and_removed_and_bad_input_is_told(
-    page: Page, console: Console, site: Streams, server: RedisServer
-) -> None:
-    page.goto(console.url("camera/gate"))
-    expect(page.locator(".control")).to_be_hidden()  # the last test's worker is forgotten
-    with controlled(server) as worker:
-        page.get_by_text("Change what is asked").click()
-        new = page.locator(".control form.new")
-        name, words = new.get_by_label("name"), new.get_by_label("new question")
-        add, said = new.get_by_role("button", name="Add"), new.get_by_role("status")
-        name.fill("fire")
-        words.fill("What is <i>there</i>?")
-        add.click()
-        expect(said).to_have_text("fire: expected a name that no question has")
-        name.fill("What?")
-        add.click()
-        expect(said).to_contain_text("malformed: question: expected small letters")
-        name.fill("weather")
-        new.get_by_label("kind").select_option("choice")
-        add.click()
-        expect(said).to_contain_text("malformed: options: expected")
-        assert set(worker.asked()) == {"fire"}
-        new.get_by_label("answers").fill("rain, sun")
-        new.get_by_label("only of gate").check()
-        add.click()
-        expect(said).to_have_text("in effect, says worker-1")
-        new.get_by_text("All of its settings").click()
-        expect(new.locator('[data-setting="options"]')).to_have_text("rain,sun by command")
-        expect(new.locator('[data-setting="cameras"]')).to_have_text("gate by command")
-        expect(new.locator('[data-setting="every"]')).to_have_text("5s by environment or default")
-        assert worker.asked()["weather"] == "What is <i>there</i>?"
-        form = page.locator(".control form.question", has_text="weather").first
-        expect(form.get_by_label("words of weather")).to_have_value("What is <i>there</i>?")
-        page.set_viewport_size({"width": 390, "height": 844})
-        until(lambda: page.evaluate("document.documentElement.scrollWidth <= 390"))
-        own = {"name": "What is asked by another's name", "do": "put", "question": "fire"}
-        token = {"authorization": f"Bearer {TOKEN}"}
-        assert console.post("api/command", own, headers=token) == 409
-        fire = page.locator(".control form.question", has_text="fire").first
-        fire.get_by_role("button", name="Remove").click()
-        assert "fire" in worker.asked(), "one click is not enough"
-        fire.get_by_role("button", name="Remove it from all cameras?").click()
-        expect(page.get_by_text("fire is not asked any more")).to_be_visible()
-        assert set(worker.asked()) == {"weather"}
-        expect(page.locator(".control form.question h3", has_text="fire")).to_have_count(0)
-        page.get_by_role("button", name="Ask fire as the environment says").click()
-        expect(page.get_by_label("words of fire")).to_have_value("Is there fire?")
-        assert worker.asked()["fire"] == "Is there fire?"
-    site.cameras({"gate": listed(GATE, PEOPLE), "yard": listed(GATE)})
-
-
-@contextmanager
-def controlled(server: RedisServer) -> Iterator[Controlled]:
-    """A worker that takes commands, and tells the register of its camera as a real one does."""
-    worker = Controlled(server.url, worker_id="worker-1")
-    known = KnownCameras(worker.status, dict, Tenures(clock=SystemClock()), control=worker.control)
-
-    def register(client: Any) -> None:
-        for camera_id, entry in known.entries().items():
-            told = {**entry, "owner": "worker-1"}
-            client.hset("vigil:cameras", camera_id, json.dumps(told))
-
-    with worker.serving(), working(server, register):
-        yield worker
 
 
 def test_health_tells_of_workers_and_cameras(page: Page, console: Console) -> None:
