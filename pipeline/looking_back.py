@@ -26,6 +26,16 @@ class LookingBack:
         ticks: Ticks,
         observer: Observer,
     ) -> None:
+        """Begin before the first tick.
+
+        Args:
+            lanes: know what was dropped, and prune by more where the load asks for it.
+            engine: the model.
+            speaking: knows what was said between the ticks.
+            load: judges.
+            ticks: say when each tick was due.
+            observer: told of ticks and of the model.
+        """
         self._lanes = lanes
         self._engine = engine
         self._speaking = speaking
