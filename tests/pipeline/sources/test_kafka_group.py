@@ -62,7 +62,7 @@ def test_two_members_share_the_partitions_and_lose_nothing(kafka_bootstrap: str)
     wait_until(lambda: len({*received[0], *received[1]}) == 2 * sent)
 
     def is_calm() -> bool:
-        """Nobody joins again, whatever comes; the last join may have been late."""
+        """Say whether nobody joins again, whatever comes."""
         nonlocal sent
         before = generations(sources)
         for _ in range(10):
@@ -72,7 +72,7 @@ def test_two_members_share_the_partitions_and_lose_nothing(kafka_bootstrap: str)
         wait_until(lambda: len({*received[0], *received[1]}) == 2 * sent)
         return generations(sources) == before
 
-    wait_until(is_calm)
+    assert is_calm() or is_calm(), "only the last join may come late"
     for source in sources:
         source.close()
     for thread in threads:
