@@ -12,6 +12,7 @@ from worker.evaluation.speaking import Speaking
 from worker.loading import engine_config, load_engine
 
 Through = Literal["model", "worker", "all"]
+MAX_CAPTION_TOKENS = 256  # a minute of five movers is told in some 150: none is cut short
 WINDOW_S = 120  # longer than twice a clip: its first frame is never forgotten, no standby context
 
 
@@ -56,7 +57,13 @@ def measure(
     log.configure(level="error", style="console")
     rows: list[Row] = []
     if through != "worker":
-        settings = environment.load({"VIGIL_MODEL__PATH": folder, "VIGIL_WINDOW": f"{WINDOW_S}s"})
+        settings = environment.load(
+            {
+                "VIGIL_MODEL__PATH": folder,
+                "VIGIL_MODEL__MAX_CAPTION_TOKENS": f"{MAX_CAPTION_TOKENS}",
+                "VIGIL_WINDOW": f"{WINDOW_S}s",
+            }
+        )
         engine = load_engine(settings)
         config = LastFrames.config_for(engine_config(settings))
         last = Engine(engine.family, model_name=engine.model_name, config=config)
@@ -85,7 +92,9 @@ def measure(
             )
         if engine.family.speaks:
             progress("when it speaks")
-            config = EngineConfig(window_s=WINDOW_S, says_when=True)
+            config = EngineConfig(
+                window_s=WINDOW_S, max_caption_tokens=MAX_CAPTION_TOKENS, says_when=True
+            )
             speaker = Engine(engine.family, model_name=engine.model_name, config=config)
             speaking = Speaking()
             for clip in clips.clips(first_seed, num_clips):
