@@ -4,7 +4,7 @@ Source: sections 3 and 4 of the paper (arXiv 2501.13106) and `scripts/train/stag
 DAMO-NLP-SG/VideoLLaMA3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal
@@ -156,11 +156,12 @@ NANO: tuple[Stage, ...] = (
 TABLES: Mapping[str, tuple[Stage, ...]] = {"nano": NANO, "paper": PAPER}
 
 
-def stage_of(number: int, *, table: str, rate: float = 1.0) -> Stage:
-    """Return a row of a table of `TABLES`, its rates multiplied by `rate`.
+def stage_of(number: int, *, table: str, rate: float = 1.0, frozen: Collection[str] = ()) -> Stage:
+    """Return a row of a table of `TABLES`, its rates multiplied by `rate`, parts of it frozen.
 
     Raises:
-        InputError: there is no such stage, or the rate is not a positive number.
+        InputError: there is no such stage, the rate is not a positive number, or nothing is left
+            to train.
     """
     if not 0 < rate < inf:
         raise InputError(f"--rate: expected more than 0, got {rate:g}")
@@ -168,7 +169,13 @@ def stage_of(number: int, *, table: str, rate: float = 1.0) -> Stage:
     if number not in stages:
         raise InputError(f"--stage: expected 0 to {max(stages)}, got {number}")
     stage = stages[number]
-    return replace(stage, rates={part: rate * each for part, each in stage.rates.items()})
+    rates = {part: rate * each for part, each in stage.rates.items() if part not in frozen}
+    if not rates:
+        raise InputError(
+            f"--freeze: expected a part of stage {number} left to train, got all of "
+            f"{', '.join(stage.trained)}"
+        )
+    return replace(stage, rates=rates)
 
 
 def parameter_groups(

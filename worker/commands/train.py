@@ -21,10 +21,12 @@ TABLE = "learning rates and data mix to use: nano's (default), or those of the V
 LARGEST = "most tokens (28x28 pixels) per picture of --data; larger is scaled down (default 144)"
 LORA = "train adapters of this rank instead of the layers themselves; for one GPU (try 16)"
 CHECKPOINTING = "keep less in memory for the gradients: a third more time, far longer samples"
+PARTS = ("vision", "projector", "language")
 VIDEO = "a recording of your camera, or a folder of them, to train on with --labels"
 LABELS = "what is right in it, as vigil eval takes it; the questions are those of the settings"
 LONGEST = "how long contexts of rendered scenes grow (default 28); 60 for a window of a minute"
 BUSY = "share of the rendered scenes that have five movers or more (default 0)"
+FREEZE = "leave this part as it is: vision, projector or language; may be given several times"
 HELD_OUT = "file of conversations to measure by before and after; never trained on"
 EVAL_EVERY = "measure every so many steps too (without --data: by rendered scenes of other seeds)"
 SAVE_EVERY = "seconds between two saved states, more where saving takes long (default 60)"
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--table", choices=["nano", "paper"], default="nano", help=TABLE)
     add("--steps", type=int, default=1000, help="number of training steps (default 1000)")
     add("--rate", type=float, default=1.0, help="multiplies the rates of stages 1 to 4 (default 1)")
+    add("--freeze", action="append", default=[], choices=PARTS, help=FREEZE)
     add("--batch", type=int, default=8, help="samples per step (default 8)")
     add("--seed", type=int, default=0, help="seed of everything random (default 0)")
     add("--scenes", type=int, default=4000, help="number of rendered scenes (default 4000)")

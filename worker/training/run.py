@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 SAME_RUN = (
     *("stage", "table", "from", "data", "held_out", "steps", "rate", "batch", "seed"),
     *("video", "labels", "scenes", "longest", "busy", "skip_bad", "bfloat16", "lora"),
-    "max_tokens_per_frame",
+    *("freeze", "max_tokens_per_frame"),
 )
 """The options that make a run what it is; the others may differ when it goes on."""
 NUM_HELD_OUT_SCENES = 16
@@ -124,8 +124,15 @@ def _stage(arguments: argparse.Namespace) -> Stage:
             raise InputError(
                 f"--from: expected the folder that stage {arguments.stage} starts from"
             )
-        return stage_of(arguments.stage, table=arguments.table, rate=arguments.rate)
-    for name, usual in (("rate", 1.0), ("from", None), ("data", []), ("lora", None)):
+        table, rate, frozen = arguments.table, arguments.rate, arguments.freeze
+        return stage_of(arguments.stage, table=table, rate=rate, frozen=frozen)
+    for name, usual in (
+        ("rate", 1.0),
+        ("from", None),
+        ("data", []),
+        ("lora", None),
+        ("freeze", []),
+    ):
         if getattr(arguments, name) != usual:
             given = getattr(arguments, name)
             raise InputError(f"--{name}: expected none with --stage 0, got {given}")

@@ -94,3 +94,9 @@ def test_rates_are_the_tables_times_what_is_asked() -> None:
     assert half.rates == {part: 0.5 * rate for part, rate in whole.rates.items()}
     with pytest.raises(InputError, match="expected more than 0, got -1"):
         stage_of(4, table="nano", rate=-1.0)
+
+
+def test_a_part_that_is_frozen_has_no_rate() -> None:
+    assert stage_of(4, table="nano", frozen=["vision"]).trained == ("projector", "language")
+    with pytest.raises(InputError, match=r"--freeze: .* stage 1 left .* got all of vision, proj"):
+        stage_of(1, table="nano", frozen=["projector", "vision"])
