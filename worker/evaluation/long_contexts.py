@@ -95,13 +95,14 @@ def rows_of(judged: dict[str, list[Judged]]) -> list[Row]:
 def _row(name: str, answers: Sequence[Judged]) -> Row:
     if not answers:
         return Row(name, None, "ratio: nothing was asked", TARGETS[name])
-    terms = {"questions": len(answers)}
+    terms: dict[str, float] = {"questions": len(answers)}
     if "caption" in name:
         score = fact_score(answers)
         value = score.f1
         terms = {"captions": len(answers), "true_facts": score.num_true}
     elif name == "long_history_60s":
         value = balanced_accuracy(answers)
+        terms["unbalanced"] = accuracy(answers)
     else:
         value = accuracy(answers)
     target = TARGETS[name]
