@@ -1,7 +1,8 @@
 """Attention within packed samples: a causal trunk, and forks that see a part of it and themselves.
 
 Without a mask as large as the sample, so forks never meet the columns of the others. The trunk goes
-through the fused kernel: of 1,000 rows it takes 16 ms with gradients, written out 43.
+through the fused kernel: 1,000 rows of nano with gradients take 18 ms in float32, 49 written out,
+and 15 in bfloat16 either way (AMD EPYC, 2 cores, medians of three rounds).
 """
 
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ class ForkedAttention:
 
 
 def _trunk(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend q (T, KV, group, D), scaled, causally: (T, heads, D)."""
+    """Attend q (T, KV, group, D), scaled, to k and v (T, KV, D), causally: (T, heads, D)."""
     heads, group = q.flatten(1, 2).transpose(0, 1), q.shape[2]
     keys, values = (x.transpose(0, 1).repeat_interleave(group, dim=0) for x in (k, v))
     # A batch of one: without it there is no fused kernel.

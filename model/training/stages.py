@@ -159,6 +159,12 @@ TABLES: Mapping[str, tuple[Stage, ...]] = {"nano": NANO, "paper": PAPER}
 def stage_of(number: int, *, table: str, rate: float = 1.0, frozen: Collection[str] = ()) -> Stage:
     """Return a row of a table of `TABLES`, its rates multiplied by `rate`, parts of it frozen.
 
+    Args:
+        number: of the stage.
+        table: `nano` or `paper`.
+        rate: the rates are the table's times this.
+        frozen: parts that are left as they are, of `vision`, `projector` and `language`.
+
     Raises:
         InputError: there is no such stage, the rate is not a positive number, or nothing is left
             to train.

@@ -12,7 +12,7 @@ from worker.evaluation.speaking import Speaking
 from worker.loading import engine_config, load_engine
 
 Through = Literal["model", "worker", "all"]
-MAX_CAPTION_TOKENS = 256  # a minute of five movers is told in some 150: none is cut short
+MAX_CAPTION_TOKENS = 256  # a minute of five movers takes up to 190: none is cut short
 WINDOW_S = 120  # longer than twice a clip: its first frame is never forgotten, no standby context
 
 
