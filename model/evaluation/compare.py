@@ -11,7 +11,8 @@ from torch import Tensor
 from model.engine.config import VisionMode
 from model.evaluation.evaluate import Moment, served
 from model.evaluation.scores import Judged
-from model.kinds import wording
+from model.kinds import kind_of, wording
+from model.kinds.base import Forms
 from model.kinds.count import digit_ids
 from model.kinds.yes_no import yes_no_ids
 from model.patch_diff import paper_mask
@@ -21,7 +22,6 @@ from model.training.packing import pack
 from model.training.sample import Exchange, Sample
 from model.types import PrunedFrame
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import NANO_1
 from model.videollama3.tokenizer import Tokenizer
 
 COMPARED = ("yes_no", "choice", "count")
@@ -77,23 +77,24 @@ def judge(
     moments: Sequence[Moment],
     *,
     mode: VisionMode,
+    forms: Forms,
 ) -> list[Judged]:
     """Answer a clip's questions of the tasks in `COMPARED` in one packed pass, as in training.
 
     Yes and no are weighed, and counts read, at the first token of the answer (a count below 10 is
-    one digit); every option of a choice is scored to its end.
+    one digit); every option of a choice, or its letter, is scored to its end.
     """
     asked: list[tuple[Quiz, range]] = []
     exchanges: list[Exchange] = []
     for moment in moments:
         num_seen = sum(frame.pts_s <= moment.t_s for frame in frames)
         for quiz in (quiz for quiz in moment.quizzes if quiz.task in COMPARED):
+            question = served(quiz)
             answers = quiz.options if quiz.task == "choice" else (quiz.answer,)
+            said = [kind_of(question.kind).taught(question, one, forms) for one in answers]
             asked.append((quiz, range(len(exchanges), len(exchanges) + len(answers))))
-            exchanges += [
-                Exchange(num_seen, ((wording(served(quiz), NANO_1.forms), answer),))
-                for answer in answers
-            ]
+            words = wording(question, forms)
+            exchanges += [Exchange(num_seen, ((words, answer),)) for answer in said]
     if not asked:
         return []
     sample = Sample("video", tuple(frames), tuple(exchanges))

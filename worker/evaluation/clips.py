@@ -29,6 +29,7 @@ from model.training.samples import watch
 from model.types import PrunedFrame
 from model.videollama3.checkpoint import load_model
 from model.videollama3.hub import locate
+from model.videollama3.prompt import prompt_of
 from model.videollama3.tokenizer import Tokenizer
 from pipeline.clock import Clock, SystemClock
 from pipeline.pruner import prune_clip
@@ -90,6 +91,7 @@ class Comparison:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = load_model(locate(folder), device=device, dtype=torch.float32)
         self._tokenizer = Tokenizer.load(locate(folder))
+        self._forms = prompt_of(locate(folder)).forms
         self._judged: dict[Way, list[Judged]] = {way: [] for way in WAYS}
         self._num_kept = dict.fromkeys(WAYS, 0)
         self._num_tokens = 0  # of whole frames
@@ -101,7 +103,12 @@ class Comparison:
         for way in WAYS:
             frames = by_paper if way.is_paper else clip.frames
             self._judged[way] += judge(
-                self._model, self._tokenizer, frames, clip.moments, mode=way.mode
+                self._model,
+                self._tokenizer,
+                frames,
+                clip.moments,
+                mode=way.mode,
+                forms=self._forms,
             )
             self._num_kept[way] += sum(frame.num_kept for frame in frames)
         self._num_tokens += len(by_paper) * by_paper[0].grid.num_tokens
