@@ -20,6 +20,7 @@ TASKS: Final = ("yes_no", "choice", "count", "text", "grounding", "caption")
 _TRIES: Final = 40
 _WHOLE: Final = 0.6  # how many questions of when, answered by the whole time, are not asked
 _STILL: Final = 2.0  # slower than this, in units/s, is standing
+_NUM_OPTIONS: Final = (3, 9)  # fewest and most of a choice, as far as there are so many
 _NAMES: Final = tuple(TOPICS)
 _ODDS: Final = {want: np.asarray([ODDS[name][want] for name in _NAMES]) for want in (False, True)}
 _FIXTURES: Final = ("gate", "lights", "smoke", "fire")
@@ -165,9 +166,9 @@ def _plain(witness: Witness, rng: np.random.Generator) -> tuple[Seen, str] | Non
     return one, subject(one.kind, one.colour)
 
 
-def _shuffled(
-    rng: np.random.Generator, answer: str, others: Sequence[str], num: int
-) -> tuple[str, ...]:
+def _shuffled(rng: np.random.Generator, answer: str, others: Sequence[str]) -> tuple[str, ...]:
+    fewest, most = _NUM_OPTIONS
+    num = int(rng.integers(fewest, most + 1))
     wrong = [str(one) for one in rng.permutation([o for o in others if o != answer])[: num - 1]]
     return tuple(str(one) for one in rng.permutation([answer, *wrong]))
 
@@ -177,7 +178,7 @@ def _colour_choice(witness: Witness, rng: np.random.Generator) -> Quiz | None:
     if plain is None or plain[1] != plain[0].kind:
         return None
     seen = plain[0]
-    options = _shuffled(rng, seen.colour, sorted(set(WORN[seen.kind])), int(rng.integers(3, 5)))
+    options = _shuffled(rng, seen.colour, sorted(set(WORN[seen.kind])))
     return Quiz("choice", _colour_question(seen.kind, rng), options, seen.colour, "colour")
 
 
@@ -198,7 +199,7 @@ def _way_choice(witness: Witness, rng: np.random.Generator) -> Quiz | None:
         return None
     answer = _left_for(witness, life)
     question = _one(rng, (f"Which way did the {name} go?", f"To which side did the {name} leave?"))
-    return Quiz("choice", question, _shuffled(rng, answer, ("left", "right"), 2), answer, "way")
+    return Quiz("choice", question, _shuffled(rng, answer, ("left", "right")), answer, "way")
 
 
 def _left_for(witness: Witness, life: Life) -> str:
@@ -228,7 +229,7 @@ def _kind_choice(witness: Witness, rng: np.random.Generator) -> Quiz | None:
         return None
     answer = _one(rng, sorted(there))
     others = [kind for kind in KINDS if kind not in there]
-    options = _shuffled(rng, answer, others, int(rng.integers(3, 5)))
+    options = _shuffled(rng, answer, others)
     if len(options) < 3:
         return None
     question = _one(rng, ("Which of these is in view?", "What is in view?"))
