@@ -20,7 +20,7 @@ from model.training.samples import Asked, script_sample
 from model.training.stages import Stage
 from model.training.vocabulary import train_tokenizer
 from model.videollama3.config import MERGE_SIZE
-from model.videollama3.prompt import NANO_1
+from model.videollama3.prompt import NANO_2
 from model.videollama3.tokenizer import Tokenizer
 
 VOCAB_SIZE = 1024
@@ -75,7 +75,7 @@ def begin(job: Job, *, num_read: int = NUM_READ) -> Iterator[Event]:
         tokenizer_source=words,
         card=CARD,
         image_merge_size=MERGE_SIZE,
-        prompt=NANO_1,
+        prompt=NANO_2,
     )
 
 

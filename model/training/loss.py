@@ -58,7 +58,10 @@ def read(model: VideoLlama3, batch: Packed, visual: Tensor | None) -> Labelled:
     device = model.device
     embeds = model.language.embed(batch.ids.to(device))
     if visual is not None:
-        embeds = embeds.index_copy(0, batch.visual.to(device), visual.to(embeds.dtype))
+        again, which = batch.shown_again.to(device).unbind(-1)
+        rows = torch.cat((batch.visual.to(device), again))
+        visual = torch.cat((visual, visual[which]))
+        embeds = embeds.index_copy(0, rows, visual.to(embeds.dtype))
     labelled = (batch.labels != IGNORED).nonzero()[:, 0]
     wanted = labelled.to(device)
     attention = ForkedAttention if device.type == "cpu" else PaddedAttention

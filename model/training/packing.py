@@ -19,6 +19,7 @@ from torch import Tensor
 from model.engine.config import VisionMode
 from model.errors import InputError
 from model.family import choice_ids
+from model.kinds.choice import LETTERS
 from model.training.clip_encoder import CPU_GROUP_FRAMES, LaidClips, lay_out
 from model.training.sample import Exchange, Media, Sample
 from model.training.truth import Truth
@@ -28,6 +29,18 @@ from model.videollama3.tokenizer import Tokenizer
 
 IGNORED = -100
 NEXT_TURN = "\n<|im_start|>user\n"
+
+
+class Options(NamedTuple):
+    """A question's lettered options.
+
+    Attributes:
+        rows: of each option's last token, in the letters' order.
+        right: which of them is the answer, from 0.
+    """
+
+    rows: tuple[int, ...]
+    right: int
 
 
 class Fork(NamedTuple):
@@ -78,7 +91,9 @@ class Written:
         labels: (L,) int64, what follows each id where that is an answer's, else IGNORED.
         weights: (L,) float32, what each label counts.
         is_choice: (L,) bool, where the label says whether something is worth saying.
-        visual: (num_visual,) int64, where the visual tokens stand.
+        visual: (num_visual,) int64, where the trunk's visual tokens stand.
+        shown_again: (n, 2) int64, where a fork shows a visual token again, and which of `visual`.
+        options: of the choices among the exchanges.
         layout: who sees whom.
     """
 
@@ -88,6 +103,8 @@ class Written:
     weights: NDArray[np.float32]
     is_choice: NDArray[np.bool_]
     visual: NDArray[np.int64]
+    shown_again: NDArray[np.int64]
+    options: tuple[Options, ...]
     layout: Layout
 
 
@@ -142,6 +159,8 @@ class Packed:
         is_choice: (L,) bool.
         choice_ids: the labels of speaking and of watching on.
         visual: (num_visual,) int64, rows that visual features take.
+        shown_again: (n, 2) int64, rows that take one of those features again, and which.
+        options: of all lettered choices.
         layouts: for each sample, who sees whom.
     """
 
@@ -155,6 +174,8 @@ class Packed:
     is_choice: Tensor
     choice_ids: tuple[int, int]
     visual: Tensor
+    shown_again: Tensor
+    options: tuple[Options, ...]
     layouts: tuple[Layout, ...]
 
 
@@ -168,10 +189,16 @@ def write(sample: Sample, tokenizer: Tokenizer) -> Written:
     ids = list(trunk)
     positions = list(range(len(trunk)))
     labels, weights = _choices(sample, tokenizer, ends)
-    forks = []
+    forks, again, options = [], [], []
     for exchange in sample.exchanges:
         start = ends[exchange.num_seen]
-        words, is_answer = _words(exchange, tokenizer)
+        now = _now(exchange, sample, tokenizer)
+        if now:
+            again.append((len(ids) + len(now) - 1, _first_token(exchange, sample)))
+        asked, is_answer = _words(exchange, tokenizer)
+        words, is_answer = now + asked, [False] * len(now) + is_answer
+        if exchange.num_options:
+            options.append(_options(exchange, len(ids) + len(now), asked, tokenizer))
         forks.append(Fork(len(ids), len(ids) + len(words), start))
         positions += range(start, start + len(words))
         ids += words
@@ -185,6 +212,8 @@ def write(sample: Sample, tokenizer: Tokenizer) -> Written:
         weights=np.array(weights, dtype=np.float32),
         is_choice=np.arange(len(ids)) < len(trunk),
         visual=np.array(visual, dtype=np.int64),
+        shown_again=np.array(again, dtype=np.int64).reshape(-1, 2),
+        options=tuple(options),
         layout=Layout(len(ids), len(trunk), tuple(forks)),
     )
 
@@ -214,6 +243,8 @@ def pack(
     if not written or starts[-1] > max_tokens:
         raise InputError(f"pack: expected 1 to {max_tokens} tokens, got {starts[-1]}")
     visual = [one.visual + start for one, start in zip(written, starts, strict=False)]
+    before = [0, *accumulate(len(one.visual) for one in written)]
+    again = [one.shown_again + where for one, *where in zip(written, starts, before, strict=False)]
     shown = [sample for sample in samples if sample.frames]
     ends = [one.frames[-1] for one in shown if is_end_compared(one.media, one.truth, one.frames)]
     return Packed(
@@ -234,6 +265,12 @@ def pack(
         is_choice=torch.from_numpy(np.concatenate([one.is_choice for one in written])),
         choice_ids=_choice_ids(tokenizer),
         visual=torch.from_numpy(np.concatenate(visual)),
+        shown_again=torch.from_numpy(np.concatenate(again)),
+        options=tuple(
+            Options(tuple(start + row for row in rows), right)
+            for one, start in zip(written, starts, strict=False)
+            for rows, right in one.options
+        ),
         layouts=tuple(one.layout for one in written),
     )
 
@@ -278,6 +315,37 @@ def _trunk(sample: Sample, tokenizer: Tokenizer) -> tuple[list[int], list[int], 
         ids += [tokenizer.visual_id] * (merged * frame.num_kept)
         ends.append(len(ids))
     return ids, visual, ends
+
+
+def _now(exchange: Exchange, sample: Sample, tokenizer: Tokenizer) -> list[int]:
+    """Write what a fork begins with in a still stretch: the newest frame's stamp and one token."""
+    if exchange.now_s is None:
+        return []
+    stamp = frame_stamp(exchange.now_s - sample.frames[0].pts_s, is_first=False)
+    return [*tokenizer.encode(stamp), tokenizer.visual_id]
+
+
+def _first_token(exchange: Exchange, sample: Sample) -> int:
+    """Say which of a sample's visual rows is a picture's first token, sent last before a fork."""
+    merged, place, latest = 4 // sample.merge_size**2, 0, 0
+    for frame in sample.frames[: exchange.num_seen]:
+        if frame.keep_mask.flat[0]:
+            latest = place
+        place += merged * frame.num_kept
+    return latest
+
+
+def _options(exchange: Exchange, start: int, asked: list[int], tokenizer: Tokenizer) -> Options:
+    """Find the options' lines in an exchange that starts at this row.
+
+    They lie before the line of the form that the answer takes, which the turn's end and the
+    assistant's opening follow, each with a line break.
+    """
+    [line_break] = tokenizer.encode("\n")
+    [(_, answer)] = exchange.turns
+    breaks = [row for row, token in enumerate(asked) if token == line_break]
+    ends = breaks[-2 - exchange.num_options : -2]
+    return Options(tuple(start + end - 1 for end in ends), LETTERS.index(answer))
 
 
 def _choice_ids(tokenizer: Tokenizer) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from model.training.teaching import Pupil
 from model.videollama3.checkpoint import load_model
 from model.videollama3.hub import locate
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import NANO_1, is_demo, prompt_of, speaks
+from model.videollama3.prompt import NANO_2, is_demo, prompt_of, speaks
 from model.videollama3.tokenizer import Tokenizer
 
 MAX_TOKENS = 65_536
@@ -124,7 +124,8 @@ def run_stage(
     stage, plan = job.stage, job.plan
     pupil = Pupil(model).to(model.device)
     if start is not None and (start / HEADS_FILE).is_file():
-        pupil.heads.load_state_dict(load_file(start / HEADS_FILE))
+        # not strictly: a head that is newer than that stage begins anew
+        pupil.heads.load_state_dict(load_file(start / HEADS_FILE), strict=False)
     heads = {
         "name": "heads", "params": list(pupil.heads.parameters()), "lr": HEADS_RATE, "rule": "adamw"
     }  # fmt: skip
@@ -189,7 +190,7 @@ def _held_out(held_out: HeldOut, *, collate: Callable[[list[Sample]], Packed]) -
 
 def prompt_at(start: Path | None) -> Prompt:
     """Return the prompt that a stage trains with: its start's, or nano's where it has none."""
-    return NANO_1 if start is None else prompt_of(locate(str(start)))
+    return NANO_2 if start is None else prompt_of(locate(str(start)))
 
 
 def train_folder(start: Path, job: Job, *, device: torch.device, data: str) -> Iterator[Event]:

@@ -30,6 +30,7 @@ class Recorded:
         prune: the camera's pruner.
         weights: how much of each file, by any measure; empty where every conversation is to come as
             often as any other. With weights a file has epochs of its own.
+        shows_now: the prompt begins a question in a still stretch with what is now.
     """
 
     files: tuple[tuple[Conversation, ...], ...]
@@ -38,6 +39,7 @@ class Recorded:
     media: MediaReader
     prune: Prune
     weights: tuple[float, ...] = ()
+    shows_now: bool = False
 
     @property
     def num_conversations(self) -> int:
@@ -57,7 +59,13 @@ class Recorded:
         else:
             every = [one for file in self.files for one in file]
             conversation = _shuffled(every, index, seed=(self.seed,))
-        return sample_of(conversation, media=self.media, prune=self.prune, stage=self.stage)
+        return sample_of(
+            conversation,
+            media=self.media,
+            prune=self.prune,
+            stage=self.stage,
+            shows_now=self.shows_now,
+        )
 
     def _drawn(self, index: int) -> tuple[int, int]:
         """Say which file a sample is of, and how many of it come before."""

@@ -6,14 +6,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from model.kinds.base import Forms
+from model.family import Prompt
 from model.scenes import KINDS, Scene
 from model.training.memo import ClipMemo
 from model.training.sample import Sample
 from model.training.samples import Asked, Prune, asked_of, image_sample, script_sample, watch
 from model.training.stages import Kind
 from model.types import PrunedFrame
-from model.videollama3.prompt import NANO_1
+from model.videollama3.prompt import NANO_2
 
 FIRST_HELD_OUT_SEED = 10_000_000
 """Scenes from here on are never trained on."""
@@ -25,16 +25,17 @@ SHORTEST_PART = 5
 LONGEST_SCRIPT_FRAMES = 12  # words are longer than tokens of a picture
 
 ASKED_OF_CLIPS = (
-    *("yes_no", "yes_no", "yes_no", "choice", "choice", "count", "text", "grounding"),
-    *("caption", "caption", "caption", "caption", "caption"),
+    *("yes_no", "yes_no", "yes_no", "choice", "choice", "choice", "count", "text", "grounding"),
+    *("caption", "caption", "caption", "caption"),
 )
-"""Yes and no are one bit of some thirty topics; a caption is to say all that happened."""
+"""Yes and no are one bit of some thirty topics, a letter is to be looked up among as many as nine
+options, and a caption is to say all that happened."""
 SOON_LEARNT = MappingProxyType(
     dict.fromkeys(
         (
             *(f"{kind} in view" for kind in KINDS),
             *("smoke", "fire", "fire or smoke", "gate open", "gate closed"),
-            *("lights on", "lights off", "colour", "kind"),
+            *("lights on", "lights off"),
         ),
         0.15,
     )
@@ -66,7 +67,7 @@ class Rendered:
         num_scenes: how many there are; sample n is of scene n modulo this, asked anew.
         first_scene: the seed of the first scene.
         image_merge: patches per token side of single images.
-        forms: how each kind of question is put.
+        prompt: how questions are put.
         longest_frames: a context grows to 6 to so many seconds.
         busy_share: of the scenes, how many have five movers or more.
     """
@@ -78,7 +79,7 @@ class Rendered:
     num_scenes: int
     first_scene: int = 0
     image_merge: int = 2
-    forms: Forms = NANO_1.forms
+    prompt: Prompt = NANO_2
     longest_frames: int = LONGEST_FRAMES
     busy_share: float = 0.0
 
@@ -87,7 +88,7 @@ class Rendered:
         rng = np.random.default_rng((self.seed, index))
         kinds, shares = list(self.mix), np.array(list(self.mix.values()), dtype=np.float64)
         kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
-        asked = replace(ASKED[kind], forms=self.forms)
+        asked = replace(ASKED[kind], prompt=self.prompt)
         if kind == "text":
             # Words and single pictures are soon made: each is of a scene of its own.
             scene = self._scene(self.first_scene + self.num_scenes + index)
@@ -107,8 +108,10 @@ class Rendered:
             )
         scene, frames = self._clip(index)
         longest = int(rng.integers(min(len(frames), SHORTEST_PART), len(frames) + 1))
-        part = part_of(frames, num_frames=longest, rng=rng)
-        return asked_of(scene, part, asked=asked, rng=rng, is_spoken=kind == SPOKEN)
+        part, until_s = part_of(frames, num_frames=longest, rng=rng)
+        return asked_of(
+            scene, part, asked=asked, rng=rng, until_s=until_s, is_spoken=kind == SPOKEN
+        )
 
     def clip(self, index: int) -> tuple[Scene, tuple[PrunedFrame, ...]]:
         """Give clip `index` and its scene."""
@@ -140,12 +143,17 @@ class Rendered:
 
 def part_of(
     frames: Sequence[PrunedFrame], *, num_frames: int, rng: np.random.Generator
-) -> tuple[PrunedFrame, ...]:
-    """Choose so many shown frames in a row, as a context that begins with the first of them."""
+) -> tuple[tuple[PrunedFrame, ...], float]:
+    """Choose so many shown frames in a row, as a context that begins with the first of them.
+
+    Returns:
+        The frames, and when the next one comes, or the last of them if there is none.
+    """
     start = int(rng.integers(0, max(1, len(frames) - num_frames + 1)))
     first = frames[start]
     whole = replace(first, keep_mask=np.ones_like(first.keep_mask))
-    return (whole, *frames[start + 1 : start + num_frames])
+    part = (whole, *frames[start + 1 : start + num_frames])
+    return part, frames[min(start + num_frames, len(frames) - 1)].pts_s
 
 
 def stretch(rng: np.random.Generator, *, longest_frames: int = LONGEST_FRAMES) -> tuple[float, int]:

@@ -19,10 +19,15 @@ class Exchange:
     Attributes:
         num_seen: frames of the sample that come before it.
         turns: (question, answer), in order; each sees those before it in this exchange.
+        now_s: the time of the newest sampled frame, where that changed nothing and so is not among
+            the frames; None where it is, or where the prompt does not show what is now.
+        num_options: that its one question gives by letters; 0 for another kind.
     """
 
     num_seen: int
     turns: tuple[tuple[str, str], ...]
+    now_s: float | None = None
+    num_options: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +72,7 @@ class Sample:
                 f"sample: expected a word on each of {len(self.frames)} frames of a video, got "
                 f"{len(self.worth)}"
             )
+        if any(exchange.now_s is not None and not self.frames for exchange in self.exchanges):
+            raise InputError("sample: expected a time for what is now with frames alone")
         if self.media == "video" and not (self.frames and self.frames[0].keep_mask.all()):
             raise InputError("sample: expected a video that begins with a whole frame")

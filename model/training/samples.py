@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from model.family import Prompt
 from model.kinds import KINDS, kind_of, wording
 from model.kinds.base import Forms
 from model.scenes import Scene, downscaled
@@ -17,11 +18,13 @@ from model.training.sample import Exchange, Sample
 from model.training.truth import truth_of
 from model.types import TOKEN_PX, PrunedFrame, Question
 from model.videollama3.config import MERGE_SIZE
-from model.videollama3.prompt import NANO_1, frame_stamp
+from model.videollama3.prompt import NANO_2, frame_stamp
 
 RENDER_SCALE = 2
 DEFAULT_CAPTION_SHARE = 0.5
 FRAME_S = 1.0
+STILL_SHARE = 0.4
+"""Of the moments behind which nothing changes for a while, how many are put off into that while."""
 
 Prune = Callable[[Iterable[tuple[NDArray[np.uint8], float]]], list[PrunedFrame]]
 """Pictures (168, 308, 3) uint8 with their times in, what a camera's pruner makes of each out."""
@@ -39,7 +42,7 @@ class Asked:
             leaves one; all where unnamed.
         also: yes/no topics put besides wherever the truth tells: always where it is no, else as
             often as this share.
-        forms: how each kind of question is put.
+        prompt: how questions are put, and whether they begin with what is now.
     """
 
     num_moments: int
@@ -47,7 +50,7 @@ class Asked:
     tasks: tuple[str, ...] = TASKS
     shares: Mapping[str, float] = field(default_factory=dict)
     also: Mapping[str, float] = field(default_factory=dict)
-    forms: Forms = NANO_1.forms
+    prompt: Prompt = NANO_2
 
 
 def put(quiz: Quiz, *, forms: Forms, rng: np.random.Generator) -> tuple[str, str]:
@@ -90,14 +93,23 @@ def asked_of(
     *,
     asked: Asked,
     rng: np.random.Generator,
+    until_s: float | None = None,
     is_spoken: bool = False,
 ) -> Sample:
     """Ask at several moments of a context that grows by `frames`.
 
-    With `is_spoken` the sample also says after which frames something is worth saying.
+    Args:
+        scene: what they show.
+        frames: those that brought something, times in the scene's own.
+        asked: how much is asked, and in which words.
+        rng: of what is asked.
+        until_s: nothing changed between the last of them and this time; None where nobody knows.
+        is_spoken: the sample also says after which frames something is worth saying.
     """
     times = [frame.pts_s for frame in frames]
-    exchanges = _exchanges(scene, times, start_s=times[0], asked=asked, rng=rng)
+    exchanges = _exchanges(
+        scene, times, start_s=times[0], asked=asked, rng=rng, until_s=until_s or times[-1]
+    )
     worth = worth_saying(scene, times) if is_spoken else ()
     return Sample("video", tuple(frames), exchanges, truth=truth_of(scene, frames), worth=worth)
 
@@ -177,25 +189,38 @@ def _exchanges(
     start_s: float,
     asked: Asked,
     rng: np.random.Generator,
+    until_s: float | None = None,
 ) -> tuple[Exchange, ...]:
-    """Ask after the last of these shown frames and after some before it."""
+    """Ask after the last of these shown frames and after some before it.
+
+    Where nothing changes from one shown frame to the next, or from the last to `until_s`, some are
+    put later; none are without it.
+    """
+    forms = asked.prompt.forms
     others = rng.permutation(np.arange(1, len(times)))[: asked.num_moments - 1]
     exchanges = []
     for num_seen in sorted([*others.tolist(), len(times)]):
+        at_s = shown_s = times[num_seen - 1]
+        if asked.prompt.shows_now and until_s is not None:
+            next_s = times[num_seen] if num_seen < len(times) else until_s
+            num_still = round((next_s - shown_s) / FRAME_S) - 1
+            if num_still > 0 and rng.random() < STILL_SHARE:
+                at_s += FRAME_S * int(rng.integers(1, num_still + 1))
+        now_s = at_s if at_s > shown_s else None
         drawn = quizzes(
-            scene,
-            times[num_seen - 1],
-            start_s=start_s,
-            rng=rng,
-            num=asked.num_each,
-            tasks=asked.tasks,
+            scene, at_s, start_s=start_s, rng=rng, num=asked.num_each, tasks=asked.tasks
         )
         chosen = [quiz for quiz in drawn if rng.random() < asked.shares.get(quiz.topic, 1.0)]
         known = {quiz.question for quiz in drawn}
-        witness = Witness(scene, start_s, times[num_seen - 1])
+        witness = Witness(scene, start_s, at_s)
         chosen += [quiz for quiz in _also(witness, asked, rng) if quiz.question not in known]
         exchanges += [
-            Exchange(num_seen, (put(quiz, forms=asked.forms, rng=rng),))
+            Exchange(
+                num_seen,
+                (put(quiz, forms=forms, rng=rng),),
+                now_s=now_s,
+                num_options=len(quiz.options) if forms.has_letters else 0,
+            )
             for quiz in chosen or drawn[:1]
         ]
     return tuple(exchanges)

@@ -14,13 +14,19 @@ from model.types import TOKEN_PX, PrunedFrame
 
 
 def sample_of(
-    conversation: Conversation, *, media: MediaReader, prune: Prune, stage: Stage
+    conversation: Conversation,
+    *,
+    media: MediaReader,
+    prune: Prune,
+    stage: Stage,
+    shows_now: bool = False,
 ) -> Sample:
     """Read what a conversation is about and write down who is asked what, and when.
 
     The turns of a conversation about pictures or a video follow each other; those of a stream are
     each put to the frames up to its own time, and do not see each other. Where a stream has answers
     without a question, nothing is worth saying after its other frames, of the first nobody says.
+    With `shows_now` a stream's question in a still stretch begins with what is now, as in service.
 
     Raises:
         DataError: a file cannot be read, or a stream is asked before its first frame.
@@ -43,6 +49,7 @@ def sample_of(
             "video", frames, (Exchange(len(frames), turns),), merge_size=stage.video_merge
         )
     shown_s = [frame.pts_s for frame in frames]
+    newest_s = shown_s if not shows_now else times_s
     exchanges = []
     worth: list[bool | None] = [None, *[False] * (len(frames) - 1)]
     for turn in conversation.turns:
@@ -53,7 +60,10 @@ def sample_of(
                 f"{conversation.source}: expected a question after the first frame at "
                 f"{shown_s[0]:.1f} s, got one at {at_s:.1f} s"
             )
-        exchanges.append(Exchange(num_seen, ((turn.question or CAPTION_TEXT, turn.answer),)))
+        now_s = newest_s[bisect_right(newest_s, at_s) - 1]
+        asked = ((turn.question or CAPTION_TEXT, turn.answer),)
+        is_still = now_s > shown_s[num_seen - 1]
+        exchanges.append(Exchange(num_seen, asked, now_s=now_s if is_still else None))
         if not turn.question:
             worth[num_seen - 1] = True
     return Sample(

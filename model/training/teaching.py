@@ -3,8 +3,9 @@
 Answers alone tell a small network little: a yes is one bit, and says nothing of where to look. The
 truth of a rendered scene is known everywhere, so heads that service never sees ask for it: of the
 encoder, what each token shows and what is true of its picture; of the decoder, at each visual
-token, half-way up what is done just now, and above that all that has happened so far. Questions
-then find in a context what they need.
+token, half-way up what is done just now, and above that all that has happened so far; at each
+option of a choice, one layer from the top, whether it is right. Questions then find in a context
+what they need, and a choice its letter. An encoder that is frozen is taught nothing.
 
 Deep supervision is an old remedy (Lee et al., Deeply-Supervised Nets, arXiv 1409.5185).
 """
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from model.training.clip_encoder import LaidClips, encode_rows
 from model.training.loss import choices, loss_of, read, visual_features
-from model.training.packing import Packed, Shown, is_end_compared
+from model.training.packing import Options, Packed, Shown, is_end_compared
 from model.training.truth import (
     DEEDS,
     NAMES,
@@ -40,6 +41,7 @@ NATS_PICTURE, NATS_RECENT, NATS_PAST = 8.0, 4.0, 12.0
 DEED_WORTH = 3.0  # of a flag of who did what: a caption is made of them, and they are seldom
 LAST_TOKEN_SHARE = 0.5
 RARE_LOGIT = -3.0
+OPTIONS_WORTH = 0.5  # of which option is right, beside the answers
 SPEAKING_WORTH = 0.5  # of the choice between speaking and watching on, beside the answers
 
 
@@ -83,18 +85,21 @@ class Pupil(nn.Module):
         self.pictures = nn.Linear(seeing, len(PICTURE_FLAGS))
         self.recents = nn.Linear(knowing, len(RECENT_FLAGS))
         self.pasts = nn.Linear(knowing, len(PAST_FLAGS))
+        self.options = nn.Linear(knowing, 1)
         generator = torch.Generator().manual_seed(0)  # the same run has the same losses
         for head, bias in (
             (self.names, 0.0),
             (self.pictures, RARE_LOGIT),
             (self.recents, RARE_LOGIT),
             (self.pasts, RARE_LOGIT),
+            (self.options, 0.0),
         ):
             nn.init.normal_(head.weight, std=head.in_features**-0.5, generator=generator)
             nn.init.constant_(head.bias, bias)
         self._tapped: list[Tensor] = []
         layers = model.language.layers
-        for layer in (layers[len(layers) // 2 - 1], layers[(2 * len(layers)) // 3 - 1]):
+        half, two_thirds = len(layers) // 2, (2 * len(layers)) // 3
+        for layer in (layers[half - 1], layers[two_thirds - 1], layers[len(layers) - 2]):
             layer.register_forward_hook(self._tap)
 
     @property
@@ -106,6 +111,7 @@ class Pupil(nn.Module):
                 "pictures": self.pictures,
                 "recents": self.recents,
                 "pasts": self.pasts,
+                "options": self.options,
             }
         )
 
@@ -119,6 +125,8 @@ class Pupil(nn.Module):
         if is_choice.any():
             chosen = loss_of(self.model, *rows.where(is_choice))
             parts["speaking"] = SPEAKING_WORTH * chosen
+        if batch.options:
+            parts["options"] = OPTIONS_WORTH * self._choosing(batch.options, self._tapped[-1])
         if visual is None:
             return parts
         places = batch.visual.to(visual.device)
@@ -129,18 +137,43 @@ class Pupil(nn.Module):
                 batch.shown,
                 features,
                 torch.split(visual, counts),
-                *(torch.split(tapped[places], counts) for tapped in self._tapped),
+                *(torch.split(tapped[places], counts) for tapped in self._tapped[:2]),
                 strict=True,
             )
             if shown.truth is not None
         ]
         if not taught:
             return parts
-        return parts | self._lessons(taught) | {"drift": self._drift(taught, batch.whole_ends)}
+        lessons = self._lessons(taught)
+        if not any(weight.requires_grad for weight in self.model.vision.parameters()):
+            return parts | lessons
+        seeing = self._seeing(taught)
+        return parts | seeing | lessons | {"drift": self._drift(taught, batch.whole_ends)}
 
-    def _lessons(self, taught: Sequence[_Taught]) -> dict[str, Tensor]:
+    def _choosing(self, options: Sequence[Options], tapped: Tensor) -> Tensor:
+        """Give the mean over choices of the cross entropy of which option is right."""
+        rows = [torch.tensor(one.rows) for one in options]
+        places = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        places = places.to(tapped.device)
+        scores = self.options(F.rms_norm(tapped[places].float(), tapped.shape[-1:]))[..., 0]
+        right = torch.tensor([one.right for one in options], device=tapped.device)
+        return F.cross_entropy(scores.masked_fill(places < 0, float("-inf")), right)
+
+    def _seeing(self, taught: Sequence[_Taught]) -> dict[str, Tensor]:
+        """Give what the encoder's lessons cost."""
         sizes = [size for one in taught for size in one.shown.sizes]
         seen = torch.cat([one.seen for one in taught])
+        frame_of = torch.repeat_interleave(torch.tensor(sizes)).to(seen.device)
+        even = _weights(sizes)[0].to(seen.device)
+        pictures = np.concatenate([one.truth.pictures for one in taught])
+        return {
+            "names": self._naming([one.truth for one in taught], seen),
+            "pictures": _flagged(self.pictures(seen), pictures, frame_of, even) / NATS_PICTURE,
+        }
+
+    def _lessons(self, taught: Sequence[_Taught]) -> dict[str, Tensor]:
+        """Give what the decoder's lessons cost."""
+        sizes = [size for one in taught for size in one.shown.sizes]
         recent, past = (
             F.rms_norm(rows.float(), rows.shape[-1:])
             for rows in (
@@ -148,14 +181,11 @@ class Pupil(nn.Module):
                 torch.cat([one.past for one in taught]),
             )
         )
-        frame_of = torch.repeat_interleave(torch.tensor(sizes)).to(seen.device)
-        even, late = (weights.to(seen.device) for weights in _weights(sizes))
-        pictures = np.concatenate([one.truth.pictures for one in taught])
+        frame_of = torch.repeat_interleave(torch.tensor(sizes)).to(recent.device)
+        late = _weights(sizes)[1].to(recent.device)
         recents = np.concatenate([one.truth.recents for one in taught])
         pasts = np.concatenate([one.truth.pasts for one in taught])
         return {
-            "names": self._naming([one.truth for one in taught], seen),
-            "pictures": _flagged(self.pictures(seen), pictures, frame_of, even) / NATS_PICTURE,
             "recents": _flagged(self.recents(recent), recents, frame_of, late) / NATS_RECENT,
             "pasts": _flagged(self.pasts(past), pasts, frame_of, late, _WORTH) / NATS_PAST,
         }

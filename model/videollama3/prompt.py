@@ -9,6 +9,7 @@ Source: `DEFAULT_CHAT_TEMPLATE` of DAMO-NLP-SG/VideoLLaMA3; `VideoLlama3Processo
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from model.errors import CheckpointError
@@ -77,9 +78,25 @@ NANO_1 = Prompt(
     has_whole_stamps=False,
     shows_now=False,
 )
-"""What the bundled model was trained on."""
+"""What nano was trained on first."""
 
-PROMPTS = {prompt.version: prompt for prompt in (VIDEOLLAMA3, NANO_1)}
+NANO_2 = replace(
+    NANO_1,
+    version="nano-2",
+    forms=Forms(
+        {
+            "yes_no": "Answer yes or no.",
+            "choice": "Answer with a letter.",
+            "count": "Answer with a number.",
+            "when": "",
+        }
+    ),
+    has_whole_stamps=True,
+    shows_now=True,
+)
+"""What nano is trained on: options by letter, whole stamps, and what is now."""
+
+PROMPTS = {prompt.version: prompt for prompt in (VIDEOLLAMA3, NANO_1, NANO_2)}
 
 
 def prompt_of(folder: Path) -> Prompt:

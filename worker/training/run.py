@@ -222,7 +222,13 @@ def _recorded(
     with Waiting("reading the data", say=say, now_s=SystemClock().monotonic_s):
         files = read_files(paths, media=media, skip_bad=arguments.skip_bad, progress=say)
     return Recorded(
-        files, stage, seed=arguments.seed, media=media, prune=prune_clip, weights=weights
+        files,
+        stage,
+        seed=arguments.seed,
+        media=media,
+        prune=prune_clip,
+        weights=weights,
+        shows_now=prompt_at(getattr(arguments, "from")).shows_now,
     )
 
 
@@ -240,7 +246,7 @@ def _rendered(arguments: argparse.Namespace, stage: Stage) -> Rendered:
         memo=ClipMemo(arguments.memo or arguments.out / "clips"),
         num_scenes=arguments.scenes,
         image_merge=stage.image_merge,
-        forms=prompt_at(getattr(arguments, "from")).forms,
+        prompt=prompt_at(getattr(arguments, "from")),
         longest_frames=arguments.longest,
         busy_share=arguments.busy,
     )

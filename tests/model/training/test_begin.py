@@ -11,7 +11,7 @@ from model.training.recipe import HEADS_FILE, Job, Plan, run_stage
 from model.training.rendered import Rendered
 from model.training.stages import NANO
 from model.videollama3.checkpoint import load_model
-from model.videollama3.prompt import NANO_1, prompt_of
+from model.videollama3.prompt import NANO_2, prompt_of
 from model.videollama3.tokenizer import Tokenizer
 from pipeline.pruner import prune_clip
 
@@ -25,7 +25,7 @@ def test_a_beginning_is_a_folder_that_the_stages_go_on_from(tmp_path: Path) -> N
     [first] = begin(job, num_read=60)
     assert isinstance(first, Progress)
     assert set(first.parts) == {"answers", "names", "pictures", "recents", "pasts", "drift"}
-    assert prompt_of(tmp_path / "0") is NANO_1
+    assert prompt_of(tmp_path / "0") is NANO_2
     model = load_model(tmp_path / "0", device="cpu", dtype=torch.float32)
     tokenizer = Tokenizer.load(tmp_path / "0")
     assert model.config.text.vocab_size == VOCAB_SIZE

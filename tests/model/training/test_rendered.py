@@ -12,7 +12,7 @@ from model.training.sample import Sample
 from model.training.samples import Asked, asked_of
 from model.training.stages import NANO, Kind, Stage
 from model.types import PrunedFrame
-from model.videollama3.prompt import VIDEOLLAMA3
+from model.videollama3.prompt import NANO_1, NANO_2
 from pipeline.pruner import prune_clip
 
 
@@ -42,8 +42,8 @@ def test_a_clip_that_comes_again_is_asked_anew(tmp_path: Path) -> None:
 
 
 def test_choices_are_taught_by_letter_where_they_are_asked_by_letter(tmp_path: Path) -> None:
-    bare = rendered(tmp_path, "image")
-    lettered = replace(bare, forms=VIDEOLLAMA3.forms)
+    lettered = rendered(tmp_path, "image")
+    bare = replace(lettered, prompt=NANO_1)
     asks = [
         (turn, other)
         for number in range(4)
@@ -111,9 +111,11 @@ def test_a_clip_begins_whole_and_shows_no_empty_frame(tmp_path: Path) -> None:
     _, frames = rendered(tmp_path).clip(0)
     assert frames[0].keep_mask.all()
     assert all(frame.num_kept for frame in frames)
-    later = part_of(frames, num_frames=2, rng=np.random.default_rng(3))
+    later, until_s = part_of(frames, num_frames=2, rng=np.random.default_rng(3))
     assert later[0].keep_mask.all()
     assert len(later) <= 2
+    following = [frame.pts_s for frame in frames if frame.pts_s > later[-1].pts_s]
+    assert until_s == (following or [later[-1].pts_s])[0]
 
 
 @pytest.mark.parametrize("stage", NANO, ids=lambda stage: stage.name)
@@ -162,3 +164,25 @@ def test_whether_anything_is_moving_is_asked_as_often_where_it_is_not() -> None:
         ]
     assert len(answers) > 30
     assert answers.count("no") > answers.count("yes") > 0  # of frames that nothing changed in too
+
+
+def test_some_questions_are_put_in_a_still_stretch_and_none_where_now_is_not_shown() -> None:
+    scene = Scene.from_seed(3, duration_s=44.0)
+    mask, pixels = np.ones((6, 11), np.bool_), np.zeros((168, 308, 3), np.uint8)
+    shown_s = (4.0, 5.0, 9.0, 10.0)
+    frames = [PrunedFrame("", pixels, mask, at_s, is_refresh=False) for at_s in shown_s]
+    still: set[tuple[int, float]] = set()
+    for seed in range(30):
+        asks = Asked(4, 1, tasks=("yes_no",))
+        for prompt in (NANO_1, NANO_2):
+            one = asked_of(
+                scene,
+                frames,
+                asked=replace(asks, prompt=prompt),
+                rng=np.random.default_rng(seed),
+                until_s=13.0,
+            )
+            found = {(each.num_seen, each.now_s) for each in one.exchanges if each.now_s}
+            assert not found or prompt is NANO_2
+            still |= found
+    assert still == {(2, 6.0), (2, 7.0), (2, 8.0), (4, 11.0), (4, 12.0)}

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,14 +39,17 @@ def test_a_few_steps_teach_every_lesson(rendered: Rendered) -> None:
     batch = pack([rendered.sample(index) for index in range(2)], tokenizer(), max_tokens=8192)
     optimizer = torch.optim.AdamW(pupil.parameters(), lr=2e-3)
     first = {name: float(part.detach()) for name, part in pupil.loss(batch).items()}
-    assert set(first) == {"answers", "names", "pictures", "recents", "pasts", "drift"}
+    seeing = {"names", "pictures", "drift"}
+    assert set(first) == {"answers", "options", "recents", "pasts"} | seeing
     for _ in range(6):
         optimizer.zero_grad()
         torch.autograd.backward(torch.stack(list(pupil.loss(batch).values())).sum())
         optimizer.step()
     last = {name: float(part.detach()) for name, part in pupil.loss(batch).items()}
-    for name in ("answers", "names", "pictures", "recents", "pasts"):
+    for name in ("answers", "options", "names", "pictures", "recents", "pasts"):
         assert last[name] < 0.9 * first[name], name
+    pupil.model.vision.requires_grad_(requires_grad=False)
+    assert set(pupil.loss(batch)) == set(first) - seeing  # what is frozen is taught nothing
 
 
 def test_a_few_steps_teach_to_speak_of_a_bright_frame() -> None:
@@ -80,7 +84,8 @@ def test_a_few_steps_teach_to_speak_of_a_bright_frame() -> None:
 def test_drift_is_nothing_where_all_is_sent_anew_and_something_where_it_is_not(
     rendered: Rendered,
 ) -> None:
-    pupil = Pupil(network())  # trained: an untrained one's tokens are all alike
+    trained = deepcopy(network()).requires_grad_(requires_grad=True)
+    pupil = Pupil(trained)  # an untrained one's tokens are all alike
     one = next(
         sample for sample in map(rendered.sample, range(8)) if not sample.frames[-1].keep_mask.all()
     )
@@ -105,4 +110,4 @@ def test_heads_are_no_part_of_the_network() -> None:
     pupil = Pupil(model)
     own = {id(parameter) for parameter in model.parameters()}
     assert not own & {id(parameter) for parameter in pupil.heads.parameters()}
-    assert len(list(pupil.parameters())) == len(own) + 8
+    assert len(list(pupil.parameters())) == len(own) + 10

@@ -9,7 +9,7 @@ from PIL import Image
 from model.errors import InputError
 from model.training.stages import stage_of
 from model.videollama3.checkpoint import load_model
-from model.videollama3.prompt import NANO_1, prompt_of
+from model.videollama3.prompt import NANO_2, prompt_of
 from worker.__main__ import main
 
 NANO = Path(__file__).resolve().parents[3] / "model" / "nano"
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_losses_and_a_folder(tmp_path: Path) -> Non
     assert train(tmp_path / "b") == 0
     assert len(losses(tmp_path / "a")) == 2
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    assert prompt_of(tmp_path / "a") is NANO_1
+    assert prompt_of(tmp_path / "a") is NANO_2
     trained = load_model(tmp_path / "a", device="cpu", dtype=torch.float32)
     before = load_model(NANO, device="cpu", dtype=torch.float32)
     learnt, was = trained.projector.state_dict(), before.projector.state_dict()
