@@ -28,6 +28,8 @@ from model.videollama3.prompt import HEAD, VIDEOLLAMA3, frame_stamp, question_su
 from model.videollama3.tokenizer import Tokenizer
 
 IGNORED = -100
+LETTER_WORTH = 4.0
+"""A letter is one token, and found late: it counts so many times, or captions drown it."""
 NEXT_TURN = "\n<|im_start|>user\n"
 
 
@@ -203,7 +205,7 @@ def write(sample: Sample, tokenizer: Tokenizer) -> Written:
         positions += range(start, start + len(words))
         ids += words
         labels += _next(words, is_answer)
-        weight = 1.0 / max(1, sum(is_answer)) ** 0.5
+        weight = (LETTER_WORTH if exchange.num_options else 1.0) / max(1, sum(is_answer)) ** 0.5
         weights += [weight if label != IGNORED else 0.0 for label in labels[-len(words) :]]
     return Written(
         ids=np.array(ids, dtype=np.int64),

@@ -23,6 +23,8 @@ from model.videollama3.prompt import NANO_2, frame_stamp
 RENDER_SCALE = 2
 DEFAULT_CAPTION_SHARE = 0.5
 FRAME_S = 1.0
+NUM_ORDERS = 2
+"""A choice is put with its options in so many orders: its letter is what takes long to learn."""
 STILL_SHARE = 0.4
 """Of the moments behind which nothing changes for a while, how many are put off into that while."""
 
@@ -217,13 +219,21 @@ def _exchanges(
         exchanges += [
             Exchange(
                 num_seen,
-                (put(quiz, forms=forms, rng=rng),),
+                (put(each, forms=forms, rng=rng),),
                 now_s=now_s,
                 num_options=len(quiz.options) if forms.has_letters else 0,
             )
             for quiz in chosen or drawn[:1]
+            for each in _ordered(quiz, rng)
         ]
     return tuple(exchanges)
+
+
+def _ordered(quiz: Quiz, rng: np.random.Generator) -> Iterator[Quiz]:
+    """Give a choice in several orders of its options, anything else as it is."""
+    yield quiz
+    for _ in range(NUM_ORDERS - 1 if quiz.options else 0):
+        yield replace(quiz, options=tuple(str(one) for one in rng.permutation(quiz.options)))
 
 
 def _also(witness: Witness, asked: Asked, rng: np.random.Generator) -> Iterator[Quiz]:

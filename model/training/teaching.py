@@ -4,8 +4,8 @@ Answers alone tell a small network little: a yes is one bit, and says nothing of
 truth of a rendered scene is known everywhere, so heads that service never sees ask for it: of the
 encoder, what each token shows and what is true of its picture; of the decoder, at each visual
 token, half-way up what is done just now, and above that all that has happened so far; at each
-option of a choice, one layer from the top, whether it is right. Questions then find in a context
-what they need, and a choice its letter. An encoder that is frozen is taught nothing.
+option of a choice, one layer from the top, its letter and whether it is right. Questions then find
+in a context what they need, and a choice its letter. An encoder that is frozen is taught nothing.
 
 Deep supervision is an old remedy (Lee et al., Deeply-Supervised Nets, arXiv 1409.5185).
 """
@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812, the field's own name
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.kinds.choice import LETTERS
 from model.training.clip_encoder import LaidClips, encode_rows
 from model.training.loss import choices, loss_of, read, visual_features
 from model.training.packing import Options, Packed, Shown, is_end_compared
@@ -86,6 +87,7 @@ class Pupil(nn.Module):
         self.recents = nn.Linear(knowing, len(RECENT_FLAGS))
         self.pasts = nn.Linear(knowing, len(PAST_FLAGS))
         self.options = nn.Linear(knowing, 1)
+        self.letters = nn.Linear(knowing, len(LETTERS))
         generator = torch.Generator().manual_seed(0)  # the same run has the same losses
         for head, bias in (
             (self.names, 0.0),
@@ -93,6 +95,7 @@ class Pupil(nn.Module):
             (self.recents, RARE_LOGIT),
             (self.pasts, RARE_LOGIT),
             (self.options, 0.0),
+            (self.letters, 0.0),
         ):
             nn.init.normal_(head.weight, std=head.in_features**-0.5, generator=generator)
             nn.init.constant_(head.bias, bias)
@@ -112,6 +115,7 @@ class Pupil(nn.Module):
                 "recents": self.recents,
                 "pasts": self.pasts,
                 "options": self.options,
+                "letters": self.letters,
             }
         )
 
@@ -151,13 +155,16 @@ class Pupil(nn.Module):
         return parts | seeing | lessons | {"drift": self._drift(taught, batch.whole_ends)}
 
     def _choosing(self, options: Sequence[Options], tapped: Tensor) -> Tensor:
-        """Give the mean over choices of the cross entropy of which option is right."""
+        """Give the means of two cross entropies: which option is right, and each one's letter."""
         rows = [torch.tensor(one.rows) for one in options]
         places = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
         places = places.to(tapped.device)
-        scores = self.options(F.rms_norm(tapped[places].float(), tapped.shape[-1:]))[..., 0]
+        known, is_none = F.rms_norm(tapped[places].float(), tapped.shape[-1:]), places < 0
         right = torch.tensor([one.right for one in options], device=tapped.device)
-        return F.cross_entropy(scores.masked_fill(places < 0, float("-inf")), right)
+        scores = self.options(known)[..., 0].masked_fill(is_none, float("-inf"))
+        letters = torch.arange(places.shape[1], device=tapped.device).expand_as(places)
+        named = F.cross_entropy(self.letters(known[~is_none]), letters[~is_none])
+        return F.cross_entropy(scores, right) + named
 
     def _seeing(self, taught: Sequence[_Taught]) -> dict[str, Tensor]:
         """Give what the encoder's lessons cost."""

@@ -110,4 +110,4 @@ def test_heads_are_no_part_of_the_network() -> None:
     pupil = Pupil(model)
     own = {id(parameter) for parameter in model.parameters()}
     assert not own & {id(parameter) for parameter in pupil.heads.parameters()}
-    assert len(list(pupil.parameters())) == len(own) + 10
+    assert len(list(pupil.parameters())) == len(own) + 12
