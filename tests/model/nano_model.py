@@ -16,7 +16,7 @@ from model.types import PatchGrid, PrunedFrame
 from model.videollama3.checkpoint import load_model
 from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import NANO_1
+from model.videollama3.prompt import NANO_2
 from model.videollama3.tokenizer import Tokenizer
 
 # The model is too small to share out: more threads only wait for each other.
@@ -38,7 +38,7 @@ def nano_tokenizer() -> Tokenizer:
 
 @cache
 def nano_family() -> Family:
-    return family_of(nano(), nano_tokenizer(), prompt=NANO_1)
+    return family_of(nano(), nano_tokenizer(), prompt=NANO_2)
 
 
 @cache

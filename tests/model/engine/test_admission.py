@@ -17,7 +17,7 @@ from model.types import PatchGrid
 from model.videollama3.config import PRESETS
 from model.videollama3.family import family_of
 from model.videollama3.network import VideoLlama3
-from model.videollama3.prompt import NANO_1
+from model.videollama3.prompt import NANO_2
 from tests.model.nano_model import nano_tokenizer
 
 GRID = PatchGrid(9, 16)
@@ -30,7 +30,7 @@ WEIGHT_BYTES = 4_000_000_000
 def family() -> Family:
     with torch.device("meta"):
         network = VideoLlama3(PRESETS["2b"]).to(torch.bfloat16)
-    return family_of(network, nano_tokenizer(), prompt=NANO_1)
+    return family_of(network, nano_tokenizer(), prompt=NANO_2)
 
 
 def admission(budget_bytes: int | None, **limits: Any) -> Admission:

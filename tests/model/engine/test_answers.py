@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -13,6 +14,7 @@ from model.engine.append import FrameFeatures, append
 from model.engine.readers import read
 from model.engine.rolling_context import Context
 from model.errors import CheckpointError, InputError
+from model.family import Family
 from model.kinds import KINDS, wording
 from model.kinds.base import Limits, Reading
 from model.kinds.count import digit_ids
@@ -35,11 +37,16 @@ EVERY_KIND = (CAPTION, FIRE, COLOUR, CARS, WHAT)
 POOL = new_pool(nano())
 
 
+def family() -> Family:
+    """Nano in its first words, whose options are read each to its end."""
+    return replace(nano_family(), prompt=NANO_1)
+
+
 class Answerer(Respondent):
     """A respondent that is asked one question at a time."""
 
     def __init__(self) -> None:
-        super().__init__(nano_family(), max_caption_tokens=12, max_answer_tokens=6)
+        super().__init__(family(), max_caption_tokens=12, max_answer_tokens=6)
 
     def one(self, question: Question, context: Context) -> Answer:
         [answer] = self.all([(question, context)])
@@ -56,7 +63,7 @@ def respondent() -> Answerer:
 
 def seen(seed: int, *, num_frames: int = 3) -> Context:
     """A context that has seen a few frames of its own."""
-    context = Context(POOL, nano_family(), start_pts_s=0.0)
+    context = Context(POOL, family(), start_pts_s=0.0)
     generator = torch.Generator().manual_seed(seed)
     frames = []
     for second in range(num_frames):

@@ -38,7 +38,8 @@ def reference_inputs(frames: Sequence[PrunedFrame], text: str) -> dict[str, Tens
     masks = [np.ones_like(frames[0].keep_mask), *(frame.keep_mask for frame in frames[1:])]
     prompt = HEAD
     for index, (frame, mask) in enumerate(zip(frames, masks, strict=True)):
-        prompt += frame_stamp(frame.pts_s - frames[0].pts_s, is_first=index == 0)
+        time_s = round(frame.pts_s - frames[0].pts_s)
+        prompt += frame_stamp(time_s, is_first=index == 0)
         prompt += "<|video_pad|>" * int(mask.sum())
     ids = torch.tensor([tokenizer.encode(prompt + question_suffix(text))])
     return {

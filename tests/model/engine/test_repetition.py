@@ -20,7 +20,7 @@ from model.engine.repetition import Repetition
 from model.kinds import wording
 from model.kinds.base import Branch
 from model.types import PrunedFrame, Question
-from model.videollama3.prompt import NANO_1, question_suffix
+from model.videollama3.prompt import NANO_2, question_suffix
 from tests.model.engine.test_engine import clip, reference_inputs
 from tests.model.nano_model import nano_tokenizer
 from tests.model.speaking import NUM_ROWS, heard
@@ -129,7 +129,7 @@ def test_texts_are_transformers_token_for_token(
         for frame in frames:
             engine.append([frame])
     asks = [
-        (name, wording(question, NANO_1.forms), limit)
+        (name, wording(question, NANO_2.forms), limit)
         for question in TEXTS
         for name in clips
         for limit in LIMITS
@@ -152,7 +152,7 @@ def test_the_remote_codes_checkpoints_are_penalised_for_what_they_said_alone(
     engine, clips = loaded(reference, tmp_path, penalty=penalty, is_remote=True), streams()
     for frames in clips.values():
         engine.append(frames)
-    asks = [(name, wording(TEXTS[0], NANO_1.forms), max(LIMITS)) for name in clips]
+    asks = [(name, wording(TEXTS[0], NANO_2.forms), max(LIMITS)) for name in clips]
     for (name, words, limit), ids in zip(asks, said(engine, asks), strict=True):
         inputs = embedded(reference, reference_inputs(clips[name], words))
         assert ids == generated(reference, inputs, penalty=penalty, limit=limit)
@@ -160,7 +160,7 @@ def test_the_remote_codes_checkpoints_are_penalised_for_what_they_said_alone(
 
 @EMBEDDED
 def test_the_penalty_and_the_prompt_both_matter(reference: Any) -> None:
-    inputs = reference_inputs(clip(5), wording(TEXTS[0], NANO_1.forms))
+    inputs = reference_inputs(clip(5), wording(TEXTS[0], NANO_2.forms))
     texts = [generated(reference, inputs, penalty=penalty, limit=60) for penalty in PENALTIES]
     texts.append(generated(reference, embedded(reference, inputs), penalty=1.3, limit=60))
     assert len({tuple(text) for text in texts}) == 4
@@ -175,7 +175,7 @@ def test_answers_are_what_transformers_says_up_to_their_ends(
         engine.append(frames)
     asks = [(name, question) for name in clips for question in TEXTS]
     for (name, question), answer in zip(asks, engine.ask(asks), strict=True):
-        inputs = reference_inputs(clips[name], wording(question, NANO_1.forms))
+        inputs = reference_inputs(clips[name], wording(question, NANO_2.forms))
         ids = generated(reference, inputs, penalty=penalty, limit=answer.num_generated)
         text = nano_tokenizer().decode(ids).strip()
         # A loop that was noticed is cut to one turn, and told is what stands before.

@@ -38,7 +38,9 @@ class Grown:
 
     def __init__(self, *, start_pts_s: float = 0.0) -> None:
         self.pool = new_pool(nano())
-        self.context = Context(self.pool, nano_family(), start_pts_s=start_pts_s)
+        as_they_come = replace(nano_family().prompt, has_whole_stamps=False)
+        family = replace(nano_family(), prompt=as_they_come)
+        self.context = Context(self.pool, family, start_pts_s=start_pts_s)
 
     def append(self, rows: Tensor, *, pts_s: float) -> None:
         self.context.show(0, num_tokens=len(rows), is_whole=False, pts_s=pts_s)

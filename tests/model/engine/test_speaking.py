@@ -17,7 +17,7 @@ from model.training.packing import pack
 from model.training.sample import Exchange, Sample
 from model.types import PrunedFrame, Question
 from model.videollama3.family import family_of
-from model.videollama3.prompt import NANO_1
+from model.videollama3.prompt import NANO_2
 from tests.model.nano_model import GRID, nano, nano_family, picture, pruned, some_tokens
 from tests.model.training.clips import small, tokenizer
 
@@ -104,7 +104,7 @@ def test_the_asked_context_is_the_one_that_speaks() -> None:
 def test_a_model_made_to_speak_of_a_bright_frame_speaks_of_that_alone() -> None:
     """Weights by hand: the head tells the rows of a bright frame from those of a dark one."""
     model = small()
-    family = family_of(model, tokenizer(), prompt=NANO_1)
+    family = family_of(model, tokenizer(), prompt=NANO_2)
     shades = (20, 20, 235, 20, 235, 235)
     frames = [
         pruned(np.full((GRID.height_px, GRID.width_px, 3), shade, dtype=np.uint8), pts_s=float(at))

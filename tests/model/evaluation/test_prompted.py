@@ -23,6 +23,7 @@ from tests.model.nano_model import (
 )
 
 WHAT = "What is in the picture?"
+WHO = "Who or what is in view?"
 OPENING, CLOSING = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
 SMALL = PatchGrid(3, 5, token_px=14)
 
@@ -127,10 +128,10 @@ def test_a_clip_is_answered_as_in_service(vision: Any) -> None:
     shown = clip(6)
     engine = nano_engine(vision=vision)
     engine.append(shown.frames)
-    [answer] = engine.ask([("gate", Question("caption", WHAT))])
+    [answer] = engine.ask([("gate", Question("text", WHO))])
     prompted = Prompted(nano_family(), vision=vision)
-    reply = prompted.reply([Turn("user", (shown, WHAT))], max_new_tokens=24)
-    assert answer.num_generated > 3
+    reply = prompted.reply([Turn("user", (shown, WHO))], max_new_tokens=24)
+    assert answer.num_generated > 1
     assert (reply.text, reply.num_generated) == (answer.value, answer.num_generated)
 
 

@@ -15,6 +15,7 @@ from model.types import Question
 from model.videollama3.prompt import (
     HEAD,
     NANO_1,
+    NANO_2,
     PROMPTS,
     VERSION_FILE,
     VIDEOLLAMA3,
@@ -157,7 +158,7 @@ def test_released_checkpoints_are_asked_as_their_authors_ask(
 
 
 def test_a_folder_names_its_prompt(tmp_path: Path) -> None:
-    assert prompt_of(NANO) is NANO_1
+    assert prompt_of(NANO) is NANO_2
     assert prompt_of(tmp_path) is VIDEOLLAMA3
     for prompt in PROMPTS.values():
         (tmp_path / VERSION_FILE).write_text(json.dumps({"prompt": prompt.version}))
