@@ -83,14 +83,7 @@ NANO_1 = Prompt(
 NANO_2 = replace(
     NANO_1,
     version="nano-2",
-    forms=Forms(
-        {
-            "yes_no": "Answer yes or no.",
-            "choice": "Answer with a letter.",
-            "count": "Answer with a number.",
-            "when": "",
-        }
-    ),
+    forms=Forms({**NANO_1.forms.closings, "choice": "Answer with a letter."}),
     has_whole_stamps=True,
     shows_now=True,
 )
