@@ -62,6 +62,19 @@ def test_a_stream_is_asked_while_it_grows() -> None:
     assert [(one.num_seen, one.turns[0][1]) for one in exchanges] == [(1, "no"), (2, "yes")]
 
 
+def test_a_question_in_a_still_stretch_begins_with_what_is_now_where_the_prompt_shows_it() -> None:
+    turns = (Turn("Now?", "no", 0.5), Turn("Now?", "no", 2.5), Turn("Now?", "yes", 3.0))
+    stream = conversation(turns=turns, is_stream=True)
+    shown = {
+        shows_now: sample_of(
+            stream, media=Frames(), prune=prune_clip, stage=NANO[3], shows_now=shows_now
+        )
+        for shows_now in (False, True)
+    }
+    assert [one.now_s for one in shown[True].exchanges] == [None, 2.0, None]
+    assert [one.now_s for one in shown[False].exchanges] == [None] * 3
+
+
 def test_what_is_said_unasked_is_a_caption_at_its_frame_and_silence_at_the_others() -> None:
     turns = (Turn("Now?", "no", 1.5), Turn("", "A lamp goes on.", 3.5))
     one = sample(conversation(turns=turns, is_stream=True), number=2)  # every frame is shown
