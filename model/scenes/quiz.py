@@ -168,7 +168,9 @@ def _plain(witness: Witness, rng: np.random.Generator) -> tuple[Seen, str] | Non
 
 def _shuffled(rng: np.random.Generator, answer: str, others: Sequence[str]) -> tuple[str, ...]:
     fewest, most = _NUM_OPTIONS
-    num = int(rng.integers(fewest, most + 1, size=2).max())  # late letters come seldom enough
+    num = int(
+        rng.integers(fewest, most + 1, size=2).max()
+    )  # rather many: a late letter is seldom right
     wrong = [str(one) for one in rng.permutation([o for o in others if o != answer])[: num - 1]]
     return tuple(str(one) for one in rng.permutation([answer, *wrong]))
 

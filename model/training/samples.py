@@ -109,9 +109,8 @@ def asked_of(
         is_spoken: the sample also says after which frames something is worth saying.
     """
     times = [frame.pts_s for frame in frames]
-    exchanges = _exchanges(
-        scene, times, start_s=times[0], asked=asked, rng=rng, until_s=until_s or times[-1]
-    )
+    known_s = times[-1] if until_s is None else until_s
+    exchanges = _exchanges(scene, times, start_s=times[0], asked=asked, rng=rng, until_s=known_s)
     worth = worth_saying(scene, times) if is_spoken else ()
     return Sample("video", tuple(frames), exchanges, truth=truth_of(scene, frames), worth=worth)
 

@@ -49,7 +49,7 @@ def sample_of(
             "video", frames, (Exchange(len(frames), turns),), merge_size=stage.video_merge
         )
     shown_s = [frame.pts_s for frame in frames]
-    newest_s = shown_s if not shows_now else times_s
+    newest_s = times_s if shows_now else shown_s
     exchanges = []
     worth: list[bool | None] = [None, *[False] * (len(frames) - 1)]
     for turn in conversation.turns:
