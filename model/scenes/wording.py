@@ -37,17 +37,18 @@ _CROSSINGS: Final[dict[str, tuple[str, ...]]] = {  # where from: how a crossing 
     "left": ("crosses from left to right", "passes from left to right"),
     "right": ("crosses from right to left", "passes from right to left"),
 }
+_PEOPLE: Final = ("a person", "a person", "somebody")
 _PUTS: Final = ("puts down", "sets down")
 _TAKES: Final = ("takes", "picks up")
 _OTHER: Final = {"left": "right", "right": "left"}
 _FIXTURES: Final = ("gate", "lights", "smoke", "fire")
 
 
-def named(kind: str, colour: str, rng: np.random.Generator) -> str:
+def named(kind: str, colour: str, rng: np.random.Generator | None) -> str:
     """An object as a caption introduces it: "a person in red", "an orange car"."""
-    if kind == "person":
-        return str(rng.choice(["a person in", "a person in", "somebody in"])) + " " + colour
-    return f"{article(colour)} {colour} {kind}"
+    if kind != "person":
+        return f"{article(colour)} {colour} {kind}"
+    return f"{_one_of(_PEOPLE, rng)} in {colour}"
 
 
 def article(word: str) -> str:
@@ -58,25 +59,33 @@ def article(word: str) -> str:
 def told(
     events: Sequence[tuple[str, str, Sequence[str]]],
     handed: dict[tuple[str, str], tuple[str, str, str]],
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
 ) -> str:
     """A caption of these events.
+
+    In plain words the first sentence is of who comes and goes, the second of what else changes:
+    where a sentence ends is known without counting what is still to be told.
 
     Args:
         events: kind, colour and canonical actions in order of time, one entry per subject.
         handed: for a parcel's (colour, action): kind, colour of whoever did it and "" or
             "leaves ...", the action it is told before.
-        rng: chooses the words.
+        rng: chooses the words; None: the plain ones.
     """
     if not events:
-        return _NOTHINGS[int(rng.integers(len(_NOTHINGS)))]
+        return _one_of(_NOTHINGS, rng)
     spoken: set[Stated] = set()
-    clauses = []
+    movers: list[str] = []
+    others: list[str] = []
     for kind, colour, actions in events:
         clause = _clause(kind, colour, actions, handed, spoken, rng)
         if clause:
-            clauses.append(clause)
-    return _joined(clauses, rng)
+            (movers if kind in KINDS[:-1] else others).append(clause)
+    if rng is None:
+        return _sentences(movers, others)
+    clauses = movers + others
+    half = (len(clauses) + 1) // 2 if rng.random() < 0.7 else len(clauses)
+    return _sentences(clauses[:half], clauses[half:])
 
 
 def _clause(
@@ -85,7 +94,7 @@ def _clause(
     actions: Sequence[str],
     handed: dict[tuple[str, str], tuple[str, str, str]],
     spoken: set[Stated],
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
 ) -> str:
     given = [
         (parcel, action)
@@ -108,10 +117,10 @@ def _clause(
     return f"{subject} {_list(parts)}"
 
 
-def _handing(parcel: str, action: str, spoken: set[Stated], rng: np.random.Generator) -> str:
+def _handing(parcel: str, action: str, spoken: set[Stated], rng: np.random.Generator | None) -> str:
     spoken.add(("parcel", parcel, action))
     verbs = _PUTS if action == "is put down" else _TAKES
-    return f"{verbs[int(rng.integers(len(verbs)))]} {article(parcel)} {parcel} parcel"
+    return f"{_one_of(verbs, rng)} {article(parcel)} {parcel} parcel"
 
 
 def _crossed(actions: Sequence[str]) -> list[str]:
@@ -122,12 +131,16 @@ def _crossed(actions: Sequence[str]) -> list[str]:
     return list(actions)
 
 
-def _said(action: str, rng: np.random.Generator) -> str:
+def _one_of(words: Sequence[str], rng: np.random.Generator | None) -> str:
+    return words[0] if rng is None else words[int(rng.integers(len(words)))]
+
+
+def _said(action: str, rng: np.random.Generator | None) -> str:
     if action.startswith("crosses "):
         words = _CROSSINGS[action.removeprefix("crosses ")]
     else:
         words = _LINES[action]
-    return words[0] if rng.random() < 0.6 else words[int(rng.integers(len(words)))]
+    return _one_of(words, None if rng is None or rng.random() < 0.6 else rng)
 
 
 def _list(parts: Sequence[str]) -> str:
@@ -136,14 +149,10 @@ def _list(parts: Sequence[str]) -> str:
     return ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
-def _joined(clauses: Sequence[str], rng: np.random.Generator) -> str:
-    """Two sentences at most: the clauses of each fused by commas, or by "and"."""
-    groups = [list(clauses)]
-    if len(clauses) > 1 and rng.random() < 0.7:
-        half = (len(clauses) + 1) // 2
-        groups = [list(clauses[:half]), list(clauses[half:])]
+def _sentences(*groups: Sequence[str]) -> str:
+    """A sentence of each group of clauses that has any, fused by commas or by "and"."""
     sentences = []
-    for group in groups:
+    for group in filter(None, groups):
         text = group[0] if len(group) == 1 else ", ".join(group[:-1]) + ", and " + group[-1]
         sentences.append(text[0].upper() + text[1:] + ".")
     return " ".join(sentences)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.scenes.wording import NOTHING, stated_facts
+from model.scenes.wording import NOTHING, stated_facts, told
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,23 @@ from model.scenes.wording import NOTHING, stated_facts
 )
 def test_what_a_caption_states(text: str, facts: set[tuple[str, str, str]]) -> None:
     assert stated_facts(text) == facts
+
+
+def test_plain_words_tell_who_comes_and_goes_and_then_what_else_changes() -> None:
+    events = [
+        ("person", "red", ["enters from the left", "leaves to the right"]),
+        ("dog", "grey", ["enters from the right", "leaves to the left"]),
+        ("parcel", "brown", ["is put down"]),
+        ("gate", "", ["opens", "closes"]),
+    ]
+    handed = {("brown", "is put down"): ("person", "red", "")}
+
+    assert told(events, {}, None) == (
+        "A person in red crosses from left to right, and a grey dog crosses from right to left. "
+        "A brown parcel is put down, and the gate opens and closes."
+    )
+    assert told(events, handed, None) == (
+        "A person in red enters from the left, puts down a brown parcel and leaves to the right, "
+        "and a grey dog crosses from right to left. The gate opens and closes."
+    )
+    assert told([], {}, None) == NOTHING
