@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from model.bundled import NANO
 from model.training.held_out import measured
 from model.training.loss import answer_rows, loss_of
 from model.training.memo import ClipMemo
 from model.training.packing import pack
-from model.training.rendered import Rendered
+from model.training.recipe import HEADS_FILE
+from model.training.rendered import FIRST_HELD_OUT_SEED, Rendered
 from model.training.sample import Exchange, Sample
 from model.training.samples import Asked, asked_of
 from model.training.teaching import Pupil
@@ -103,6 +106,21 @@ def test_drift_is_nothing_where_all_is_sent_anew_and_something_where_it_is_not(
             for each in (all_sent, one)
         ]
     assert abs(drifts[0]) < 1e-5 < drifts[1]
+
+
+def test_the_bundled_model_goes_on_with_the_heads_that_it_was_taught_by(
+    rendered: Rendered,
+) -> None:
+    unseen = replace(rendered, first_scene=FIRST_HELD_OUT_SEED)
+    batch = pack([unseen.sample(index) for index in range(2)], tokenizer(), max_tokens=8192)
+    pupil = Pupil(deepcopy(network()).requires_grad_(requires_grad=True))
+    with torch.no_grad():
+        new = pupil.loss(batch)
+        pupil.heads.load_state_dict(load_file(NANO / HEADS_FILE))
+        known = pupil.loss(batch)
+    assert known["answers"] == new["answers"]
+    for name in ("names", "pictures", "options", "recents", "pasts"):
+        assert known[name] < 0.3 * new[name], name
 
 
 def test_heads_are_no_part_of_the_network() -> None:
