@@ -105,14 +105,8 @@ def true_facts(scene: Scene, t_s: float, *, start_s: float) -> frozenset[Stated]
 def _events(witness: Witness) -> list[tuple[str, str, list[str]]]:
     """Kind, colour and what each is seen to do: people and things first in, then the fixtures."""
     lives = [life for kind in KINDS for life in witness.lives(kind)]
-    lives.sort(
-        key=lambda life: (
-            life.kind == "parcel",
-            int(witness.frames_of(life).argmax()),
-            KINDS.index(life.kind),
-            life.colour,
-        )
-    )
+    lives.sort(key=lambda life: (KINDS.index(life.kind), life.colour))
+    lives.sort(key=lambda life: (life.kind == "parcel", int(witness.frames_of(life).argmax())))
     merged: dict[tuple[str, str], list[str]] = {}
     for life in lives:
         actions = merged.setdefault((life.kind, life.colour), [])
@@ -178,9 +172,7 @@ def _plain(witness: Witness, rng: np.random.Generator) -> tuple[Seen, str] | Non
 
 def _shuffled(rng: np.random.Generator, answer: str, others: Sequence[str]) -> tuple[str, ...]:
     fewest, most = _NUM_OPTIONS
-    num = int(
-        rng.integers(fewest, most + 1, size=2).max()
-    )  # rather many: a late letter is seldom right
+    num = int(rng.integers(fewest, most + 1, size=2).max())  # rather many: late letters are rare
     wrong = [str(one) for one in rng.permutation([o for o in others if o != answer])[: num - 1]]
     return tuple(str(one) for one in rng.permutation([answer, *wrong]))
 
