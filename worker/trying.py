@@ -155,7 +155,8 @@ class Shown:
         begun_s, due = self._clock.monotonic_s(), Cadence(TOLD_EVERY_S)
         due.due(begun_s)
         while True:
-            batch = outbox.pending(BATCH) if outbox.wait(0.0 if stop.is_set() else LOOK_S) else []
+            is_last = stop.is_set()  # before the look: what was stored before `stop` is found
+            batch = outbox.pending(BATCH) if outbox.wait(0.0 if is_last else LOOK_S) else []
             for stored in batch:
                 envelope = stored.envelope(
                     prefix="vigil", worker_id="try", published_at=self._clock.now()
@@ -168,7 +169,7 @@ class Shown:
                 self.end()
             if due.due(now_s) and self._seen.num_frames and not self._as_json:
                 say(f"          {self._seen.told(is_file=self._is_file)} so far")
-            if not batch and stop.is_set():
+            if not batch and is_last:
                 return
 
     def close(self) -> None:

@@ -216,17 +216,18 @@ class RedisPublisher:
                 self._beat_due_s = self._clock.monotonic_s() + self._heartbeat_s
                 is_refresh_due = True
             self._claims.ask(self._redis, outbox, answered=self._answered)
-            batch = outbox.pending(BATCH) if outbox.wait(0.0 if stop.is_set() else LOOK_S) else []
+            is_last = stop.is_set()  # before the look: what was stored before `stop` is found
+            batch = outbox.pending(BATCH) if outbox.wait(0.0 if is_last else LOOK_S) else []
             if batch:
                 self._settle(batch, outbox, stop)
                 # the register says no later than a status that a camera has another state
                 is_refresh_due |= any(one.message.kind == "status" for one in batch)
-            elif is_refresh_due and not stop.is_set():
+            elif is_refresh_due and not is_last:
                 self._refresh()
                 is_refresh_due = False
             if works():
                 self._beat_due_s = self._clock.monotonic_s()
-            if not batch and stop.is_set():
+            if not batch and is_last:
                 self._write_register()
                 self._claim(fields(), lives_s=0.001)
                 return

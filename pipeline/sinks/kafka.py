@@ -59,12 +59,13 @@ class KafkaWriter:
         try:
             self._open()
             while True:
+                is_last = stop.is_set()  # before the look: what was stored before `stop` is found
                 batch = outbox.pending(MAX_BATCH) if outbox.wait(LOOK_S) else []
                 for part in _parts(batch):
                     if not self._send(part, outbox, stop):
                         break  # what stood for the one that was refused waits no more
                     works()
-                if stop.is_set() and not batch:
+                if is_last and not batch:
                     return
         except DRIVER_ERRORS as exc:
             error = self._connector.source_error(exc, what=f"writing to {self._topic!r}")

@@ -348,6 +348,23 @@ def test_run_delivers_what_is_put_and_what_is_left_when_it_is_stopped(
     assert lane.outbox.num_waiting == 0
 
 
+def test_what_is_put_between_the_last_look_and_the_stop_is_delivered(
+    lane: Lane, client: redis.Redis
+) -> None:
+    stop = threading.Event()
+    sent: list[str] = []
+
+    def works() -> bool:
+        if not sent:  # it has just looked, and nothing was there
+            sent.extend(lane.put(message("caption")))
+            stop.set()
+        return False
+
+    lane.publisher.run(lane.outbox, stop, works=works)
+    assert ids(events(client, "vigil:gate:captions:stream")) == sent
+    assert lane.outbox.num_waiting == 0
+
+
 def test_a_heartbeat_says_what_it_is_given_and_expires(
     redis_url: str, outbox: Outbox, shared_redis: RedisServer
 ) -> None:

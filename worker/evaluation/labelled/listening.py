@@ -27,13 +27,14 @@ class Listener:
         works: Callable[[], bool] = nothing_new,
     ) -> None:
         while True:
-            batch = outbox.pending(_BATCH) if outbox.wait(0.0 if stop.is_set() else _LOOK_S) else []
+            is_last = stop.is_set()  # before the look: what was stored before `stop` is found
+            batch = outbox.pending(_BATCH) if outbox.wait(0.0 if is_last else _LOOK_S) else []
             for stored in batch:
                 message = stored.message
                 self._heard.setdefault(message.kind, []).append(message.body["data"])
             outbox.delivered([stored.row for stored in batch])
             works()
-            if stop.is_set() and not batch:
+            if is_last and not batch:
                 return
 
     def close(self) -> None: ...
