@@ -19,24 +19,36 @@ def session(num_cpus: int, *, address: str | None = None) -> Iterator[None]:
     Args:
         num_cpus: of our own.
         address: of a cluster, such as `auto` or `ray://head:10001`; None for our own.
+
+    Raises:
+        ConnectionError: Ray has not started, or the cluster can't be reached.
     """
     if ray.is_initialized():
         yield
         return
-    if address is None:
-        ray.init(
-            num_cpus=num_cpus,
-            object_store_memory=STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    else:
-        ray.init(address=address, log_to_driver=False)
     try:
+        _start(num_cpus, address=address)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(num_cpus: int, *, address: str | None) -> None:
+    try:
+        if address is None:
+            ray.init(
+                num_cpus=num_cpus,
+                object_store_memory=STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False)
+    except Exception as error:  # no narrower one: where a machine is too busy, Ray raises this
+        raise ConnectionError(
+            f"Ray: expected it to start, got: {error} What is done is kept; call again to go on."
+        ) from error
 
 
 def each(

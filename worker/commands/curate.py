@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Curate; a line of each step goes to standard error."""
+    """Curate; a line of each step goes to standard error, and so does what stops it."""
     if util.find_spec("ray") is None:
         raise InputError("expected the extra `curation`: pip install 'vigil[curation]'")
     from model.curation.plan import Limits, table
@@ -58,24 +58,31 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.out is None:
         raise InputError("--out: expected the folder for the result, got none")
-    clock = SystemClock()
-    if arguments.demo is not None:
-        from model.curation.demo.shown import show
+    from model.curation.curate import StepError
 
-        is_good = show(
-            arguments.out,
-            arguments.demo,
-            num_workers=arguments.workers,
-            say=say,
-            now_s=clock.monotonic_s,
-        )
-        return 0 if is_good else 1
-    return _curate(arguments, limits=limits, clock=clock)
+    try:
+        return _curate(arguments, limits) if arguments.demo is None else _show(arguments)
+    except (StepError, OSError) as error:
+        say(str(error))
+        return 1
 
 
-def _curate(arguments: argparse.Namespace, *, limits: "Limits", clock: SystemClock) -> int:
+def _show(arguments: argparse.Namespace) -> int:
+    from model.curation.demo.shown import show
+
+    is_good = show(
+        arguments.out.absolute(),
+        arguments.demo,
+        num_workers=arguments.workers,
+        say=say,
+        now_s=SystemClock().monotonic_s,
+    )
+    return 0 if is_good else 1
+
+
+def _curate(arguments: argparse.Namespace, limits: "Limits") -> int:
     from model.curation import on_ray
-    from model.curation.curate import Crew, StepError, curate
+    from model.curation.curate import Crew, curate
     from model.curation.plan import STEPS, Networks, Plan
     from model.curation.shards import shards_in
 
@@ -95,12 +102,8 @@ def _curate(arguments: argparse.Namespace, *, limits: "Limits", clock: SystemClo
     plan = Plan(tuple(shards), arguments.out.absolute(), limits, networks)
     plan.settle(STEPS[0])  # before anything is started
     crew = Crew(arguments.workers, gpus, arguments.vllm)
-    try:
-        with on_ray.session(arguments.workers, address=arguments.cluster):
-            curate(plan, crew, say=say, now_s=clock.monotonic_s)
-    except (StepError, OSError) as error:
-        say(str(error))
-        return 1
+    with on_ray.session(arguments.workers, address=arguments.cluster):
+        curate(plan, crew, say=say, now_s=SystemClock().monotonic_s)
     return 0
 
 

@@ -57,3 +57,20 @@ def test_a_folder_begun_with_other_shards_is_refused(
     given = ["--shards", str(tmp_path / "shards"), "--out", str(tmp_path / "out")]
     assert main(["curate", *given, "--aesthetic", "a"]) == REFUSED
     assert 'shards: expected ["other.tar 7"], which ' in capsys.readouterr().err
+
+
+def test_a_ray_that_does_not_start_ends_the_run_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002, as Ray does
+
+    monkeypatch.setattr("ray.init", init)
+    write(tmp_path / "shards", 4, seed=1, per_shard=4)
+    given = ["--shards", str(tmp_path / "shards"), "--out", str(tmp_path / "out")]
+    assert main(["curate", *given, "--aesthetic", "a"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == (
+        "Ray: expected it to start, got: The current node timed out during startup."
+        " What is done is kept; call again to go on."
+    )
