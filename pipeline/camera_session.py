@@ -90,7 +90,8 @@ class CameraSession:
         seen_s: when its last frame was taken, monotonic.
         told: what messages say of its newest frame; None before the first, and once forgotten.
         stretch: how far its stream has come.
-        newest: where the record of its newest frame stands; None where none is known.
+        newest: where the record of the newest frame stands that anybody has told of; None where
+            none is known.
     """
 
     def __init__(self, schedule: Schedule, *, caption_when: When = "periodic") -> None:
@@ -156,7 +157,8 @@ class CameraSession:
             answered: the same for answers that an event message may not have followed.
         """
         self._told, self._answered_to = dict(told), dict(answered)
-        known = [*told.values(), *answered.values()]
+        own = [] if self.newest is None else [self.newest]
+        known = [*told.values(), *answered.values(), *own]
         if known:
             self.newest = max(known, key=lambda one: one.captured_at)
             self.stretch.resume(self.newest.captured_at)

@@ -114,11 +114,13 @@ class Carry:
         term: under which it is this worker's from now on.
         tops: the last numbers that were published, by kind.
         fields: the others, by name, as messages brought them.
+        was_elsewhere: another worker had it last.
     """
 
     term: int
     tops: Mapping[str, int] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
+    was_elsewhere: bool = False
 
     @property
     def is_empty(self) -> bool:

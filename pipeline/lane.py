@@ -61,7 +61,6 @@ class Lane:
         self._since_s = (
             0.0  # when the oldest frame came that was not taken, dropped ones among them
         )
-        self._is_gone = False
         self._offered = 0
         self._taken = 0
         self._dropped = 0
@@ -75,23 +74,15 @@ class Lane:
         """
         with self._turn:
             with self._arrived:
-                while self._is_full() and not self._is_over():
+                while self._is_full() and not self._closed():
                     self._arrived.wait()
-                if self._is_over():
+                if self._closed():
                     return self._refused(frame)
                 arrived_s = self._clock.monotonic_s()
             with self._gate, self._pruning:
                 sample = self._pruned(frame, arrived_s)
                 with self._arrived:
-                    return self._refused(frame) if self._is_over() else self._put(sample)
-
-    def remove(self) -> Frame | None:
-        """Take no frame any more; return the one that waits, which is dropped."""
-        with self._arrived:
-            waiting, self._waiting, self._is_gone = self._waiting, None, True
-            self._dropped += waiting is not None
-            self._arrived.notify_all()
-            return waiting.frame if waiting else None
+                    return self._refused(frame) if self._closed() else self._put(sample)
 
     def take(self) -> PrunedSample | None:
         """Return the waiting frame, which from now on is what the model has seen, or None."""
@@ -110,6 +101,8 @@ class Lane:
         with self._pruning:
             self._pruner.reset()
             self._prune_again()
+        with self._arrived:
+            self._arrived.notify_all()  # one that waits may be worth nothing any more
 
     def adopt(self, pruner: Pruner) -> None:
         """Go on with another pruner, and so with another idea of what the model has seen."""
@@ -143,9 +136,6 @@ class Lane:
         is_worth = self._waiting is not None and not self._waiting.frame.has_moved
         return is_worth and not self.is_live
 
-    def _is_over(self) -> bool:
-        return self._is_gone or self._closed()
-
     def _refused(self, frame: Frame) -> Frame:
         self._offered += 1
         self._dropped += 1
@@ -165,12 +155,8 @@ class Lane:
 
     def _prune_again(self) -> None:
         """Compare the frame that waits with what the pruner now takes for seen."""
-        if (waiting := self._waiting) is None:
-            return
-        pruned = self._pruned(waiting.frame, waiting.arrived_s)
-        with self._arrived:
-            if self._waiting is waiting:  # the lane may have been removed
-                self._waiting = pruned
+        if (waiting := self._waiting) is not None:
+            self._waiting = self._pruned(waiting.frame, waiting.arrived_s)
 
     def _pruned(self, frame: Frame, arrived_s: float) -> PrunedSample:
         return PrunedSample(frame, self._pruner.prune(frame), arrived_s, self.is_live)
@@ -248,12 +234,6 @@ class Lanes:
         """Look again at which cameras are held."""
         with self._arrived:
             self._arrived.notify_all()
-
-    def remove(self, camera_id: str) -> Frame | None:
-        """Close a camera's lane; return the frame that waited in it, which is dropped."""
-        with self._arrived:
-            lane = self._lanes.pop(camera_id, None)
-        return lane.remove() if lane is not None else None
 
     def reset(self, camera_id: str) -> None:
         """Make a camera's next frame a refresh."""

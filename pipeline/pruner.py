@@ -136,7 +136,7 @@ class Pruner:
 
     def reset(self) -> None:
         """Forget the reference: the next frame is a refresh."""
-        self._reference = None
+        self._reference = self._compared = None
         self._refreshed_pts_s = None
         self._adaptive.reset()
         self._staleness.reset()

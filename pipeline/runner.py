@@ -111,6 +111,7 @@ class Runner:
             tenures,
             machines=machines,
             session_of=self._camera,
+            leave=self._leave,
             replies=replies,
             status=status,
             observer=observer,
@@ -162,8 +163,7 @@ class Runner:
     def step(self) -> int:
         """Take the waiting frames through to the outbox; return how many there were."""
         # 0. cameras that come from another worker, and that go
-        for camera_id in self._takeover.look():
-            self._leave(camera_id)
+        self._takeover.look()
         if self._control.is_new:
             self._say(inf)  # about the questions as they were
         if obey(
@@ -199,17 +199,21 @@ class Runner:
         return len(taken)
 
     def _is_new(self, sent: PrunedSample) -> bool:
-        """Say whether a frame is to be shown: not of a camera that is gone or paused, nor again."""
-        if not sent.frame.has_moved and not self._control.is_paused(sent.frame.camera_id):
-            return not self._camera(sent.frame.camera_id).has_seen(sent)
-        self._lanes.reset(sent.frame.camera_id)
+        """Say whether a frame is to be shown: not of a camera that is gone or paused, nor again.
+
+        What is not shown the pruner must not take for seen: the next frame is a refresh.
+        """
+        camera_id = sent.frame.camera_id
+        is_here = not sent.frame.has_moved and not self._control.is_paused(camera_id)
+        if is_here and not self._camera(camera_id).has_seen(sent):
+            return True
+        self._lanes.reset(camera_id)
         return False
 
     def _leave(self, camera_id: str) -> None:
-        """Forget a camera that another worker has now."""
-        if (dropped := self._lanes.remove(camera_id)) is not None:
-            self._settle(dropped)
+        """Forget a camera that another worker has, or had until now."""
         self._release(camera_id)
+        self._lanes.reset(camera_id)
         self._cameras.pop(camera_id, None)
 
     def _release(self, camera_id: str) -> None:

@@ -29,6 +29,7 @@ class Takeover:
         *,
         machines: EventMachines,
         session_of: Callable[[str], CameraSession],
+        leave: Callable[[str], None],
         replies: Replies,
         status: StatusBoard,
         observer: Observer,
@@ -36,21 +37,21 @@ class Takeover:
         self._tenures = tenures
         self._machines = machines
         self._session_of = session_of
+        self._leave = leave
         self._replies = replies
         self._status = status
         self._observer = observer
 
-    def look(self) -> set[str]:
-        """Take up what was answered, ask about what has come; return cameras that are gone."""
+    def look(self) -> None:
+        """Take up what was answered, ask about what has come, forget cameras that are gone."""
         for taken in self._tenures.take():
             self._take_up(taken)
         for camera_id in self._machines.overdue():
             self._tenures.begin_without_record(camera_id)
         self._tenures.ask(self._replies.last_row)
-        gone = self._tenures.take_gone()
-        for camera_id in gone:
+        for camera_id in self._tenures.take_gone():
             self._machines.leave(camera_id)
-        return gone
+            self._leave(camera_id)
 
     def _take_up(self, taken: Taken) -> None:
         camera_id, carry = taken.camera_id, taken.carry
@@ -61,6 +62,8 @@ class Takeover:
             self._machines.take_over(camera_id, states, is_late=taken.is_late)
             told, answered = (_positions(carry, name) for name in (AT, ANSWERED))
             if not taken.is_late:
+                if carry.was_elsewhere:  # it may have gone and come back between two looks
+                    self._leave(camera_id)
                 self._session_of(camera_id).resume(told, answered)
         outcome = "unknown" if carry is None else "late" if taken.is_late else "known"
         self._observer.count(TAKEOVERS, outcome=outcome)

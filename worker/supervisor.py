@@ -175,10 +175,12 @@ class Supervisor:
 
     def _summarise(self) -> None:
         for camera_id, counts in self._worker.lanes.counts().items():
+            if (state := self._worker.status.state(camera_id)) is None:
+                continue  # another worker has it
             log.info(
                 "camera_summary",
                 camera=camera_id,
-                state=self._worker.status.state(camera_id),
+                state=state,
                 frames_offered=counts.offered,
                 frames_taken=counts.taken,
                 frames_dropped=counts.dropped,

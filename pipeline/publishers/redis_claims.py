@@ -106,10 +106,10 @@ class Claims:
             )
         except ResponseError as exc:
             return f"Redis refuses to hand it over: {str(exc).partition(' ')[0]}"
-        return _read(reply, tenure)
+        return _read(reply, tenure, owner.name)
 
 
-def _read(reply: Sequence[bytes], tenure: Tenure) -> Carry | str:
+def _read(reply: Sequence[bytes], tenure: Tenure, own: str) -> Carry | str:
     verdict, *rest = reply
     words = [one.decode("utf-8", "replace") for one in rest]
     if verdict == scripts.OTHER_VERSION:
@@ -132,4 +132,5 @@ def _read(reply: Sequence[bytes], tenure: Tenure) -> Carry | str:
         last = value.split(" ")[-1]
         if name.startswith(_CURSOR) and last.isdecimal():
             tops[name.removeprefix(_CURSOR)] = int(last) % (1 << 32)
-    return Carry(int(words[0]), tops, fields)
+    was_elsewhere = fields.get("owner", own) != own
+    return Carry(int(words[0]), tops, fields, was_elsewhere=was_elsewhere)

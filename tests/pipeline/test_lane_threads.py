@@ -151,19 +151,6 @@ def test_a_frame_that_is_replaced_is_not_taken_in_the_middle_of_it() -> None:
     assert [frame.pts_s for frame in dropped if frame] == [0.0]
 
 
-def test_a_lane_that_is_removed_meanwhile_hands_the_frame_back() -> None:
-    pruner = HeldPruner()
-    lanes = Lanes(lambda _camera_id: pruner, clock=SystemClock())
-    lane = lanes.lane("yard", overflow=Overflow.LATEST)
-    handed_back: list[Frame | None] = []
-    with joined(Thread(target=lambda: handed_back.append(lane.offer(frame_at(0.0))))):
-        assert pruner.has_begun.wait(LONG_S)
-        assert lanes.remove("yard") is None
-        pruner.may_go_on.set()
-    assert [frame.pts_s for frame in handed_back if frame] == [0.0]
-    assert lane.counts.offered == lane.counts.dropped == 1
-
-
 def test_only_so_many_frames_are_pruned_at_once() -> None:
     pruners: defaultdict[str, HeldPruner] = defaultdict(HeldPruner)
     lanes = Lanes(lambda camera_id: pruners[camera_id], clock=SystemClock())

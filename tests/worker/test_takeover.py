@@ -2,178 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
-from functools import partial
-from math import inf
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 import redis
 
-from model.types import Answer, Question
-from pipeline.admission_backlog import AdmissionBacklog
-from pipeline.event_machines import EventMachines
-from pipeline.events import EventRule
-from pipeline.intake import Settlements
-from pipeline.lane import Lanes
-from pipeline.load import Load
 from pipeline.metrics import FENCED, OUTBOX_DROPPED
-from pipeline.observer import Observer
-from pipeline.outbox import Outbox
-from pipeline.pruner import Pruner
-from pipeline.publishers.redis import RedisPublisher
-from pipeline.questions import CAPTION_ID, StandingQuestion
-from pipeline.rebuilding import Rebuilding
-from pipeline.runner import Runner
-from pipeline.sources.base import NO_PAST
-from pipeline.status import StatusBoard
-from pipeline.tenures import Tenures
-from pipeline.ticks import Ticks
-from pipeline.types import Frame, Overflow, Receipt, RecordPlace, Tenure
-from tests.fakes import FakeClock, Recorder, ScriptedEngine, frame_at, picture
 from tests.pipeline.publishers.lane import events
 from tests.servers.redis import RedisServer
-from worker.publishing import KnownCameras, must_wait, put_status
-
-CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=5.0)
-FIRE = StandingQuestion(
-    "fire",
-    Question("yes_no", "Is there fire?"),
-    every_s=1.0,
-    rule=EventRule(confirm_n=2, confirm_m=3, evidence_s=60.0),
-)
-BURNS = range(10, 20)  # seconds in which there truly is fire
-
-
-class Site:
-    """What all workers share: a topic's records by offset, what is committed, and the clock."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.committed = 0
-        self.now_s = 0
-
-
-class Member:
-    """One worker; its threads' work is done when `turn` says so."""
-
-    def __init__(
-        self, url: str, path: Path | None, *, name: str, site: Site, max_bytes: int = 1 << 20
-    ) -> None:
-        self.site, clock = site, site.clock
-        self.observer = Recorder()
-        self.outbox = Outbox(path, max_bytes=max_bytes, observer=self.observer)
-        self.settled: list[int] = []
-        self.tenures = Tenures(clock=clock, has_group=True)
-        self.lanes = Lanes(
-            lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf),
-            clock=clock,
-            is_held=partial(must_wait, self.tenures, self.outbox),
-        )
-        self.status = StatusBoard(partial(put_status, self.outbox, self.tenures), clock=clock)
-        self.engine = ScriptedEngine(self._answer)
-        asked = [CAPTION, FIRE]
-        self.machines = EventMachines(
-            asked,
-            states=self.outbox.load_states(),
-            may_come=lambda _camera_id: True,
-            forget_after_s=600.0,
-            clock=clock,
-            waits=lambda _camera_id: True,
-        )
-        self.runner = Runner(
-            self.lanes,
-            self.engine,
-            questions=asked,
-            replies=self.outbox,
-            settle=self._settle,
-            clock=clock,
-            observer=Observer(),
-            machines=self.machines,
-            status=self.status,
-            ticks=Ticks(period_s=1.0, per_period=4),
-            load=Load(max_age_s=2.0, period_s=1.0, recover_after_s=30.0),
-            admission_backlog=AdmissionBacklog(),
-            tenures=self.tenures,
-            rebuilding=Rebuilding(
-                self.engine,
-                self.lanes,
-                NO_PAST,
-                window_s=180.0,
-                together=1,
-                clock=clock,
-                observer=Observer(),
-            ),
-            forget_after_s=600.0,
-        )
-        self.settlements = Settlements(self.tenures)
-        self.publisher = RedisPublisher(
-            url,
-            prefix="vigil",
-            worker_id=name,
-            clock=clock,
-            run_id=self.outbox.origin,
-            cameras=KnownCameras(self.status, dict, self.tenures, self.observer),
-        )
-        self.tenure: Tenure | None = None
-
-    def assigned(self, generation: int) -> None:
-        self.tenure = Tenure("g", generation)
-
-    def revoked(self) -> None:
-        assert self.tenure is not None
-        self.tenure.is_over = True
-        self.tenures.end("yard")
-
-    def read(self, *offsets: int, publishes: bool = True) -> None:
-        """Have records come, one a second, and do with each what is to be done."""
-        for offset in offsets:
-            frame = self._frame(offset)
-            self.site.clock.seconds = max(self.site.clock.seconds, offset + 0.25)
-            self.tenures.begin("yard", frame.record)
-            lane = self.lanes.lane("yard", overflow=Overflow.LATEST)
-            lane.offer(frame)
-            self.runner.step()
-            if publishes:
-                self.publish()
-            self.runner.step()
-
-    def publish(self) -> None:
-        """What the publishing thread does, until nothing waits."""
-        self.publisher.heartbeat({})
-        for _ in range(2):
-            self.publisher._claims.ask(
-                self.publisher._redis, self.outbox, answered=self.publisher._answered
-            )
-            if batch := self.outbox.pending(100):
-                self.publisher._settle(batch, self.outbox, Event())
-
-    def close(self) -> None:
-        self.publisher.close()
-        self.outbox.close()
-
-    def _settle(self, frame: Frame) -> None:
-        assert frame.record is not None
-        self.settled.append(frame.record.offset)
-        if not frame.has_moved:
-            self.site.committed = max(self.site.committed, frame.record.offset + 1)
-
-    def _frame(self, offset: int) -> Frame:
-        pixels = picture()
-        pixels[:28, :28] = 255 if offset in BURNS else np.uint8(10 + 30 * (offset % 4))
-        self.site.now_s = offset
-        place = RecordPlace("frames", 0, offset, self.tenure)
-        return replace(frame_at(float(offset), pixels), record=place, receipt=Receipt(place))
-
-    def _answer(self, _camera_id: str, question: Question) -> Answer:
-        if question.kind == "caption":
-            return Answer("caption", "a yard", None, 1)
-        p = 0.9 if self.site.now_s in BURNS else 0.1
-        return Answer("yes_no", "yes" if p > 0.5 else "no", p, 1, mass=1.0)
-
+from tests.worker.shared_camera import Member, Site
 
 New = Callable[..., Member]
 
@@ -341,13 +180,47 @@ def test_who_loses_a_camera_forgets_it_and_ends_nothing(new: New, client: redis.
     old.runner.step()
     assert old.outbox.load_states() == {}
     assert "yard" not in old.engine.held
-    assert "yard" not in old.lanes.counts()
+    assert not old.lanes.is_waiting("yard")
     young.assigned(2)
     young.read(*range(15, 18))
     old.site.clock.seconds += 3600.0
     old.runner.step()
     old.publish()
     assert phases(client) == ["start"]
+
+
+def test_a_camera_that_comes_back_before_its_worker_has_looked_is_seen_as_it_is(
+    new: New, client: redis.Redis
+) -> None:
+    """As at a worker that was stopped: to it no time lies between the loss and the next frame."""
+    old, young = new("old"), new("young")
+    old.assigned(1)
+    old.read(*range(15))
+    old.revoked()
+    young.assigned(2)
+    young.read(*range(15, 25))
+    young.revoked()
+    old.assigned(3)
+    old.read(*range(23, 27))  # what was committed lies that far back
+    assert np.array_equal(old.sees(), old.frame(26).pixels)
+    (window,) = old.engine.windows["yard"]
+    assert window.start_pts_s == 23.0, "it remembers nothing that has a hole in it"
+    check(client)
+    assert len(said(client, "answers")) == 27
+
+
+def test_of_records_that_come_again_to_the_same_worker_nothing_is_missed(
+    new: New, client: redis.Redis
+) -> None:
+    worker = new("w")
+    worker.assigned(1)
+    worker.read(*range(9), 9, 10, 11)
+    worker.assigned(2)  # as after a broker that was away
+    worker.read(10, 11, *range(13, 25))
+    assert np.array_equal(worker.sees(), worker.frame(24).pixels)
+    (window,) = worker.engine.windows["yard"]
+    assert window.start_pts_s == 0.0, "no other worker had it"
+    check(client)
 
 
 def test_what_an_outbox_remembers_of_a_camera_is_not_believed_before_redis_was_asked(
