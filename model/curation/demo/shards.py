@@ -21,6 +21,9 @@ def write(folder: Path, count: int, *, seed: int, per_shard: int = PER_SHARD) ->
         count: how many pictures.
         seed: of the pictures.
         per_shard: pictures in each.
+
+    Raises:
+        OSError: a shard cannot be written; those before it are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
@@ -30,8 +33,13 @@ def write(folder: Path, count: int, *, seed: int, per_shard: int = PER_SHARD) ->
         if not shard.exists():
             beside = shard.with_name(f".{shard.name}.new")
             pictures = [paint(number, seed=seed) for number in numbers]
-            (write_parquet if place % 2 else write_tar)(beside, pictures)
-            beside.replace(shard)
+            try:
+                (write_parquet if place % 2 else write_tar)(beside, pictures)
+                beside.replace(shard)
+            except OSError as error:
+                beside.unlink(missing_ok=True)
+                said = f"{shard}: {error}; {place} shards are done, the same command goes on there"
+                raise OSError(said) from error
         shards.append(shard)
     return shards
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.curation.demo.painted import paint
-from model.curation.demo.shards import write_parquet, write_tar
+from model.curation.demo.shards import write, write_parquet, write_tar
 from model.curation.shards import MAX_IMAGE_BYTES, Broken, Pair, pairs, shards_in
 from model.errors import DataError
 
@@ -145,3 +145,15 @@ def test_what_is_no_shard_is_refused(tmp_path: Path) -> None:
         shards_in([tmp_path])
     with pytest.raises(DataError, match="it is missing"):
         shards_in([tmp_path / "nowhere.tar"])
+
+
+@pytest.mark.parametrize("name", ["00000.tar", "00001.parquet"])
+def test_painted_shards_go_on_after_a_full_disk(tmp_path: Path, name: str) -> None:
+    beside = tmp_path / f".{name}.new"
+    beside.symlink_to("/dev/full")
+    num_done = int(name[:5])
+    expected = rf"{name}: .*No space left on device; {num_done} shards are done"
+    with pytest.raises(OSError, match=expected):
+        write(tmp_path, 12, seed=0, per_shard=4)
+    assert len(list(tmp_path.iterdir())) == num_done
+    assert all(path.is_file() for path in write(tmp_path, 12, seed=0, per_shard=4))
