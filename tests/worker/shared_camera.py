@@ -51,7 +51,7 @@ class Site:
 
 
 class Member:
-    """One worker; its threads' work is done when `turn` says so."""
+    """One worker; its threads' work is done when `read` and `publish` are called."""
 
     def __init__(
         self, url: str, path: Path | None, *, name: str, site: Site, max_bytes: int = 1 << 20

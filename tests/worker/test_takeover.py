@@ -214,9 +214,9 @@ def test_of_records_that_come_again_to_the_same_worker_nothing_is_missed(
 ) -> None:
     worker = new("w")
     worker.assigned(1)
-    worker.read(*range(9), 9, 10, 11)
+    worker.read(*range(12))
     worker.assigned(2)  # as after a broker that was away
-    worker.read(10, 11, *range(13, 25))
+    worker.read(*range(10, 25))
     assert np.array_equal(worker.sees(), worker.frame(24).pixels)
     (window,) = worker.engine.windows["yard"]
     assert window.start_pts_s == 0.0, "no other worker had it"
