@@ -11,9 +11,12 @@ from model.curation import on_ray
 from model.curation.demo import small_models
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
-    """Ray on this machine, two workers, nothing reported to anyone."""
+    """Ray on this machine, two workers, nothing reported to anyone.
+
+    It ends with the file that asked for it: other files start it, or see that it does not start.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
