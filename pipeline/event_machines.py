@@ -209,8 +209,8 @@ class EventMachines:
             camera_id: whose.
             states: what `carried` gave, by question; None where that is not known: then as this
                 process, or the one before it, has left them.
-            is_late: it was gone on without; events that have begun since then stay, and end those
-                that were on before.
+            is_late: it was gone on without; events that are on here stay, and end others of their
+                question that were on before.
         """
         left = self._left.pop(camera_id, {})
         if states is None:
@@ -219,16 +219,17 @@ class EventMachines:
             return
         for name in left:
             self._changes[name] = None
-        begun = {one.asked.question_id for one in self._begun(camera_id)} if is_late else set()
-        for kept in list(self._kept.get(camera_id, {}).values()):
-            if kept.asked.question_id not in begun:
+        own = list(self._kept.get(camera_id, {}).values())
+        on = {one.asked.question_id: one for one in own if is_late and one.machine.is_active}
+        for kept in own:
+            if kept.asked.question_id not in on:
                 self._drop(kept)
         for question_id, text in states.items():
             name = f"{camera_id}/{question_id}/{fingerprint_of(text)}"
-            if question_id not in begun:
+            if question_id not in on:
                 self._take_up(name, text)
             else:
-                self._end_old(name, text)
+                self._end_old(name, text, but=on[question_id].machine.event_id)
 
     def leave(self, camera_id: str) -> None:
         """Forget a camera's events, with which another process goes on."""
@@ -246,16 +247,14 @@ class EventMachines:
             if any(is_on_since(text, long_ago) for text in states.values())
         ]
 
-    def _begun(self, camera_id: str) -> list[Kept]:
-        return [one for one in self._kept.get(camera_id, {}).values() if one.machine.is_active]
-
-    def _end_old(self, name: str, text: str) -> None:
-        """End an event that another one has followed, unknown to each other."""
+    def _end_old(self, name: str, text: str, *, but: str | None) -> None:
+        """End an event that another one, `but`, has followed, unknown to each other."""
         question_id = name.split("/")[1]
         with suppress(ValueError):
             standing = self._questions.get(question_id)
             kept = self._restored(name, text, standing=standing, question_id=question_id)
-            self._end(kept, "stale")
+            if kept.machine.event_id != but:
+                self._end(kept, "stale")
 
     def _of(self, camera_id: str, standing: StandingQuestion) -> Kept:
         name = state_name(camera_id, standing)

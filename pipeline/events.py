@@ -130,6 +130,11 @@ class EventMachine:
         self._recent = deque(self._recent, maxlen=rule.confirm_m)
 
     @property
+    def event_id(self) -> str | None:
+        """Of the event that is on; None while none is."""
+        return self._state.event_id
+
+    @property
     def is_active(self) -> bool:
         """Whether an event is on."""
         return self._state.event_id is not None

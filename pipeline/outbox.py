@@ -154,17 +154,20 @@ class Outbox:
         return rows[0][0] if rows else None
 
     @outlives_file
-    def continue_after(self, camera_id: str, tops: Mapping[str, int], *, row: int) -> None:
+    def continue_after(
+        self, camera_id: str, tops: Mapping[str, int], *, row: int, term: int
+    ) -> None:
         """Let a camera's numbers go on after those that another worker gave.
 
         Args:
             camera_id: whose.
             tops: the last number of each kind that was published.
             row: messages after it are numbered anew.
+            term: under which these go.
         """
         with self._changed:
             with self._transaction() as db:
-                numbers = tables.continue_after(db, camera_id, tops, row=row)
+                numbers = tables.continue_after(db, camera_id, tops, row=row, term=term)
                 tables.remember(db, numbers, {})
             self._numbers |= numbers
 

@@ -81,6 +81,11 @@ UPDATE messages SET seq = :top + (
     WHERE camera_id = :camera AND kind = :kind AND row > :row AND earlier.row <= messages.row
 ) WHERE camera_id = :camera AND kind = :kind AND row > :row
 """
+# What was said while it was not known under which term, goes under the one that was granted.
+_UNDER_TERM = """
+UPDATE messages SET body = CAST(json_set(CAST(body AS TEXT), '$.carried[0]', :term) AS BLOB)
+WHERE camera_id = :camera AND row > :row AND json_type(CAST(body AS TEXT), '$.carried') = 'array'
+"""
 _LAST_AFTER = """
 SELECT COALESCE(MAX(seq), :top) FROM messages
 WHERE camera_id = :camera AND kind = :kind AND row > :row
@@ -204,9 +209,14 @@ def as_stored(
 
 
 def continue_after(
-    db: sqlite3.Connection, camera_id: str, tops: Mapping[str, int], *, row: int
+    db: sqlite3.Connection, camera_id: str, tops: Mapping[str, int], *, row: int, term: int
 ) -> Numbers:
-    """Number a camera's messages after a row anew, after these; return its last numbers."""
+    """Number a camera's messages after a row anew, after these, and put them under a term.
+
+    Returns:
+        The camera's last numbers.
+    """
+    db.execute(_UNDER_TERM, {"camera": camera_id, "row": row, "term": term})
     numbers: Numbers = {}
     for kind in WORTH:
         names = {"camera": camera_id, "kind": kind, "row": row, "top": tops.get(kind, 0)}

@@ -55,16 +55,17 @@ class Takeover:
 
     def _take_up(self, taken: Taken) -> None:
         camera_id, carry = taken.camera_id, taken.carry
+        may_have_been_elsewhere = carry is None or carry.was_elsewhere
+        if may_have_been_elsewhere and not taken.is_late:  # and come back between two looks
+            self._leave(camera_id)
         if carry is None or carry.is_empty:
             self._machines.take_over(camera_id, None)
-        else:
-            states = _by_question(carry, MACHINE)
-            self._machines.take_over(camera_id, states, is_late=taken.is_late)
+        elif not taken.is_late:
+            self._machines.take_over(camera_id, _by_question(carry, MACHINE))
             told, answered = (_positions(carry, name) for name in (AT, ANSWERED))
-            if not taken.is_late:
-                if carry.was_elsewhere:  # it may have gone and come back between two looks
-                    self._leave(camera_id)
-                self._session_of(camera_id).resume(told, answered)
+            self._session_of(camera_id).resume(told, answered)
+        elif carry.was_elsewhere:  # else Redis holds no more than what this worker went on from
+            self._machines.take_over(camera_id, _by_question(carry, MACHINE), is_late=True)
         outcome = "unknown" if carry is None else "late" if taken.is_late else "known"
         self._observer.count(TAKEOVERS, outcome=outcome)
         log.info("camera_taken_over", camera=camera_id, term=carry and carry.term, outcome=outcome)

@@ -54,8 +54,10 @@ class PendingMessages(Protocol):
         """Return the row of the oldest message to be delivered; None where none is."""
         ...
 
-    def continue_after(self, camera_id: str, tops: Mapping[str, int], *, row: int) -> None:
-        """Number a camera's messages, those after a row among them, after these by kind."""
+    def continue_after(
+        self, camera_id: str, tops: Mapping[str, int], *, row: int, term: int
+    ) -> None:
+        """Number a camera's messages after a row anew, after these by kind, under this term."""
         ...
 
     def set_aside(self, rows: Iterable[int]) -> None:

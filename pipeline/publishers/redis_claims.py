@@ -86,7 +86,7 @@ class Claims:
                 self._cameras.refuse(claim, reply)
                 continue
             if not reply.is_empty:
-                outbox.continue_after(claim.camera_id, reply.tops, row=claim.row)
+                outbox.continue_after(claim.camera_id, reply.tops, row=claim.row, term=reply.term)
             self._cameras.grant(claim, reply)
 
     def _reply(self, redis: Redis, claim: Claim) -> Carry | str:

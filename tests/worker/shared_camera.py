@@ -1,12 +1,15 @@
 """One worker's inference, outbox and publishing, on a camera that may be another's at any time."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
+import redis
 from numpy.typing import NDArray
 
 from model.types import Answer, Question
@@ -29,6 +32,7 @@ from pipeline.tenures import Tenures
 from pipeline.ticks import Ticks
 from pipeline.types import Frame, Overflow, Receipt, RecordPlace, Tenure
 from tests.fakes import FakeClock, Recorder, ScriptedEngine, frame_at, picture
+from tests.pipeline.publishers.lane import events
 from worker.publishing import KnownCameras, must_wait, put_status
 
 CAPTION = StandingQuestion(CAPTION_ID, Question("caption", "Describe."), every_s=5.0)
@@ -36,7 +40,7 @@ FIRE = StandingQuestion(
     "fire",
     Question("yes_no", "Is there fire?"),
     every_s=1.0,
-    rule=EventRule(confirm_n=2, confirm_m=3, evidence_s=60.0),
+    rule=EventRule(confirm_n=2, confirm_m=3, evidence_s=60.0, update_every_s=inf),
 )
 BURNS = range(10, 20)  # seconds in which there truly is fire
 
@@ -48,19 +52,41 @@ class Site:
         self.clock = FakeClock()
         self.committed = 0
         self.now_s = 0
+        self.burns = BURNS
 
 
 class Member:
     """One worker; its threads' work is done when `read` and `publish` are called."""
 
     def __init__(
-        self, url: str, path: Path | None, *, name: str, site: Site, max_bytes: int = 1 << 20
+        self,
+        url: str,
+        path: Path | None,
+        *,
+        name: str,
+        site: Site,
+        max_bytes: int = 1 << 20,
+        has_address: bool = False,
+        has_group: bool = True,
     ) -> None:
+        """Start.
+
+        Args:
+            url: of Redis.
+            path: of the outbox; None for memory.
+            name: the worker's id.
+            site: that it shares with the others.
+            max_bytes: of the outbox.
+            has_address: the camera comes by an address of this worker's own.
+            has_group: cameras may come by a group.
+        """
         self.site, clock = site, site.clock
+        self._has_address = has_address
         self.observer = Recorder()
         self.outbox = Outbox(path, max_bytes=max_bytes, observer=self.observer)
         self.settled: list[int] = []
-        self.tenures = Tenures(clock=clock, has_group=True)
+        own = ("yard",) if has_address else ()
+        self.tenures = Tenures(clock=clock, own=own, has_group=has_group)
         self.lanes = Lanes(
             lambda _camera_id: Pruner(mode="last_seen", max_staleness_s=inf),
             clock=clock,
@@ -72,10 +98,10 @@ class Member:
         self.machines = EventMachines(
             asked,
             states=self.outbox.load_states(),
-            may_come=lambda _camera_id: True,
+            may_come=lambda _camera_id: has_address or has_group,
             forget_after_s=600.0,
             clock=clock,
-            waits=lambda _camera_id: True,
+            waits=lambda _camera_id: has_group and not has_address,
         )
         self.runner = Runner(
             self.lanes,
@@ -109,7 +135,7 @@ class Member:
             worker_id=name,
             clock=clock,
             run_id=self.outbox.origin,
-            cameras=KnownCameras(self.status, dict, self.tenures, self.observer),
+            cameras=KnownCameras(self.status, self._questions, self.tenures, self.observer),
         )
         self.tenure: Tenure | None = None
 
@@ -145,6 +171,7 @@ class Member:
     def publish(self) -> None:
         """What the publishing thread does, until nothing waits."""
         self.publisher.heartbeat({})
+        self.publisher._sweep()
         for _ in range(2):
             self.publisher._claims.ask(
                 self.publisher._redis, self.outbox, answered=self.publisher._answered
@@ -157,20 +184,49 @@ class Member:
         self.outbox.close()
 
     def _settle(self, frame: Frame) -> None:
-        assert frame.record is not None
+        if frame.record is None:
+            return
         self.settled.append(frame.record.offset)
         if not frame.has_moved:
             self.site.committed = max(self.site.committed, frame.record.offset + 1)
 
+    def _questions(self) -> dict[str, frozenset[str] | None]:
+        return {camera_id: frozenset({FIRE.id}) for camera_id in self.outbox.camera_ids()}
+
     def frame(self, offset: int) -> Frame:
+        is_fire = offset in self.site.burns
         pixels = picture()
-        pixels[:28, :28] = 255 if offset in BURNS else np.uint8(10 + 30 * (offset // 3 % 4))
+        pixels[:28, :28] = 255 if is_fire else np.uint8(10 + 30 * (offset // 3 % 4))
         self.site.now_s = offset
+        if self._has_address:
+            return frame_at(float(offset), pixels)
         place = RecordPlace("frames", 0, offset, self.tenure)
         return replace(frame_at(float(offset), pixels), record=place, receipt=Receipt(place))
 
     def _answer(self, _camera_id: str, question: Question) -> Answer:
         if question.kind == "caption":
             return Answer("caption", "a yard", None, 1)
-        p = 0.9 if self.site.now_s in BURNS else 0.1
+        p = 0.9 if self.site.now_s in self.site.burns else 0.1
         return Answer("yes_no", "yes" if p > 0.5 else "no", p, 1, mass=1.0)
+
+
+New = Callable[..., Member]
+
+
+def said(client: redis.Redis, kind: str) -> list[dict[str, Any]]:
+    """Return what a reader of the camera's stream finds, oldest first."""
+    return events(client, f"vigil:yard:{kind}:stream")
+
+
+def phases(client: redis.Redis) -> list[str]:
+    return [one["data"]["phase"] for one in said(client, "events")]
+
+
+def check(client: redis.Redis) -> None:
+    """Every id once, numbers without gaps, one start and one end of one event."""
+    for kind in ("answers", "captions", "events"):
+        found = said(client, kind)
+        assert [one["data"]["seq"] for one in found] == list(range(1, len(found) + 1)), kind
+        assert len({one["id"] for one in found}) == len(found), kind
+    assert phases(client) == ["start", "end"]
+    assert len({one["data"]["event_id"] for one in said(client, "events")}) == 1

@@ -1,57 +1,12 @@
 """Two workers' worth of inference, outbox and publishing, and a camera that goes between them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 import redis
 
 from pipeline.metrics import FENCED, OUTBOX_DROPPED
-from tests.pipeline.publishers.lane import events
-from tests.servers.redis import RedisServer
-from tests.worker.shared_camera import Member, Site
-
-New = Callable[..., Member]
-
-
-@pytest.fixture
-def new(redis_url: str) -> Iterator[New]:
-    site = Site()
-    with ExitStack() as stack:
-
-        def make(name: str, path: Path | None = None, **options: Any) -> Member:
-            member = Member(redis_url, path, name=name, site=site, **options)
-            return stack.enter_context(closing(member))
-
-        yield make
-
-
-@pytest.fixture
-def client(redis_url: str, shared_redis: RedisServer) -> Iterator[redis.Redis]:
-    assert redis_url
-    with shared_redis.client() as found:
-        yield found
-
-
-def said(client: redis.Redis, kind: str) -> list[dict[str, Any]]:
-    return events(client, f"vigil:yard:{kind}:stream")
-
-
-def phases(client: redis.Redis) -> list[str]:
-    return [one["data"]["phase"] for one in said(client, "events")]
-
-
-def check(client: redis.Redis) -> None:
-    """Every id once, numbers without gaps, one start and one end of one event."""
-    for kind in ("answers", "captions", "events"):
-        found = said(client, kind)
-        assert [one["data"]["seq"] for one in found] == list(range(1, len(found) + 1)), kind
-        assert len({one["id"] for one in found}) == len(found), kind
-    assert phases(client) == ["start", "end"]
-    assert len({one["data"]["event_id"] for one in said(client, "events")}) == 1
+from tests.worker.shared_camera import New, check, phases, said
 
 
 def test_an_open_event_goes_on_at_another_worker_under_its_id(
