@@ -100,26 +100,25 @@ class TickReplies:
             transition=ending.transition,
             reason=ending.reason,
         )
-        if newest is not None:
-            question_id = ending.asked.question_id
-            state = self._machines.carried(ending.camera_id, question_id)
-            fields = {f"{MACHINE}{question_id}": state}
-            self._carry_last(Carried(question_id=question_id, place=newest.text, fields=fields))
+        question_id = ending.asked.question_id
+        state = self._machines.carried(ending.camera_id, question_id)
+        place = newest.text if newest is not None else ""
+        fields = {f"{MACHINE}{question_id}": state}
+        self._carry_last(Carried(question_id=question_id, place=place, fields=fields))
 
-    def _carried(self, ask: Ask, *, is_whole: bool) -> Carried | None:
+    def _carried(self, ask: Ask, *, is_whole: bool) -> Carried:
         """Return what goes with a message about an ask; the last of them makes it whole."""
         position, standing = Position.of(ask.sent.frame), ask.standing
-        if position is None:
-            return None
-        fields: dict[str, str | None] = {f"{ANSWERED}{standing.id}": position.text}
-        if is_whole:
-            fields = {f"{AT}{standing.id}": position.text}
+        place, fields = "", dict[str, str | None]()
+        if position is not None:
+            place = position.text
+            fields[f"{AT if is_whole else ANSWERED}{standing.id}"] = place
         if is_whole and standing.rule is not None:
             state = self._machines.carried(ask.sent.frame.camera_id, standing.id)
             fields[f"{MACHINE}{standing.id}"] = state
-        return Carried(question_id=standing.id, place=position.text, fields=fields)
+        return Carried(question_id=standing.id, place=place, fields=fields)
 
-    def _carry_last(self, carried: Carried | None) -> None:
+    def _carry_last(self, carried: Carried) -> None:
         """Let the last message bring this with it."""
         self.messages[-1] = replace(self.messages[-1], carried=carried)
 

@@ -156,6 +156,13 @@ class Tenures:
         with self._lock:
             return camera_id in self._cameras
 
+    def is_here(self, camera_id: str) -> bool:
+        """Say whether this worker has a camera, by an address or by a group."""
+        with self._lock:
+            camera = self._cameras.get(camera_id)
+            tenure = camera.tenure if camera is not None else None
+            return camera_id in self._own or (tenure is not None and tenure.generation > 0)
+
     def ask(self, row: int) -> None:
         """Let Redis be asked about new cameras; the outbox has of them what is up to this row."""
         with self._lock:
@@ -260,7 +267,7 @@ class Tenures:
             camera = self._cameras.get(message.camera_id)
             if camera is None:
                 is_own = message.camera_id in self._own
-                return replace(message, carried=Carried()) if is_own else message
+                return replace(message, carried=message.carried or Carried() if is_own else None)
             carried = replace(message.carried or Carried(), term=camera.term, group=camera.group)
             return replace(message, carried=carried)
 

@@ -171,6 +171,9 @@ class KnownCameras:
     def say_again(self, differs: Mapping[str, Mapping[str, Any]]) -> None:
         self.board.say_again(differs)
 
+    def is_here(self, camera_id: str) -> bool:
+        return self.tenures.is_here(camera_id)
+
     def claims(self) -> Sequence[Claim]:
         return self.tenures.claims()
 

@@ -96,6 +96,10 @@ class Cameras(Protocol):
         """Return the ids of each camera's questions; None for a camera that is watched no more."""
         ...
 
+    def is_here(self, camera_id: str, /) -> bool:
+        """Say whether this worker has a camera, by an address or by a group."""
+        ...
+
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
         """Return, by camera, what the register tells of it: state, grid, questions."""
         ...
@@ -120,6 +124,9 @@ class NoCameras:
 
     def questions(self) -> Mapping[str, Collection[str] | None]:
         return {}
+
+    def is_here(self, _camera_id: str, /) -> bool:
+        return True
 
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
         return {}

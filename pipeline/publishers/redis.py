@@ -39,6 +39,7 @@ from pipeline.publishers.redis_keys import (
 )
 from pipeline.publishers.redis_refusals import failure, own_fault
 from pipeline.publishers.redis_register import Register
+from pipeline.questions import CAPTION_ID
 from pipeline.stored import Stored
 
 BATCH = 64  # messages in a round trip: some 100 kB, a few ms of the server's one thread
@@ -180,8 +181,9 @@ class RedisPublisher:
                 stored.message.id,
                 stored.envelope(prefix=self._prefix, worker_id=self._worker_id, published_at=at),
                 channel(self._prefix, camera_id, stored.message.kind),
+                self._owner.name,
                 # of a camera that a group may give to somebody else, nobody is the owner yet
-                self._owner.name if carried is not None else "",
+                int(carried is not None),
                 taken.group,
                 self._owner.heartbeats,
                 CARRY_VERSION,
@@ -326,8 +328,9 @@ class RedisPublisher:
         pipe = self._redis.pipeline(transaction=False)
         for camera_id, kept in self._cameras.questions().items():
             keys = state_key(self._prefix, camera_id), carry_key(self._prefix, camera_id)
-            is_gone = int(kept is None)
-            pipe.eval(scripts.SWEEP, 2, *keys, self._run_id, is_gone, *sorted(kept or ()))
+            is_gone, is_here = int(kept is None), int(self._cameras.is_here(camera_id))
+            owner, asked = self._owner.name, sorted({CAPTION_ID, *(kept or ())})
+            pipe.eval(scripts.SWEEP, 2, *keys, self._run_id, is_gone, owner, is_here, *asked)
         self._warn("hashes_not_swept", self._answered(lambda: pipe.execute(raise_on_error=False)))
 
     def _write_register(self) -> None:

@@ -68,7 +68,7 @@ PUBLISH = (
 local state, carry, stream = KEYS[1], KEYS[2], KEYS[3]
 local cursor_field, origin, position, seq, after, term, late = unpack(ARGV, 1, 7)
 local max_len, lives_ms, field, id, event, channel = unpack(ARGV, 8, 13)
-local owner, group, heartbeats, version, at, place = unpack(ARGV, 14, 19)
+local owner, owns, group, heartbeats, version, at, place = unpack(ARGV, 14, 20)
 local function put_back(key, name, value)
   local reply = value or redis.pcall('HDEL', key, name)
   if value or (type(reply) == 'table' and reply.err) then
@@ -112,7 +112,7 @@ end
 set(cursor_field, now)
 try('HDEL', state, cursor_field)
 set('term', term)
-if owner ~= '' and (newer ~= 0 or not last_owner or tonumber(term) == 0) then
+if owns == '1' and (newer ~= 0 or not last_owner or tonumber(term) == 0) then
   set('owner', owner)
   set('group', group)
   set('generation', nil)
@@ -122,7 +122,7 @@ local log, offset, time_of_it = string.match(place, '^(%S+ %d+) (%d+) (%S+)$')
 local last_log, last_offset, last_time = string.match(last_at or '', '^(%S+ %d+) (%d+) (%S+)$')
 if not (log and log == last_log and tonumber(last_offset) > tonumber(offset)
     and last_time >= time_of_it) then
-  for index = 20, #ARGV, 3 do set(ARGV[index], ARGV[index + 1] == '1' and ARGV[index + 2]) end
+  for index = 21, #ARGV, 3 do set(ARGV[index], ARGV[index + 1] == '1' and ARGV[index + 2]) end
 end
 try('XTRIM', stream, 'MAXLEN', '~', max_len)
 try('XDEL', stream, '0-0')
@@ -144,7 +144,8 @@ return refusal
 # Makes a camera this worker's, and answers with all that is carried. Whoever has it and lives keeps
 # it against an earlier generation of the group, and against another group. The term is the group's
 # generation, but always more than the last one: a group that was deleted counts anew. A generation
-# of 0 is only answered: who has none ends what is over, and owns nothing.
+# of 0 is only answered: who has none ends what is over, and owns nothing. Whoever has the camera by
+# an address of its own takes nothing over, so what was left of it is theirs who left it.
 TAKE = (
     _LIVES
     + """
@@ -164,6 +165,7 @@ local theirs = found.version or ''
 if theirs ~= '' and theirs ~= version then return {'version', theirs} end
 local known = tonumber(found.generation) or term
 local is_held = last and last ~= owner and lives(last, heartbeats)
+if is_held and generation == 0 and others == '' then return {'granted', '0'} end
 if is_held and (generation <= known or others ~= group) then return {'taken', last, others} end
 if generation > 0 then
   if last ~= owner or generation ~= known then term = math.max(generation, term + 1) end
@@ -193,16 +195,24 @@ return 1
 """
 
 # Takes away what is told of questions that are gone; of a camera that is gone, everything, unless
-# somebody else's outbox has published of it since.
+# somebody else's outbox has published of it since. How far a question was told goes too, where the
+# camera is this worker's. Of one that is not, the worker gives up owning it, with an empty owner:
+# nobody waits for it then, and whoever takes the camera knows that somebody had it.
 SWEEP = """
 local function read(...)
   local reply = redis.pcall(...)
   return reply, type(reply) == 'table' and reply.err
 end
-local origin, is_gone, kept = ARGV[1], ARGV[2] == '1', {}
-for index = 3, #ARGV do kept[ARGV[index]] = true end
+local origin, is_gone, owner, is_here, kept = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4] == '1', {}
+for index = 5, #ARGV do kept[ARGV[index]] = true end
 local cursor, refused = read('HGET', KEYS[2], 'cursor:status')
 if refused then return cursor end
+local last_owner, refused = read('HGET', KEYS[2], 'owner')
+if refused then return last_owner end
+if not is_here and last_owner == owner then
+  local reply, refused = read('HSET', KEYS[2], 'owner', '')
+  if refused then return reply end
+end
 local by = string.match(cursor or '', '^(%S+)')
 if is_gone and by and by ~= origin then return 0 end
 local number = 0
@@ -210,7 +220,8 @@ for index, key in ipairs(KEYS) do
   local fields, refused = read('HKEYS', key)
   if refused then return fields end
   for _, field in ipairs(fields) do
-    local question = index == 1 and string.match(field, '^%a+:(.+)$')
+    local kind, question = string.match(field, '^(%a+):(.+)$')
+    if index == 2 and not (is_here and (kind == 'at' or kind == 'answered')) then question = nil end
     if is_gone or (question and not kept[question] and not string.match(field, '^cursor:')) then
       local reply, refused = read('HDEL', key, field)
       if refused then return reply end
