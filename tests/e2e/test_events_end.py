@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from tests.e2e.conftest import Inbox, StartWorker
@@ -32,7 +31,6 @@ def events(seen: Inbox, camera_id: str) -> list[dict[str, Any]]:
     return [one for one in told if one["phase"] != "update"]
 
 
-@pytest.mark.timeout(240)
 def test_every_event_ends_whatever_becomes_of_its_question_and_its_camera(
     yard_video: Path,
     rtsp_camera: StartCamera,

@@ -73,7 +73,6 @@ def until(source: KafkaSource, holds: Callable[[list[Frame]], bool]) -> list[Fra
     return frames
 
 
-@pytest.mark.timeout(240)
 def test_cameras_reach_kafka_and_nothing_sampled_is_lost(
     tmp_path: Path,
     rtsp_camera: StartCamera,

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.structs import TopicPartition
 from PIL import Image, ImageDraw
@@ -36,7 +35,6 @@ def committed(bootstrap: str, topic: str) -> int:
     return -1 if place is None else int(place.offset)
 
 
-@pytest.mark.timeout(240)
 def test_frames_text_and_a_kill(
     kafka_bootstrap: str,
     kafka_topic: str,

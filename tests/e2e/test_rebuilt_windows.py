@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from typing import Any
 
-import pytest
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 from tests.e2e.conftest import Inbox, StartWorker
@@ -74,7 +73,6 @@ def reach_s(said: dict[str, Any]) -> float:
     return (end - start).total_seconds()
 
 
-@pytest.mark.timeout(120)
 def test_a_window_reaches_back_before_the_offset_that_a_worker_takes_up(
     kafka_bootstrap: str,
     kafka_topic: str,

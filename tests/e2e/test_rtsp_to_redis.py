@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import Inbox, StartWorker, WorkerProcess
 from tests.servers.rtsp import StartCamera
 
@@ -29,7 +27,6 @@ def tries_in_vain(worker: WorkerProcess) -> float:
     return sum(float(number) for number in re.findall(counter, worker.get("/metrics")))
 
 
-@pytest.mark.timeout(240)
 def test_a_camera_is_watched_lost_and_watched_again(
     yard_video: Path,
     rtsp_camera: StartCamera,
@@ -78,7 +75,6 @@ def test_a_camera_is_watched_lost_and_watched_again(
         assert part not in repr(inbox.received)
 
 
-@pytest.mark.timeout(120)
 def test_bad_cameras_say_why_and_leave_a_good_one_alone(
     rtsp_camera: StartCamera,
     black_hole_port: int,

@@ -152,10 +152,10 @@ def test_a_source_that_tells_why_no_picture_comes_is_not_taken_for_one_that_hang
         return source
 
     publisher = Delivered()
-    once = replace(feed(stuck_after_s=0.6), build=build)
+    once = replace(feed(stuck_after_s=2.0), build=build)
     running(make(once, publisher=publisher))
     until(lambda: len(publisher.data("status")) >= 3)
-    time.sleep(1.0)  # longer than it may be silent
+    time.sleep(3.0)  # longer than it may be silent
     is_over.set()
     until(lambda: len(publisher.data("status")) >= 4)
     said = [(one["state"], one["reason"]) for one in publisher.data("status")]

@@ -32,7 +32,6 @@ def trying(*words: str) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.timeout(120)
 def test_a_camera_is_watched_until_ctrl_c_and_summed_up(
     rtsp_camera: StartCamera, yard_video: Path, tmp_path: Path
 ) -> None:
@@ -57,7 +56,6 @@ def test_a_camera_is_watched_until_ctrl_c_and_summed_up(
     assert out.exists()
 
 
-@pytest.mark.timeout(120)
 def test_a_file_is_read_to_its_end_as_fast_as_it_goes(yard_video: Path, tmp_path: Path) -> None:
     out = tmp_path / "overlay.mp4"
     process = trying(str(yard_video), "--ask", "Is the gate open?", "--json", "--out", str(out))

