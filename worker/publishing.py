@@ -248,10 +248,9 @@ def questions_of_cameras(
 
     A camera whose frames come through Kafka needs no settings: whether it is gone is not known.
     """
-    asked = [one for one in control.now.questions if one.id != CAPTION_ID]
     found: dict[str, frozenset[str] | None] = {}
     for camera_id in outbox.camera_ids() | set(settings.cameras):
         is_gone = camera_id not in settings.cameras and not settings.kafka.bootstrap_servers
-        ids = (one.id for one in asked if one.is_asked_of(camera_id))
+        ids = (one.id for one in control.now.questions if one.is_asked_of(camera_id))
         found[camera_id] = None if is_gone else frozenset(ids)
     return found

@@ -39,7 +39,6 @@ from pipeline.publishers.redis_keys import (
 )
 from pipeline.publishers.redis_refusals import failure, own_fault
 from pipeline.publishers.redis_register import Register
-from pipeline.questions import CAPTION_ID
 from pipeline.stored import Stored
 
 BATCH = 64  # messages in a round trip: some 100 kB, a few ms of the server's one thread
@@ -329,8 +328,8 @@ class RedisPublisher:
         for camera_id, kept in self._cameras.questions().items():
             keys = state_key(self._prefix, camera_id), carry_key(self._prefix, camera_id)
             is_gone, is_here = int(kept is None), int(self._cameras.is_here(camera_id))
-            owner, asked = self._owner.name, sorted({CAPTION_ID, *(kept or ())})
-            pipe.eval(scripts.SWEEP, 2, *keys, self._run_id, is_gone, owner, is_here, *asked)
+            whose = self._run_id, is_gone, self._owner.name, is_here
+            pipe.eval(scripts.SWEEP, 2, *keys, *whose, *sorted(kept or ()))
         self._warn("hashes_not_swept", self._answered(lambda: pipe.execute(raise_on_error=False)))
 
     def _write_register(self) -> None:

@@ -191,7 +191,7 @@ class Member:
             self.site.committed = max(self.site.committed, frame.record.offset + 1)
 
     def _questions(self) -> dict[str, frozenset[str] | None]:
-        return {camera_id: frozenset({FIRE.id}) for camera_id in self.outbox.camera_ids()}
+        return {camera_id: frozenset({CAPTION.id, FIRE.id}) for camera_id in self.outbox.camera_ids()}
 
     def frame(self, offset: int) -> Frame:
         is_fire = offset in self.site.burns

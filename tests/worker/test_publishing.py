@@ -19,6 +19,7 @@ from pipeline.metrics import PUBLISH_FAILURES, PUBLISHING_UP
 from pipeline.outbox import Outbox
 from pipeline.publishers.base import PendingMessages, Publisher, nothing_new
 from pipeline.publishers.redis import RedisPublisher
+from pipeline.questions import CAPTION_ID
 from pipeline.status import StatusBoard
 from pipeline.tenures import Tenures
 from tests.fakes import EPOCH, FakeClock, Recorder
@@ -262,7 +263,7 @@ def test_a_camera_without_settings_is_gone_unless_kafka_may_bring_it() -> None:
         "VIGIL_QUESTIONS__DOOR__ASK": "Open?",
         "VIGIL_QUESTIONS__DOOR__CAMERAS": "gate",
     }
-    both, fire = frozenset({"fire", "door"}), frozenset({"fire"})
+    both, fire = frozenset({"fire", "door", CAPTION_ID}), frozenset({"fire", CAPTION_ID})
     found = _questions(environment.load(asked), outbox)
     assert found == {"gate": both, "yard": None}
     kafka = {"VIGIL_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092"}
