@@ -132,22 +132,24 @@ class CameraSession:
     def note(self, sent: PrunedSample, window: Window | None, *, lost_s: float) -> bool:
         """Note a frame that the model has seen; say whether it is the first after a gap.
 
+        A context that begins with it is no gap: each frame of a camera may begin one, as where they
+        are a window apart, or each fills the tokens that a context may have.
+
         Args:
             sent: the frame.
             window: what the model's window is now.
             lost_s: when the camera was lost the last time, monotonic; -inf where it never was.
         """
         self.newest = Position.of(sent.frame)
-        pts_s, before_s = sent.frame.pts_s, self.shown.end_pts_s
+        before_s = self.shown.end_pts_s
         context_s = window.start_pts_s if window else None
-        is_back = before_s is not None and pts_s < before_s
+        is_back = before_s is not None and sent.frame.pts_s < before_s
         if sent.pruned.num_kept or context_s != self._context_s or is_back:
             self._version += 1
-        is_first = before_s is not None and context_s == pts_s != self._context_s
         self._context_s = context_s
         self.shown.note(sent, window)
         self._gate.note(num_sent=sent.pruned.num_kept)
-        return self.stretch.advance(sent, lost_s=lost_s) or is_first
+        return self.stretch.advance(sent, lost_s=lost_s)
 
     def resume(self, told: Mapping[str, Position], answered: Mapping[str, Position]) -> None:
         """Go on after what was told of the camera by whoever had it.

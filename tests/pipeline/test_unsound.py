@@ -1,6 +1,6 @@
 """Cameras whose pictures say nothing now, and events that no answer can end, through the runner."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -214,15 +214,47 @@ def test_a_pause_without_a_lost_connection_parts_evidence_too() -> None:
     assert start["started_at"] == "2026-01-02T03:04:31.000Z"
 
 
-def test_a_context_that_begins_anew_parts_evidence() -> None:
+def test_a_context_that_begins_anew_parts_no_evidence() -> None:
+    """The camera had no gap: the model had no memory for it."""
     strict = replace(FIRE, rule=EventRule(confirm_n=2, confirm_m=3))
     bench = Bench(strict, answers=scripted(0.9))
     bench.show(changing(0.0), changing(1.0))
     bench.engine.remove("yard")
     bench.show(changing(5.0))
+    assert [one["started_at"] for one in bench.data("event")] == ["2026-01-02T03:04:05.000Z"]
+
+
+@pytest.mark.parametrize(
+    ("window_s", "times_s"),
+    [
+        pytest.param(1.0, range(20), id="a short window"),
+        pytest.param(180.0, range(0, 1000, 200), id="a camera that sends rarely"),
+        pytest.param(2.0, (0, 1, 3, 4, 6, 7, 9, 10), id="every other frame"),
+    ],
+)
+def test_a_camera_whose_frames_begin_contexts_has_events(
+    window_s: float, times_s: Iterable[int]
+) -> None:
+    """Each such frame was taken for the first after a gap: 40 times yes, and no event."""
+    strict = replace(FIRE, rule=EventRule(confirm_n=2, confirm_m=3))
+    bench = Bench(strict, answers=scripted(0.9), window_s=window_s)
+    bench.show(*(changing(float(second)) for second in times_s))
+    assert [one["phase"] for one in bench.data("event")][:1] == ["start"]
+
+
+def test_a_camera_whose_frames_begin_contexts_has_gaps_all_the_same() -> None:
+    strict = replace(FIRE, rule=EventRule(confirm_n=2, confirm_m=3))
+    bench = Bench(strict, answers=scripted(0.9), window_s=1.0)
+    bench.show(*(changing(float(second)) for second in range(5)))
+    bench.status.set("yard", "offline", reason="unreachable")
+    bench.clock.seconds = 5.5
+    bench.status.set("yard", "online")
+    bench.show(*(changing(float(second)) for second in range(6, 10)))
+    assert len(bench.data("answer")) == 2
     assert bench.data("event") == []
-    bench.show(changing(10.0))
-    assert [one["started_at"] for one in bench.data("event")] == ["2026-01-02T03:04:10.000Z"]
+    bench.show(*(changing(float(second)) for second in range(10, 15)))
+    (start,) = bench.data("event")
+    assert str(start["started_at"]) >= "2026-01-02T03:04:11.000Z", "not before the absence"
 
 
 def restarted(bench: Bench, *questions: StandingQuestion, away_s: float = 5.0) -> Bench:
