@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Protocol
 
 import structlog
@@ -113,8 +114,8 @@ def masked(frame: Frame, private: Mapping[str, tuple[Region, ...]]) -> Frame:
 class Intake:
     """Takes the frames of one feed's connections to the lanes, and says how the cameras are.
 
-    Used by the thread that iterates the source; only `lost` may be called by another, once that
-    thread is given up.
+    Used by the thread that iterates the source; `lost` may be called by another, once that thread
+    is given up, and `told` by one of the source's own, of a camera that has moved.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Intake:
         self._condition_of = condition_of
         self._settlements = settlements
         self._observer = observer
+        self._coming = Lock()  # of a camera that moves meanwhile, nothing is said after that
         self._cameras: set[str] = set()
         self._troubles: dict[
             str, dict[StatusReason, str]
@@ -178,7 +180,8 @@ class Intake:
             OutboxError: a change of the camera's state could not be stored.
         """
         if reason == "moved":
-            self._moved(camera_id, detail or "")
+            with self._coming:
+                self._moved(camera_id, detail or "")
             return
         troubles = self._troubles.setdefault(camera_id, {})
         if detail is None:  # which its next frame will show
@@ -194,17 +197,18 @@ class Intake:
         Raises:
             OutboxError: a change of the camera's state could not be stored.
         """
-        self._cameras.add(frame.camera_id)
-        self._settlements.expect(frame, source)
-        frame = masked(frame, self._private)
-        self._status.seen(frame)
-        self._tell_state(frame)
+        with self._coming:
+            if frame.has_moved:  # its record comes again, here or elsewhere
+                return
+            self._cameras.add(frame.camera_id)
+            self._settlements.expect(frame, source)
+            frame = masked(frame, self._private)
+            self._status.seen(frame)
+            self._tell_state(frame)
         dropped = self._lane_of(frame.camera_id).offer(frame)
         if dropped is not None:
             self._observer.count(FRAMES_DROPPED, camera=dropped.camera_id)
             self._settlements.settle(dropped)
-        if frame.has_moved:  # meanwhile
-            self._moved(frame.camera_id, "")
 
     def lost(
         self,
@@ -250,7 +254,7 @@ class Intake:
         if is_told_of and self._status.set(camera_id, "offline", reason="moved", detail=detail):
             log.info("camera_moved", camera=camera_id, detail=detail)
         self._status.remove(camera_id)
-        self._observer.set(CAMERA_UP, 0, camera=camera_id)
+        self._observer.forget(camera=camera_id)
         self._settlements.end(camera_id)
 
     def _tell_state(self, frame: Frame) -> None:

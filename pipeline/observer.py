@@ -43,5 +43,8 @@ class Observer:
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Note one value of a histogram."""
 
+    def forget(self, **labels: str) -> None:
+        """Drop the gauges with just these labels: what they are of is here no more."""
+
 
 UNOBSERVED = Observer()

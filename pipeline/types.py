@@ -153,7 +153,7 @@ class Frame:
 
     @property
     def has_moved(self) -> bool:
-        """Whether another worker has its camera by now."""
+        """Whether its partition is here no more; its record comes again, here or elsewhere."""
         tenure = self.record.tenure if self.record else None
         return tenure is not None and tenure.is_over
 

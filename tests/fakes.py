@@ -248,6 +248,7 @@ class Recorder(Observer):
 
     def __init__(self) -> None:
         self.told: list[tuple[Metric, float, dict[str, str]]] = []
+        self.forgotten: list[dict[str, str]] = []
 
     def count(self, metric: Metric, number: float = 1, **labels: str) -> None:
         self.told.append((metric, number, labels))
@@ -257,6 +258,9 @@ class Recorder(Observer):
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         self.told.append((metric, value, labels))
+
+    def forget(self, **labels: str) -> None:
+        self.forgotten.append(labels)
 
     def numbers(self, metric: Metric, **labels: str) -> list[float]:
         """What was told of a metric's series with these labels, in order."""

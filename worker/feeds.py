@@ -21,6 +21,7 @@ from pipeline.sources.past import PastReader
 from pipeline.sources.rtsp import Received, RtspSource
 from pipeline.sources.rtsp_refusal import Tls
 from pipeline.sources.shape import Shape
+from pipeline.sources.silence import Silence
 from pipeline.types import Frame, Overflow
 from worker.parts import Feed, Retry
 from worker.settings import Settings
@@ -194,6 +195,7 @@ def _address(camera: CameraSettings) -> str:
 
 def _kafka_feed(given: _Given, is_held: Callable[[str], bool]) -> Feed:
     config = kafka_config(given.settings)
+    silence = Silence(given.clock)  # of all connections, one after the other
     return Feed(
         name=f"kafka/{config.topic}",
         camera_ids=tuple(sorted(config.camera_ids)),
@@ -206,6 +208,7 @@ def _kafka_feed(given: _Given, is_held: Callable[[str], bool]) -> Feed:
             observer=given.observer,
             tell=tell,
             is_held=is_held,
+            silence=silence,
         ),
         is_endless=True,
         retry=given.retry,

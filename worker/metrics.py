@@ -1,6 +1,7 @@
 """Every declared metric in Prometheus' form."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from prometheus_client import (
@@ -52,6 +53,12 @@ class Metrics(Observer):
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         _series(self._histograms[metric], labels).observe(value)
+
+    def forget(self, **labels: str) -> None:
+        for metric, gauge in self._gauges.items():
+            if metric.labels == tuple(labels):
+                with suppress(KeyError):  # an older driver's, where it was never set
+                    gauge.remove(*labels.values())
 
     def read(self, metric: Metric, value: Callable[[], float], **labels: str) -> None:
         """Read a gauge from `value` whenever the metrics are asked for."""

@@ -44,7 +44,7 @@ log = structlog.get_logger("vigil")
 class TopicReader:
     """Reads one topic for one member of a group. `run` belongs to a thread of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a record goes by comes together here
         self,
         topic: str,
         opened: Opened,
@@ -53,6 +53,7 @@ class TopicReader:
         judge: LookBack,
         queue: FairQueue,
         dead_letters: DeadLetters,
+        silence: Silence,
         clock: Clock,
         observer: Observer,
     ) -> None:
@@ -65,7 +66,8 @@ class TopicReader:
             judge: which records are taken.
             queue: where those wait to be decoded.
             dead_letters: where those go that are no frames.
-            clock: for silences and commits.
+            silence: who came by which partition, also in connections before.
+            clock: for commits.
             observer: told what becomes of the records.
         """
         self._topic = topic
@@ -77,7 +79,7 @@ class TopicReader:
         self._observer = observer
         self._membership = Membership(opened.driver, topic, clock=clock)
         self._is_leaving = False
-        self._silence = Silence(clock)
+        self._silence = silence
         self._lock = Lock()  # over all that follows
         self._partitions: dict[int, Partition] = {}
         self._trying: RecordPlace | None = None
@@ -146,7 +148,8 @@ class TopicReader:
 
     def silent(self, after_s: float) -> frozenset[str]:
         """Return the cameras whose last good picture came longer ago. Any thread."""
-        silent = self._silence.longer_than(after_s)
+        with self._lock:
+            silent = self._silence.longer_than(after_s, here=self._partitions)
         return frozenset(one for one in silent if not self._queue.waits(one))
 
     # ---------------------------------------------------------------- records
@@ -182,10 +185,8 @@ class TopicReader:
         partition.made_s = record.timestamp / 1000
         verdict: Verdict
         if (deaths := partition.attempts.deaths(record.offset)) >= MAX_DEATHS:
-            verdict = RecordError(
-                "killed_the_worker",
-                f"expected a record to be read, but {deaths} processes died at it",
-            )
+            why = f"expected a record to be read, but {deaths} processes died at it"
+            verdict = RecordError("killed_the_worker", why)
         else:
             verdict = self._judge.judge(record)
         partition.polled.append((record, verdict))
@@ -307,13 +308,14 @@ class TopicReader:
         self._observer.set(KAFKA_LAG, lag, topic=self._topic)
         self._commit(self._consumer.assignment())
         self._membership.look()
+        if self._membership.is_settled:
+            self._lost()  # what earlier connections had, and this one was not given
 
     def _expect(self, camera_ids: frozenset[str]) -> None:
         """Wait for cameras by name, where their records can come to no other member."""
         mine = {one.partition for one in self._consumer.assignment()}
         if mine and mine == self._consumer.partitions_for_topic(self._topic):
-            unknown = [one for one in camera_ids if not self._silence.knows(one)]
-            self._silence.heard(min(mine), unknown)
+            self._silence.expect(min(mine), camera_ids)
 
     # ---------------------------------------------------------------- commits
 
@@ -354,6 +356,7 @@ class TopicReader:
         with self._lock:
             for one in partitions:
                 self._partitions[one.partition] = Partition(self._membership.tenure())
+                self._silence.held_back(one.partition)  # while it was not here
         self._consumer.pause(*partitions)  # until it is known where to begin
 
     def _revoked(self, partitions: Iterable[TopicPartition]) -> None:
@@ -371,18 +374,19 @@ class TopicReader:
         while not are_done(going) and self._clock.monotonic_s() < until_s:
             self._clock.wait(RETRY_S, Event())
 
-    def _lost(self, partitions: Iterable[TopicPartition]) -> None:
-        cameras: list[str] = []
+    def _lost(self, partitions: Iterable[TopicPartition] = ()) -> None:
+        """Let go of partitions; tell whose cameras those are that another member has."""
         with self._lock:
             for one in partitions:
                 partition = self._partitions.pop(one.partition, None)
                 if partition is not None:
                     partition.tenure.is_over = True
-                cameras += self._silence.gone(one.partition)
                 self._judge.missed(one.partition)
-            for camera_id in cameras:
+            # at the end nobody may have taken them: the next connection sees which come back
+            moved = [] if self._is_leaving else self._silence.elsewhere(self._partitions)
+            for camera_id in moved:
                 self._judge.forget(camera_id)
-        for camera_id in () if self._is_leaving else cameras:
+        for camera_id in moved:
             self._moved(camera_id)
 
     def _leave(self) -> None:

@@ -36,6 +36,7 @@ from pipeline.sources.look_back import LookBack
 from pipeline.sources.offsets import place_of
 from pipeline.sources.record import RefusalReason
 from pipeline.sources.shape import Shape
+from pipeline.sources.silence import Silence
 from pipeline.sources.topic_pictures import TopicPictures
 from pipeline.types import Frame, Overflow, Receipt, RecordPlace, Tell, Wanted, tell_nobody
 
@@ -142,6 +143,7 @@ class KafkaSource:
         observer: Observer = UNOBSERVED,
         tell: Tell = tell_nobody,
         is_held: Callable[[str], bool] = lambda _camera_id: False,
+        silence: Silence | None = None,
     ) -> None:
         """Make a source; it connects in `frames`.
 
@@ -153,6 +155,7 @@ class KafkaSource:
             observer: told what becomes of the records.
             tell: told of cameras that are silent, or whose pictures come late.
             is_held: whether a camera's frames wait, so that others' are to go before.
+            silence: what earlier connections knew of the topic's cameras; None: there were none.
         """
         self._config = config
         self._wanted = wanted
@@ -164,6 +167,7 @@ class KafkaSource:
         for reason in get_args(PassedOver):
             observer.count(KAFKA_PASSED_OVER, 0, topic=config.topic, reason=reason)
         self._connector = connector_of(config)
+        self._silence = silence or Silence(clock)
         self._queue = FairQueue(config.overflow, is_held=is_held)
         self._door = Door(
             camera_ids=config.camera_ids,
@@ -265,6 +269,7 @@ class KafkaSource:
             ),
             queue=self._queue,
             dead_letters=self._dead_letters,
+            silence=self._silence,
             clock=self._clock,
             observer=self._observer,
         )

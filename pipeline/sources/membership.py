@@ -29,6 +29,11 @@ class Membership:
         group = self._consumer.group_metadata()
         return Tenure(group.group_id, max(0, group.generation_id))
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the group has given out its partitions: what is not here is another member's."""
+        return self._consumer.group_metadata().state is MemberState.STABLE
+
     def look(self) -> None:
         """Say once where there are more members than partitions, and this one has none."""
         group, has_any = self._consumer.group_metadata(), bool(self._consumer.assignment())

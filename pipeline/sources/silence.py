@@ -1,13 +1,16 @@
 """Which cameras of a topic have stopped sending, of those whose records come to this member."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from threading import Lock
 
 from pipeline.clock import Clock
 
 
 class Silence:
-    """When each camera's last good picture came, by partition. Safe from any thread."""
+    """When each camera's last good picture came, by partition. Safe from any thread.
+
+    It outlives a connection: the next one finds out which partitions have not come back.
+    """
 
     def __init__(self, clock: Clock) -> None:
         """Begin without a camera."""
@@ -28,22 +31,25 @@ class Silence:
             known = list(self._heard_s.get(partition, ()))
         self.heard(partition, known)
 
-    def gone(self, partition: int) -> list[str]:
-        """Note that a partition is another member's now; return whose records came by it."""
+    def expect(self, partition: int, camera_ids: Iterable[str]) -> None:
+        """Wait by a partition for those of these of whom nothing was heard yet."""
         with self._lock:
-            return list(self._heard_s.pop(partition, ()))
+            known = {one for heard_s in self._heard_s.values() for one in heard_s}
+        self.heard(partition, [one for one in camera_ids if one not in known])
 
-    def knows(self, camera_id: str) -> bool:
-        """Say whether anything was heard of the camera, or is waited for."""
+    def elsewhere(self, here: Container[int]) -> list[str]:
+        """Note that all other partitions are other members'; return who came by those alone."""
         with self._lock:
-            return any(camera_id in heard_s for heard_s in self._heard_s.values())
+            others = [one for one in self._heard_s if one not in here]
+            gone = {one for other in others for one in self._heard_s.pop(other)}
+            return sorted(gone.difference(*self._heard_s.values()))
 
-    def longer_than(self, limit_s: float) -> frozenset[str]:
-        """Return the cameras of whom nothing has come for so long."""
+    def longer_than(self, limit_s: float, *, here: Container[int]) -> frozenset[str]:
+        """Return the cameras of whom nothing has come for so long, of those that come by these."""
         since_s = self._clock.monotonic_s() - limit_s
         with self._lock:
             last_s: dict[str, float] = {}
-            for heard_s in self._heard_s.values():
-                for camera_id, one_s in heard_s.items():
+            for partition, heard_s in self._heard_s.items():
+                for camera_id, one_s in heard_s.items() if partition in here else ():
                     last_s[camera_id] = max(one_s, last_s.get(camera_id, one_s))
         return frozenset(camera_id for camera_id, one_s in last_s.items() if one_s < since_s)

@@ -12,8 +12,9 @@ metric without labels exists from the start, at 0. So do `vigil_outbox_dropped` 
 `vigil_outbox_set_aside_total` for every `kind`, and, where Kafka is used,
 `vigil_dead_letters_total` for every `reason`. `vigil_engine_incidents_total` exists for every
 `kind` from the first frames. Any other metric with labels appears with its first camera, topic,
-stage or reason. Counters begin at 0 with every start of the worker, so alert on their growth. This
-page is generated from the code: do not edit it.
+stage or reason. A camera's gauges are gone once another worker has the camera. Counters begin at 0
+with every start of the worker, so alert on their growth. This page is generated from the code: do
+not edit it.
 
 ## What to alert on
 

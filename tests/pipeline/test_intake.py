@@ -285,6 +285,27 @@ def test_a_camera_that_has_moved_is_told_of_once_and_spoken_of_no_more() -> None
     assert not bench.intake.has_cameras
 
 
+def test_a_frame_of_a_lost_connection_does_not_say_that_its_camera_has_moved() -> None:
+    bench = Bench()
+    tenure = Tenure("g", 3)
+    place = RecordPlace("frames", 0, 7, tenure)
+    bench.intake.take(replace(frame_at(1.0), record=place), bench.source)
+    tenure.is_over = True
+    bench.intake.take(replace(frame_at(2.0), record=place), bench.source)
+    bench.intake.lost("unreachable", "the broker is away")
+    assert bench.changes == [("yard", "online", ""), ("yard", "offline", "unreachable")]
+
+
+def test_a_camera_that_has_moved_is_not_up_and_not_down_here() -> None:
+    """An alert on vigil_camera_up == 0 went off for good after every rebalance."""
+    bench = Bench()
+    bench.take(1.0)
+    bench.intake.told("yard", "moved", "another worker has it")
+    bench.intake.lost("unreachable", "the broker is away")
+    assert bench.observer.numbers(CAMERA_UP, camera="yard") == [1]
+    assert bench.observer.forgotten == [{"camera": "yard"}]
+
+
 def test_the_time_in_which_another_worker_has_a_camera_does_not_make_it_frozen() -> None:
     bench = Bench()
     bench.intake.take(frame_at(0.0), bench.source)

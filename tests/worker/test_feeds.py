@@ -64,6 +64,15 @@ def test_a_topic_carries_the_cameras_without_an_address_and_may_be_silent_for_ev
     assert topic.stuck_after_s is None
 
 
+def test_a_connection_to_a_topic_knows_what_the_one_before_knew_of_its_cameras() -> None:
+    settings = Settings.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:1"}})
+    (topic,) = feeds_of(settings, clock=FakeClock())
+    before, after = (topic.build(lambda _id, _pts_s: True, tell_nobody) for _ in range(2))
+    assert isinstance(before, KafkaSource)
+    assert isinstance(after, KafkaSource)
+    assert before._silence is after._silence
+
+
 def test_a_camera_of_a_topic_has_its_shape_and_the_topic_its_largest_picture() -> None:
     settings = Settings.model_validate(
         {

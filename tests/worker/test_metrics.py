@@ -5,6 +5,8 @@ import pytest
 from model.types import EngineStats
 from pipeline.counted import engine_stands
 from pipeline.metrics import (
+    CAMERA_LAG,
+    CAMERA_UP,
     FRAMES,
     FRAMES_REFUSED,
     METRICS,
@@ -76,6 +78,23 @@ def test_a_gauge_that_is_read_tells_what_holds_now() -> None:
     metrics.read(OUTBOX_DEPTH, lambda: len(waiting))
     waiting.append(2)
     assert "vigil_outbox_depth 2.0" in metrics.exposition().decode()
+
+
+def test_a_camera_that_is_gone_has_no_gauges_and_keeps_its_counters() -> None:
+    metrics = Metrics()
+    for camera_id in ("gate", "yard"):
+        metrics.set(CAMERA_UP, 1, camera=camera_id)
+        metrics.set(CAMERA_LAG, 0.5, camera=camera_id)
+        metrics.count(FRAMES, camera=camera_id)
+    metrics.forget(camera="gate")
+    metrics.forget(camera="never seen")
+    told = [line for line in metrics.exposition().decode().splitlines() if "{camera=" in line]
+    assert told == [
+        'vigil_camera_up{camera="yard"} 1.0',
+        'vigil_camera_lag_seconds{camera="yard"} 0.5',
+        'vigil_frames_total{camera="gate"} 1.0',
+        'vigil_frames_total{camera="yard"} 1.0',
+    ]
 
 
 @pytest.mark.parametrize(

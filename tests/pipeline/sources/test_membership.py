@@ -49,6 +49,14 @@ def test_more_workers_than_partitions_is_said_once_and_not_while_the_group_comes
     assert len(told(membership)) == 1
 
 
+def test_a_group_is_settled_once_it_has_given_its_partitions_out() -> None:
+    member = Member()
+    membership = Membership(member, "frames", clock=FakeClock())
+    assert membership.is_settled
+    member.state = MemberState.REBALANCING
+    assert not membership.is_settled
+
+
 def test_a_tenure_has_the_groups_generation() -> None:
     tenure = Membership(Member(), "frames", clock=FakeClock()).tenure()
     assert (tenure.group, tenure.generation, tenure.is_over) == ("vigil", 4, False)

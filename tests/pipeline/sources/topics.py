@@ -15,6 +15,7 @@ from model.videollama3.grid import pin_grid
 from pipeline.clock import SystemClock
 from pipeline.observer import UNOBSERVED, Observer
 from pipeline.sources.kafka import KafkaConfig, KafkaSource
+from pipeline.sources.silence import Silence
 from pipeline.types import Frame, Receipt, RecordPlace, Tell, tell_nobody
 from tests.servers.kafka import Sent
 
@@ -52,6 +53,7 @@ def source_of(
     *,
     observer: Observer = UNOBSERVED,
     tell: Tell = tell_nobody,
+    silence: Silence | None = None,
 ) -> KafkaSource:
     return KafkaSource(
         config=source_config,
@@ -60,6 +62,7 @@ def source_of(
         clock=SystemClock(),
         observer=observer,
         tell=tell,
+        silence=silence,
     )
 
 
