@@ -191,7 +191,8 @@ class Member:
             self.site.committed = max(self.site.committed, frame.record.offset + 1)
 
     def _questions(self) -> dict[str, frozenset[str] | None]:
-        return {camera_id: frozenset({CAPTION.id, FIRE.id}) for camera_id in self.outbox.camera_ids()}
+        asked = frozenset({CAPTION.id, FIRE.id})
+        return dict.fromkeys(self.outbox.camera_ids(), asked)
 
     def frame(self, offset: int) -> Frame:
         is_fire = offset in self.site.burns

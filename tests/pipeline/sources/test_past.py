@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -223,5 +223,5 @@ def test_what_comes_once_more_is_what_the_source_gave(
     assert len(again) == len(live)
     for one, other in zip(again, live, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
-        like = replace(one, pixels=other.pixels, receipt=other.receipt, record=other.record)
-        assert like == other
+        whole = replace(one, receipt=other.receipt, record=other.record)
+        assert {**asdict(whole), "pixels": None} == {**asdict(other), "pixels": None}
