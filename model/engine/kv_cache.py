@@ -17,9 +17,7 @@ from torch import Tensor
 from model.errors import InputError
 from model.family import Network, TextShape
 from model.layers.fp8 import FP8, check_device, plain_bytes
-from model.layers.pages import PagedSegments, Slabs, kept_in_fp8, rows_at
-
-PAGE_TOKENS = 256
+from model.layers.pages import PAGE_TOKENS, PagedSegments, Slabs, kept_in_fp8, rows_at
 
 
 class PoolFullError(MemoryError):

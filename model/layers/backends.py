@@ -20,7 +20,7 @@ from model.layers.attention import (
     sdpa_attention,
     sdpa_attention_with_lse,
 )
-from model.layers.paged import choose_paged
+from model.layers.paged import HEADS, choose_paged
 
 FLASH_CAPABILITY = (8, 0)  # Ampere and later
 
@@ -142,12 +142,15 @@ def folding(kernel: LseKernel) -> LseKernel:
     return folded
 
 
-def choose_backend(device: torch.device, dtype: torch.dtype) -> Backend:
+def choose_backend(
+    device: torch.device, dtype: torch.dtype, *, heads: tuple[int, int, int] = HEADS
+) -> Backend:
     """Choose flash-attn where it can run, then PyTorch's packed kernel, then its SDPA.
 
-    And beside it, for keys in pages, Triton's where they run.
+    And beside it, for keys in pages, Triton's where they run with the network's heads, key heads
+    and width of a head.
     """
-    return replace(_choose_packed(device, dtype), paged=choose_paged(device, dtype))
+    return replace(_choose_packed(device, dtype), paged=choose_paged(device, dtype, heads))
 
 
 def _choose_packed(device: torch.device, dtype: torch.dtype) -> Backend:

@@ -15,6 +15,7 @@ from torch import Tensor
 from model.layers.attention import SDPA, Segments, attention, attention_with_lse
 from model.layers.fp8 import has_fp8
 from model.layers.pages import (
+    PAGE_TOKENS,
     OwnWords,
     PagedKernels,
     PagedSegments,
@@ -25,10 +26,10 @@ from model.layers.pages import (
 
 log = logging.getLogger(__name__)
 
-# Heads, key heads, width of a head and tokens of a page: of the smaller published model, whose
-# kernels the proof compiles on the way, and of one whose pages are shorter than what is read at a
-# time.
-SHAPES = ((12, 2, 128, 256), (6, 2, 32, 8))
+# Heads, key heads and width of a head: of the smaller published model.
+HEADS = (12, 2, 128)
+# Heads of another kind, and tokens of a page which are fewer than what is read at a time.
+SHORT_PAGES = (6, 2, 32, 8)
 
 
 def plain_attend(q: Tensor, slabs: Slabs, *, segments: PagedSegments) -> tuple[Tensor, Tensor]:
@@ -76,8 +77,17 @@ PLAIN = PagedKernels("torch", plain_attend, plain_step)
 
 
 @cache
-def choose_paged(device: torch.device, dtype: torch.dtype) -> PagedKernels | None:
-    """Give Triton's where they run here and equal the plain way; None where they do not."""
+def choose_paged(
+    device: torch.device, dtype: torch.dtype, heads: tuple[int, int, int] = HEADS
+) -> PagedKernels | None:
+    """Give Triton's where they run here and equal the plain way; None where they do not.
+
+    Args:
+        device: where.
+        dtype: of queries, and of keys that are not in FP8.
+        heads: the network's heads, key heads and width of a head, whose kernels the proof compiles
+            on the way: in the midst of a first pass that would take seconds.
+    """
     if device.type != "cuda":
         return None
     try:
@@ -87,7 +97,11 @@ def choose_paged(device: torch.device, dtype: torch.dtype) -> PagedKernels | Non
     kernels = PagedKernels("triton", triton_paged.attend, triton_paged.step)
     try:
         difference = largest_difference(
-            kernels, device=device, dtype=dtype, with_fp8=has_fp8(device)
+            kernels,
+            device=device,
+            dtype=dtype,
+            with_fp8=has_fp8(device),
+            shapes=((*heads, PAGE_TOKENS), SHORT_PAGES),
         )
     except Exception as error:  # noqa: BLE001, a compiler's failures are of any class
         log.warning("attention to pages does not run here: %s", type(error).__name__)
@@ -105,7 +119,7 @@ def largest_difference(
     device: torch.device,
     dtype: torch.dtype,
     with_fp8: bool,
-    shapes: Sequence[tuple[int, int, int, int]] = SHAPES,
+    shapes: Sequence[tuple[int, int, int, int]] = ((*HEADS, PAGE_TOKENS), SHORT_PAGES),
 ) -> float:
     """Compare with the plain way in float32, on the models' heads and on ragged runs.
 

@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.layers.fp8 import dequantised, plain_bytes, quantised
+from model.layers.fp8 import choose_quantise, dequantised, plain_bytes
 from model.layers.to_device import to_device
+
+PAGE_TOKENS = 256
+"""Of a page, if nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,10 @@ class PagedKernels:
 
 def kept_in_fp8(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Round keys and values (N, num_kv_heads, head_dim): what `Slabs` has of each."""
-    (keys, key_scales), (values, value_scales) = quantised(keys), quantised(values)
+    both = torch.stack((keys, values))
+    rounded, scales = choose_quantise(both.device, both.dtype)(both.flatten(0, 2))
+    keys, values = rounded.view_as(both)
+    key_scales, value_scales = scales.view(*both.shape[:-1], 1)
     return keys, values, key_scales, value_scales
 
 

@@ -2,6 +2,9 @@
 
 Imported by `small_kernels` alone, where there is CUDA. With TRITON_INTERPRET=1 set before the
 import they run on a CPU, slowly, for tests.
+
+Each launch says that products and sums are fused: unasked, Triton does it in some versions. And it
+says on which device, which Triton does not look for in what it is given.
 """
 
 import torch
@@ -15,7 +18,7 @@ _HEADS = 16  # of a row that a program turns
 _COLUMNS = 1024  # of a row that a program multiplies
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_heads"])
 def _rotate(  # noqa: PLR0913
     x,
     cos,
@@ -70,17 +73,19 @@ def rotate_(x: Tensor, rotation: Rotation) -> Tensor:
     if num_rows:
         half = head_dim // 2
         cos, sin = rotation
-        _rotate[(num_rows, triton.cdiv(num_heads, _HEADS))](
-            x,
-            cos,
-            sin,
-            x.stride(0),
-            x.stride(1),
-            num_heads,
-            half,
-            triton.next_power_of_2(half),
-            _HEADS,
-        )
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            _rotate[(num_rows, triton.cdiv(num_heads, _HEADS))](
+                x,
+                cos,
+                sin,
+                x.stride(0),
+                x.stride(1),
+                num_heads,
+                half,
+                triton.next_power_of_2(half),
+                _HEADS,
+                enable_fp_fusion=True,
+            )
     return x
 
 
@@ -90,5 +95,8 @@ def silu_times(gate_up: Tensor) -> Tensor:
     width = both // 2
     out = torch.empty((num_rows, width), dtype=gate_up.dtype, device=gate_up.device)
     if num_rows:
-        _silu_times[(num_rows, triton.cdiv(width, _COLUMNS))](gate_up, out, width, _COLUMNS)
+        with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
+            _silu_times[(num_rows, triton.cdiv(width, _COLUMNS))](
+                gate_up, out, width, _COLUMNS, enable_fp_fusion=True
+            )
     return out

@@ -8,7 +8,7 @@ row's own words, the newest of which is stored on the way.
 What differs from pass to pass is not compiled in, for that would take seconds in the midst of it.
 
 Imported by `paged` alone, where there is CUDA. With TRITON_INTERPRET=1 set before the import they
-run on a CPU, slowly, for tests.
+run on a CPU, slowly, for tests. How they are launched `triton_kernels` tells.
 """
 
 from collections.abc import Sequence
@@ -240,28 +240,30 @@ def step(
     rows = max(_FEWEST_ROWS, triton.next_power_of_2(group))
     _launch(q, slabs, segments, (parts, lses), rows=rows)
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-    _finish_step[(num_rows, kv_heads)](
-        q,
-        *new,
-        *own,
-        parts,
-        lses,
-        out,
-        q.stride(0),
-        new[0].stride(0),
-        own.keys.shape[2],
-        num_rows,
-        head_dim**-0.5,
-        group,
-        kv_heads,
-        head_dim,
-        _padded(head_dim),
-        rows,
-        _KEYS,
-        _PARTS,
-        num_warps=4,
-        num_stages=1,
-    )
+    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+        _finish_step[(num_rows, kv_heads)](
+            q,
+            *new,
+            *own,
+            parts,
+            lses,
+            out,
+            q.stride(0),
+            new[0].stride(0),
+            own.keys.shape[2],
+            num_rows,
+            head_dim**-0.5,
+            group,
+            kv_heads,
+            head_dim,
+            _padded(head_dim),
+            rows,
+            _KEYS,
+            _PARTS,
+            num_warps=4,
+            num_stages=1,
+            enable_fp_fusion=True,
+        )
     return out
 
 
@@ -281,33 +283,35 @@ def _launch(
     num_runs = len(segments.key_lengths)
     if not (num_rows and num_runs):
         return
-    _attend[(num_runs, num_blocks, kv_heads * num_parts)](
-        q,
-        slabs.keys,
-        slabs.values,
-        slabs.keys if slabs.key_scales is None else slabs.key_scales,
-        slabs.values if slabs.value_scales is None else slabs.value_scales,
-        segments.query_starts,
-        segments.key_lengths,
-        segments.table,
-        segments.longest_first,
-        *found,
-        q.stride(0),
-        segments.table.stride(0),
-        num_rows,
-        head_dim**-0.5,
-        group,
-        kv_heads,
-        head_dim,
-        _padded(head_dim),
-        segments.page_tokens,
-        rows,
-        _KEYS,
-        num_parts,
-        slabs.key_scales is not None,
-        num_warps=8 if rows > _KEYS else 4,
-        num_stages=_stages(q),
-    )
+    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+        _attend[(num_runs, num_blocks, kv_heads * num_parts)](
+            q,
+            slabs.keys,
+            slabs.values,
+            slabs.keys if slabs.key_scales is None else slabs.key_scales,
+            slabs.values if slabs.value_scales is None else slabs.value_scales,
+            segments.query_starts,
+            segments.key_lengths,
+            segments.table,
+            segments.longest_first,
+            *found,
+            q.stride(0),
+            segments.table.stride(0),
+            num_rows,
+            head_dim**-0.5,
+            group,
+            kv_heads,
+            head_dim,
+            _padded(head_dim),
+            segments.page_tokens,
+            rows,
+            _KEYS,
+            num_parts,
+            slabs.key_scales is not None,
+            num_warps=8 if rows > _KEYS else 4,
+            num_stages=_stages(q),
+            enable_fp_fusion=True,
+        )
 
 
 def _lses(q: Tensor, num_parts: int) -> Tensor:

@@ -105,7 +105,7 @@ def model_without_weights(
     config: ModelConfig, *, device: torch.device | str, dtype: torch.dtype
 ) -> VideoLlama3:
     """Build a network on the meta device, with the attention it would have on `device`."""
-    backend = choose_backend(torch.device(device), dtype)
+    backend = choose_backend(torch.device(device), dtype, heads=config.text.heads)
     with torch.device("meta"):
         return VideoLlama3(config, backend=backend)
 

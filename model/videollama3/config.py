@@ -73,6 +73,11 @@ class TextConfig:
     rope_theta: float = 1_000_000.0
     has_tied_head: bool = False
 
+    @property
+    def heads(self) -> tuple[int, int, int]:
+        """Query heads, key heads and the width of a head: what its attention's kernels go by."""
+        return self.num_heads, self.num_kv_heads, self.head_dim
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:

@@ -18,7 +18,7 @@ def untrained(shape: ModelConfig, *, device: torch.device, dtype: torch.dtype) -
     that each token is followed by the next. A step reads as much.
     """
     torch.manual_seed(0)
-    backend = choose_backend(device, dtype)
+    backend = choose_backend(device, dtype, heads=shape.text.heads)
     prove(backend, device=device, dtype=dtype)
     config = replace(shape, text=replace(shape.text, has_tied_head=False))
     with device:

@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from model.engine.config import EngineConfig
 from model.engine.engine import Engine
 from model.engine.kv_cache import PagePool
 from model.errors import InputError
+from model.layers import pages
 from model.layers.attention import SDPA
-from model.layers.fp8 import FP8
+from model.layers.fp8 import FP8, quantised
 from model.layers.paged import PLAIN
+from model.layers.pages import kept_in_fp8
 from model.types import Question
 from model.videollama3.config import PRESETS
 from tests.model.nano_model import nano, nano_family, picture, pruned
@@ -59,6 +62,25 @@ def test_pages_hold_what_was_written_as_rounded() -> None:
     assert rounded.num_bytes == 3 * rounded.page_bytes
     rounded.trim()
     assert rounded.num_bytes == 2 * rounded.page_bytes
+
+
+def test_keys_and_values_are_rounded_together_by_what_was_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes: list[torch.Size] = []
+
+    def noted(rows: Tensor) -> tuple[Tensor, Tensor]:
+        shapes.append(rows.shape)
+        return quantised(rows)
+
+    fused = torch.randn(6, 4, 16, generator=torch.Generator().manual_seed(0))
+    keys, values = fused[:, :2], fused[:, 2:]  # as products come
+    monkeypatch.setattr(pages, "choose_quantise", lambda _device, _dtype: noted)
+    got = kept_in_fp8(keys, values)
+    assert shapes == [(2 * 6 * 2, 16)]
+    one, other = quantised(keys), quantised(values)
+    for kept, expected in zip(got, (one[0], other[0], one[1], other[1]), strict=True):
+        assert torch.equal(kept.float(), expected.float())
 
 
 def test_a_token_of_the_2b_model_costs_little_more_than_half() -> None:

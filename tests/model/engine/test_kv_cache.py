@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.engine.kv_cache import PAGE_TOKENS, KVSequence, PagePool
+from model.engine.kv_cache import KVSequence, PagePool
 from model.errors import InputError
+from model.layers.pages import PAGE_TOKENS
 from model.videollama3.config import PRESETS, TextConfig
 from tests.model.growing import used_bytes
 

@@ -6,11 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.layers import paged
+from model.layers import backends, paged
 from model.layers.attention import SDPA, Segments, attention_with_lse, merge
-from model.layers.fp8 import has_fp8
-from model.layers.paged import PLAIN, choose_paged, largest_difference, plain_attend, plain_step
-from model.layers.pages import OwnWords, PagedKernels, PagedSegments, Slabs
+from model.layers.backends import choose_backend
+from model.layers.paged import (
+    HEADS,
+    PLAIN,
+    SHORT_PAGES,
+    choose_paged,
+    largest_difference,
+    plain_attend,
+    plain_step,
+)
+from model.layers.pages import PAGE_TOKENS, OwnWords, PagedKernels, PagedSegments, Slabs
 from tests.model.in_a_process import interpreted
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -191,15 +199,26 @@ def test_kernels_that_are_right_are_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert chosen.name == "triton"
 
 
+def test_they_are_proved_with_the_networks_own_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    proved: list[tuple[int, ...]] = []
+
+    def noted(*_: object, shapes: tuple[tuple[int, ...], ...], **__: object) -> float:
+        proved.extend(shapes)
+        return 0.0
+
+    monkeypatch.setattr(paged, "largest_difference", noted)
+    monkeypatch.setattr(backends, "choose_paged", choose_paged.__wrapped__)  # nothing stays
+    backend = choose_backend(CUDA, torch.float32, heads=(28, 4, 128))
+    assert backend.paged
+    assert proved == [(28, 4, 128, PAGE_TOKENS), SHORT_PAGES]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_cuda_has_tritons(dtype: torch.dtype) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    chosen = choose_paged(CUDA, dtype)
-    assert chosen
-    assert chosen.name == "triton"
-    difference = largest_difference(
-        chosen, device=CUDA, dtype=dtype, with_fp8=has_fp8(CUDA), shapes=[(28, 4, 128, 256)]
-    )
-    assert difference < (1e-4 if dtype == torch.float32 else 3e-2)
+    for heads in (HEADS, (28, 4, 128)):
+        chosen = choose_paged(CUDA, dtype, heads)
+        assert chosen
+        assert chosen.name == "triton"
