@@ -1,8 +1,9 @@
 """Decoding: a lasting batch, whose rows are joined and left as sentences begin and end.
 
 A step's kernels are small and many: launched one by one they cost more than they compute. So where
-there is CUDA the step of all rows is captured once, as a graph, and replayed several times before
-the host looks at what was said. That goes on beside everything else, on a stream of its own.
+a kernel reads pages on CUDA the step of all rows is captured once, as a graph, and replayed several
+times before the host looks at what was said. That goes on beside everything else, on a stream of
+its own, which comes first: a step is short, and what it waits for is not.
 """
 
 import logging
@@ -37,6 +38,13 @@ log = logging.getLogger(__name__)
 def capture_on(device: torch.device) -> Capture | None:
     """Give the way to capture a step on a device; None where every step is launched by hand."""
     return partial(_cuda_graph, device=device) if device.type == "cuda" else None
+
+
+def stream_on(device: torch.device) -> torch.cuda.Stream | None:
+    """Give a stream on which steps go on beside all else, and before it; None without CUDA."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
 
 
 class Decoding:
@@ -98,10 +106,12 @@ class Decoding:
         self._said = self._ids.new_zeros((self.look_every, num_rows))
         self._logits = torch.empty(0, device=device)
         self._num_launched = 0
+        self._is_changed = True  # what a step works on, since the last launch
         self._replay: Work | None = None
         self._is_warm = False  # the first step is by hand: kernels set themselves up
         self._captured_at = 0
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        # Copied rows let go of what a step may still read: only the stream it was made on knows.
+        self._stream = stream_on(device) if kernel else None
         self.is_beside = self._stream is not None
         pool.before_moving = self.wait
 
@@ -120,6 +130,7 @@ class Decoding:
 
         What was launched must be over, here and in `put`; at most `num_free` come.
         """
+        self._is_changed = True
         rows = self._free[len(self._free) - len(begun) :]
         self._attend.join([(row, one) for row, (one, _) in zip(rows, begun, strict=True)])
         del self._free[len(self._free) - len(begun) :]
@@ -131,6 +142,7 @@ class Decoding:
 
     def put(self, row: int, token: int) -> None:
         """Let a row go on with a token, instead of what was likeliest."""
+        self._is_changed = True
         self._ids[row] = token
 
     def leave(self, row: int) -> None:
@@ -141,35 +153,52 @@ class Decoding:
 
     @torch.inference_mode()
     def launch(self, num_steps: int) -> None:
-        """Append the token of each row, and so many more in all; wait for nothing."""
+        """Append the token of each row, and so many more in all; wait for nothing.
+
+        Steps for which there is no memory are left out, but for the first.
+
+        Raises:
+            torch.OutOfMemoryError: there is none for the first; nothing has changed.
+        """
+        self._num_launched = 0
         with self._beside():
             for step in range(num_steps):
-                self._step()
+                try:
+                    self._step()
+                except torch.OutOfMemoryError:
+                    if not step:
+                        raise
+                    return  # the next launch meets that again, in its first
                 self._said[step].copy_(self._ids)
-        self._num_launched = num_steps
+                self._num_launched += 1
 
     def collect(self) -> list[list[int]]:
         """Give, by row, the likeliest tokens that have followed, under the repetition penalty."""
-        self.wait()
-        by_step: list[list[int]] = self._said[: self._num_launched].T.tolist()
-        return by_step
+        # Not behind what the host has launched since, for which it would wait as well.
+        with torch.cuda.stream(self._stream):
+            by_row: list[list[int]] = self._said[: self._num_launched].T.tolist()
+        return by_row
 
     def logits(self, rows: Sequence[int]) -> Tensor:
         """Give the (B, V) float32 logits after the last step, without the penalty."""
         return torch.stack([self._logits[self._attend.place(row)] for row in rows])
 
     def wait(self) -> None:
-        """Come back when what was launched is over."""
+        """Come back when what was launched is over: what it works on may change now."""
+        self._is_changed = True
         if self._stream is not None:
             self._stream.synchronize()
 
     @contextmanager
     def _beside(self) -> Iterator[None]:
-        """Do what is within after all that was launched so far, beside all that comes."""
-        if self._stream is None:
-            yield
-            return
-        self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
+        """Do what is within beside all else, after what has changed the rows or moved pages.
+
+        Nothing else matters to a step: what its rows see was written before they joined, and what
+        contexts grow by lies behind that.
+        """
+        if self._stream is not None and self._is_changed:
+            self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
+        self._is_changed = False
         with torch.cuda.stream(self._stream):
             yield
 
@@ -199,12 +228,13 @@ class Decoding:
         language, rows = self._model.language, self._attend.at
         ids = self._ids.index_select(0, rows)
         hidden = language.forward(language.embed(ids), self._attend.positions, attend=self._attend)
-        self._attend.advance()
         self._logits = scores = language.logits(hidden)
         if self._repetition:
             self._repetition.hold(rows, ids)
             scores = self._repetition.penalized(rows, scores)
+        # Last, since what came before may be done again where memory ran out in it.
         self._ids.index_copy_(0, rows, scores.argmax(dim=-1))
+        self._attend.advance()
 
 
 def _cuda_graph(work: Work, *, device: torch.device) -> Work:
@@ -245,7 +275,7 @@ def _place_to_capture(device: torch.device) -> tuple[torch.cuda.Stream, torch.cu
     """
     # Not as inference: what the first graph makes of the generator's state, all others write to.
     with torch.cuda.device(device), torch.inference_mode(mode=False):
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream(priority=-1)  # type: ignore[no-untyped-call]
         first = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):
             first.capture_begin(capture_error_mode="thread_local")

@@ -245,8 +245,9 @@ class PagedRows:
     def _make_room(self, num_tokens: int) -> None:
         if num_tokens < self._room:
             return
-        self._room = (num_tokens // OWN_TOKENS + 1) * OWN_TOKENS
-        before, self._own = self._own, self._pool.new_suffixes(len(self._before), self._room)
+        room = (num_tokens // OWN_TOKENS + 1) * OWN_TOKENS
+        before, self._own = self._own, self._pool.new_suffixes(len(self._before), room)
+        self._room = room  # now that there was memory for it
         for slabs, old in zip(self._own, before, strict=True):
             for slab, words in zip(slabs, old, strict=True):
                 slab[:, :, : words.shape[2]] = words
