@@ -63,7 +63,8 @@ def camera_feeds(
 ) -> tuple[Feed, ...]:
     """Return a source for each camera with an address."""
     most = settings.rtsp.gpu_decoders
-    device = Nvdec(most=most, observer=observer) if most else None
+    gpu = int(settings.model.device.partition(":")[2] or 0)
+    device = Nvdec(most=most, gpu=gpu, observer=observer) if most else None
     given = _Given(settings, clock, observer, clips, device)
     return tuple(
         _CAMERA_FEEDS[CAMERA_SOURCES[scheme(camera.url)]](given, camera_id, camera)

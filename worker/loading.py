@@ -187,6 +187,20 @@ def num_inference_threads(asked: int, *, is_on_cpu: bool) -> int:
     return asked or (max(1, TORCH_THREADS - 1) if is_on_cpu else 1)
 
 
+def take_own_stream(device: str) -> None:
+    """Let this thread launch on a stream of its own, after all that was launched on its GPU.
+
+    What NVDEC decodes is brought here on the default stream, and would wait there for whole passes.
+
+    Args:
+        device: a GPU by the settings; `auto` is the first.
+    """
+    gpu = torch.device("cuda" if device == "auto" else device)
+    torch.cuda.synchronize(gpu)
+    torch.cuda.empty_cache()  # what the default stream had is of no use to another
+    torch.cuda.set_stream(torch.cuda.Stream(gpu))  # type: ignore[no-untyped-call]
+
+
 def load_engine(settings: Settings, *, tell: Tell = untold) -> Engine:
     """Load the model onto its device, to be used on this thread."""
     torch.set_num_threads(settings.model.threads or TORCH_THREADS)

@@ -45,7 +45,7 @@ from pipeline.visits import Visits
 from worker.controlling import Controlling
 from worker.evidence import clips_of, cutting, evidence_of
 from worker.feeds import feeds_of, past_of
-from worker.loading import loaded, num_inference_threads, try_questions
+from worker.loading import loaded, num_inference_threads, take_own_stream, try_questions
 from worker.metrics import Metrics
 from worker.orphans import Orphans
 from worker.own_outbox import folder_of, open_outbox
@@ -323,6 +323,8 @@ def _new_runner(settings: Settings, stages: _Stages) -> Runner:
     # other's turns, and two on two cores beside a third busy thread took 10 s for what takes 0.5.
     threads = num_inference_threads(settings.model.threads, is_on_cpu=stages.engine.is_on_cpu)
     torch.set_num_threads(threads)
+    if settings.rtsp.gpu_decoders and not stages.engine.is_on_cpu:
+        take_own_stream(settings.model.device)
     if stages.control.is_on:
         stages.controlling.begin(stages.engine.check)
     return Runner(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from threading import Lock
 
 import av
@@ -51,6 +52,7 @@ class Nvdec:
         self,
         *,
         most: int,
+        gpu: int = 0,
         observer: Observer = UNOBSERVED,
         made: Made | None = None,
         pixel_format: str = "cuda",
@@ -59,13 +61,14 @@ class Nvdec:
 
         Args:
             most: cameras at once, each of which takes memory of the GPU.
+            gpu: its number, which is that of the model's.
             observer: told which it failed.
             made: makes a decoder like the processor's; by default NVDEC's.
             pixel_format: of the pictures that are on the device.
         """
         self._most = most
         self._observer = observer
-        self._made = made or on_nvdec
+        self._made = made or partial(on_nvdec, gpu=gpu)
         self._pixel_format = pixel_format
         self._lock = Lock()
         self._trying = Lock()
@@ -125,8 +128,8 @@ class Nvdec:
             return self._is_sound[codec]
 
 
-def on_nvdec(context: VideoCodecContext) -> VideoCodecContext:
-    """Return a decoder of the same stream on NVDEC.
+def on_nvdec(context: VideoCodecContext, *, gpu: int = 0) -> VideoCodecContext:
+    """Return a decoder of the same stream on the NVDEC of a GPU, by its number.
 
     What NVDEC does not know, such as 4:2:2, that decoder decodes on the processor after all.
 
@@ -134,8 +137,10 @@ def on_nvdec(context: VideoCodecContext) -> VideoCodecContext:
         av.FFmpegError: there is no GPU or no NVDEC, or there is no room on it.
         OSError: there is no driver.
     """
-    _share_primary_context()
-    device = HWAccel("cuda", options={"primary_ctx": "0", "current_ctx": "1"}, is_hw_owned=True)
+    _share_primary_context(gpu)
+    device = HWAccel(
+        "cuda", gpu, options={"primary_ctx": "0", "current_ctx": "1"}, is_hw_owned=True
+    )
     decoder = _video(av.CodecContext.create(context.codec, "r", hwaccel=device))
     decoder.extradata = context.extradata
     decoder.thread_count = 1
@@ -205,8 +210,8 @@ def _off_levels(expected: Pixels, got: Pixels) -> float:
     return float(np.abs(blocks).max())
 
 
-def _share_primary_context() -> None:
-    """Make the CUDA context that PyTorch uses this thread's, at its first GPU.
+def _share_primary_context(gpu: int) -> None:
+    """Make the CUDA context that PyTorch uses on a GPU this thread's.
 
     Raises:
         OSError: there is no driver, or no GPU.
@@ -219,7 +224,7 @@ def _share_primary_context() -> None:
             raise OSError(f"{step}: CUDA error {code}")
 
     check(cuda.cuInit(0), "cuInit")
-    check(cuda.cuDeviceGet(ctypes.byref(device), 0), "cuDeviceGet")
+    check(cuda.cuDeviceGet(ctypes.byref(device), gpu), "cuDeviceGet")
     # Retained once for each decoder and never released: it lasts as long as the process anyway.
     check(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device), "cuDevicePrimaryCtxRetain")
     check(cuda.cuCtxSetCurrent(context), "cuCtxSetCurrent")

@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError, OutboxError
 from tests.fakes import FakeClock
 from tests.model.nano_model import nano_engine
 from worker.environment import load
-from worker.loading import named_settings, sketch_engine, try_questions
+from worker.loading import named_settings, sketch_engine, take_own_stream, try_questions
 from worker.settings import Settings
 from worker.wiring import build
 
@@ -215,3 +215,15 @@ def test_a_model_that_cannot_be_loaded_leaves_the_outbox_closed(tmp_path: Path) 
         build(Settings.model_validate(one), clock=FakeClock())
     with sqlite3.connect(path, timeout=0) as other:
         other.execute("BEGIN EXCLUSIVE")
+
+
+@pytest.mark.parametrize(("device", "gpu"), [("auto", "cuda"), ("cuda:1", "cuda:1")])
+def test_a_thread_takes_a_stream_of_its_own_after_what_was_launched(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpu: str
+) -> None:
+    done: list[tuple[str, object]] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda one: done.append(("wait", one)))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda one: f"a stream of {one}")
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda one: done.append(("take", one)))
+    take_own_stream(device)
+    assert done == [("wait", torch.device(gpu)), ("take", f"a stream of {gpu}")]

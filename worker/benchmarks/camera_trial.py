@@ -42,7 +42,7 @@ from pipeline.types import Overflow
 from worker.benchmarks.metered_pruner import MeteredPruner
 from worker.benchmarks.rendered_cameras import Clips, Played, play, play_decoded
 from worker.benchmarks.report import Progress, Row
-from worker.loading import num_inference_threads
+from worker.loading import num_inference_threads, take_own_stream
 
 MAX_AGE_S = 2.0
 WINDOW_S = 180.0
@@ -183,14 +183,11 @@ def trial(
         forget_after_s=600.0,
     )
     stop = Event()
-
-    def infer() -> None:
-        torch.set_num_threads(num_inference_threads(0, is_on_cpu=engine.is_on_cpu))
-        runner.run(stop, beat=lambda: None)
-
+    is_beside_nvdec = video is not None and not engine.is_on_cpu
+    where = {"is_on_cpu": engine.is_on_cpu, "is_beside_nvdec": is_beside_nvdec}
     stages = {"ticks": ticks, "clock": clock, "stop": stop, "pruned": seen.pruned}
     threads = [
-        Thread(target=infer, name="infer"),
+        Thread(target=_infer, args=(runner, stop), kwargs=where, name="infer"),
         *_players(cameras, (clips, lanes), stages, video=video, is_on_cpu=engine.is_on_cpu),
     ]
     for thread in threads:
@@ -227,6 +224,16 @@ def trial(
         process_s=process_s,
         context_tokens=_context_tokens(engine, cameras),
     )
+
+
+def _infer(runner: Runner, stop: Event, *, is_on_cpu: bool, is_beside_nvdec: bool) -> None:
+    """Run as the worker's thread does."""
+    torch.set_num_threads(num_inference_threads(0, is_on_cpu=is_on_cpu))
+    if is_beside_nvdec:
+        take_own_stream("cuda")
+    runner.run(stop, beat=lambda: None)
+    if is_beside_nvdec:
+        torch.cuda.synchronize()  # what comes after the trial is on the default stream again
 
 
 def _are_alive(threads: Sequence[Thread]) -> bool:

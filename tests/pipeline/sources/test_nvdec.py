@@ -1,5 +1,6 @@
 """Decoding on a device in the processor's place; only the last test needs NVIDIA's."""
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,6 +280,38 @@ def test_a_decoder_for_which_there_is_no_room_is_a_failure(tmp_path: Path) -> No
     assert same(read(path, device, observer=observer), read(path, None))
     assert observer.total(GPU_DECODING_FAILURES, camera="yard") == 1
     assert device.num_lent == 0
+
+
+class Driver:
+    """A CUDA driver that notes what it is asked for, and by which number."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, object]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def noted(*given: object) -> int:
+            self.asked.append((name, given[-1]))
+            return 0
+
+        return noted
+
+
+@pytest.mark.parametrize("gpu", [0, 1])
+def test_decoders_are_on_the_gpu_of_that_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int
+) -> None:
+    driver, devices = Driver(), list[tuple[object, ...]]()
+
+    def accelerated(*given: object, **_: object) -> None:  # none: the processor decodes
+        devices.append(given)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: driver)
+    monkeypatch.setattr(nvdec, "HWAccel", accelerated)
+    device = Nvdec(most=1, gpu=gpu, pixel_format="yuv420p")
+    with opened(clip(tmp_path / "a.mkv", seconds=1, gop_s=1)) as video:
+        assert device.lend("yard", video.codec_context) is not None
+    assert devices == [("cuda", gpu)] * 2  # one was tried
+    assert driver.asked.count(("cuDeviceGet", gpu)) == 2
 
 
 @pytest.mark.gpu
