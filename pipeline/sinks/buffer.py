@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,12 +76,11 @@ class FrameBuffer:
         self._trouble = Trouble(clock=clock, observer=observer)
         self._known: set[str] = set()  # cameras whose last picture waits here, or has arrived
         self.num_waiting = self.size_bytes = 0
-        self._db = _connect(None)
-        if path is not None:
-            try:
-                self._db = self._opened(path)
-            except (sqlite3.Error, OSError) as error:
-                self._fails(error)
+        try:
+            self._db = _connect(None) if path is None else self._opened(path)
+        except (sqlite3.Error, OSError) as error:
+            self._db = _connect(None)
+            self._fails(error)
         self._count()
 
     @property
@@ -242,11 +241,13 @@ class FrameBuffer:
         """Go back to the file, begun anew: what it had is in memory, or was sent."""
         memory = self._db
         try:
-            file = self._opened(path)
-            file.execute("DELETE FROM frames")
-            with file:
-                file.execute("BEGIN")
-                file.executemany(_ROW, memory.execute(_ALL))
+            with ExitStack() as stack:  # closes it where it fails again
+                file = stack.enter_context(closing(self._opened(path)))
+                file.execute("DELETE FROM frames")
+                with file:
+                    file.execute("BEGIN")
+                    file.executemany(_ROW, memory.execute(_ALL))
+                stack.pop_all()
         except (sqlite3.Error, OSError, OutboxError):
             return
         self._db = file

@@ -1,6 +1,10 @@
 """`vigil ingest` as it is wired, without a broker."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+
+import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.intake import Intake
@@ -11,19 +15,25 @@ from worker.environment import load
 from worker.ingest import build
 from worker.parts import Process
 
+Made = Callable[..., Process]
+"""variables -> a process."""
 
-def made(tmp_path: Path, **variables: str) -> Process:
-    return build(
-        load(
-            {
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Made]:
+    with ExitStack() as stack:
+
+        def make(**variables: str) -> Process:
+            usual = {
                 "VIGIL_CAMERAS__YARD__URL": str(tmp_path / "yard.mp4"),
                 "VIGIL_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9",
                 "VIGIL_INGEST__BUFFER__PATH": "memory",
-                **variables,
             }
-        ),
-        clock=SystemClock(),
-    )
+            process = build(load(usual | variables), clock=SystemClock())
+            stack.callback(process.outbox.close)
+            return process
+
+        yield make
 
 
 def said(process: Process) -> list[tuple[str, str, bool]]:
@@ -40,8 +50,8 @@ def connected(process: Process) -> tuple[Intake, FileSource]:
     return intake, source
 
 
-def test_damage_that_lasts_is_sent_on_while_no_picture_is(tmp_path: Path) -> None:
-    process = made(tmp_path)
+def test_damage_that_lasts_is_sent_on_while_no_picture_is(made: Made) -> None:
+    process = made()
     intake, source = connected(process)
     source._hold_back._tell("damaged", "its video cannot be decoded without errors")
     source._hold_back._tell("damaged", None)
@@ -50,8 +60,8 @@ def test_damage_that_lasts_is_sent_on_while_no_picture_is(tmp_path: Path) -> Non
     assert process.status.state("yard") == "online"
 
 
-def test_a_connection_that_was_lost_is_followed_by_a_whole_picture(tmp_path: Path) -> None:
-    process = made(tmp_path)
+def test_a_connection_that_was_lost_is_followed_by_a_whole_picture(made: Made) -> None:
+    process = made()
     intake, source = connected(process)
     for second in range(2):
         intake.take(frame_at(second, picture(1)), source)
@@ -61,10 +71,8 @@ def test_a_connection_that_was_lost_is_followed_by_a_whole_picture(tmp_path: Pat
     assert process.lanes.counts()["yard"].offered == 3
 
 
-def test_a_quarter_of_the_window_is_the_longest_time_without_a_whole_picture(
-    tmp_path: Path,
-) -> None:
-    process = made(tmp_path, VIGIL_WINDOW="20s")
+def test_a_quarter_of_the_window_is_the_longest_time_without_a_whole_picture(made: Made) -> None:
+    process = made(VIGIL_WINDOW="20s")
     intake, source = connected(process)
     for second in range(11):
         intake.take(frame_at(second, picture(1)), source)

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -213,7 +214,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_outbox_closed(tmp_path: Path) 
     one = {"model": {"path": str(tmp_path / "none")}, "outbox": {"path": str(path)}}
     with pytest.raises(ConfigError, match="VIGIL_MODEL__PATH: no such folder"):
         build(Settings.model_validate(one), clock=FakeClock())
-    with sqlite3.connect(path, timeout=0) as other:
+    with closing(sqlite3.connect(path, timeout=0)) as other:
         other.execute("BEGIN EXCLUSIVE")
 
 

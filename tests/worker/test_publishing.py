@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Event, Thread
 from typing import Any
 
@@ -63,18 +63,24 @@ class Scripted:
     def close(self) -> None: ...
 
 
+@pytest.fixture
+def outbox() -> Iterator[Outbox]:
+    with closing(Outbox(None, max_bytes=1 << 20)) as found:
+        yield found
+
+
 def told(*steps: Step) -> tuple[list[tuple[str, str]], Scripted, Publishing, Recorder]:
     """Run through the steps; return (event, reason) of the log lines, and what took part."""
     clock, observer = FakeClock(), Recorder()
     publisher = Scripted(list(steps), clock)
-    publishing = Publishing(
-        lambda: publisher,
-        Outbox(None, max_bytes=1 << 20),
-        clock=clock,
-        observer=observer,
-        rng=random.Random(1),  # noqa: S311
-    )
-    with capture_logs() as logs:
+    with closing(Outbox(None, max_bytes=1 << 20)) as outbox, capture_logs() as logs:
+        publishing = Publishing(
+            lambda: publisher,
+            outbox,
+            clock=clock,
+            observer=observer,
+            rng=random.Random(1),  # noqa: S311
+        )
         publishing.run(Event(), fields=lambda: {"live": True})
     return [(log["event"], log["reason"]) for log in logs], publisher, publishing, observer
 
@@ -121,9 +127,8 @@ def test_every_outage_is_told_when_it_begins_changes_and_ends(
     assert told(*steps)[0] == lines
 
 
-def test_the_end_says_how_long_it_took_and_what_waits() -> None:
+def test_the_end_says_how_long_it_took_and_what_waits(outbox: Outbox) -> None:
     clock = FakeClock()
-    outbox = Outbox(None, max_bytes=1 << 20)
     outbox.put([status_message("gate", at=EPOCH, state="online")])
     publisher = Scripted([away(), away(), 1.0], clock)
     publishing = Publishing(
@@ -158,11 +163,10 @@ def test_failures_are_counted_by_reason_and_how_it_stands_is_in_status_and_heart
 
 
 def test_a_redis_that_was_restarted_empty_is_told_every_status_again(
-    start_redis: StartRedis,
+    start_redis: StartRedis, outbox: Outbox
 ) -> None:
     """Tried on the product: `status` was missing from hash and stream until it next changed."""
     server = start_redis()
-    outbox = Outbox(None, max_bytes=1 << 20)
     clock = SystemClock()
     board = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     board.set("gate", "offline", reason="timeout", detail="no packet")
@@ -199,10 +203,11 @@ def test_a_redis_that_was_restarted_empty_is_told_every_status_again(
         assert shown()["data"]["seq"] == 3, "said again although it is there"
 
 
-def test_a_user_without_channels_is_told_until_the_right_is_given(start_redis: StartRedis) -> None:
+def test_a_user_without_channels_is_told_until_the_right_is_given(
+    start_redis: StartRedis, outbox: Outbox
+) -> None:
     """redis#12418, as an operator sees it: heartbeat and log, and once mended all arrives."""
     server = start_redis()
-    outbox = Outbox(None, max_bytes=1 << 20)
     outbox.put([status_message("gate", at=EPOCH, state="online")])
     url = f"redis://vigil:secret@127.0.0.1:{server.port}/0"
 
@@ -255,8 +260,7 @@ def _questions(settings: Settings, outbox: Outbox) -> dict[str, frozenset[str] |
     return questions_of_cameras(settings, outbox, Control(standing_questions(settings)))
 
 
-def test_a_camera_without_settings_is_gone_unless_kafka_may_bring_it() -> None:
-    outbox = Outbox(None, max_bytes=1 << 20)
+def test_a_camera_without_settings_is_gone_unless_kafka_may_bring_it(outbox: Outbox) -> None:
     outbox.put([status_message(one, at=EPOCH, state="online") for one in ("gate", "yard")])
     asked = GATE | {
         "VIGIL_QUESTIONS__FIRE__ASK": "Fire?",

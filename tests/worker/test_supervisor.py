@@ -363,10 +363,13 @@ def test_a_taken_health_port_is_refused() -> None:
         pytest.raises(ConfigError, match="VIGIL_HEALTH__PORT: cannot listen"),
     ):
         supervisor.run(health_port=taken.getsockname()[1])
+    supervisor._worker.outbox.close()
 
 
 def test_a_heartbeat_tells_what_readers_of_redis_are_to_know_of_a_worker() -> None:
-    told = make(feed(lambda: ScriptedSource([])), publisher=Delivered())._heartbeat()
+    supervisor = make(feed(lambda: ScriptedSource([])), publisher=Delivered())
+    told = supervisor._heartbeat()
+    supervisor._worker.outbox.close()
     assert told["model"] == "scripted"
     assert told["load"] == {"level": 0, "reason": None}
     assert (told["outbox_depth"], told["frames_dropped"]) == (0, 0)

@@ -77,6 +77,7 @@ def test_what_was_is_shown_then_what_comes_and_redis_may_go_away(start_redis: St
         lane.deliver()
         assert 'vigil:gate:captions  "a car"' in line_with(lines, "captions")
     lane.publisher.close()
+    outbox.close()
 
 
 def test_a_message_is_printed_as_it_is_where_a_program_reads_it(

@@ -8,6 +8,7 @@ and a message that comes twice has the same id.
 import os
 import sqlite3
 import zlib
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from pipeline.errors import ConfigError
@@ -64,16 +65,17 @@ def open_history(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = _connect(path)
-        version = _number(db, "user_version"), _number(db, "application_id")
-        if version == (0, 0) and not _number(db, "schema_version"):
-            db.executescript(SCHEMA)
-            db.execute(f"PRAGMA application_id = {APPLICATION}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        elif version != (VERSION, APPLICATION):
-            db.close()
-            raise ConfigError(f"{path}: expected a history of this version's console")
-        db.execute("PRAGMA journal_mode = WAL")
+        with ExitStack() as stack:  # closes it where it is refused
+            db = stack.enter_context(closing(_connect(path)))
+            version = _number(db, "user_version"), _number(db, "application_id")
+            if version == (0, 0) and not _number(db, "schema_version"):
+                db.executescript(SCHEMA)
+                db.execute(f"PRAGMA application_id = {APPLICATION}")
+                db.execute(f"PRAGMA user_version = {VERSION}")
+            elif version != (VERSION, APPLICATION):
+                raise ConfigError(f"{path}: expected a history of this version's console")
+            db.execute("PRAGMA journal_mode = WAL")
+            stack.pop_all()
     except sqlite3.DatabaseError as error:
         raise ConfigError(
             f"{path}: expected a history of the console that can be written: {error}"

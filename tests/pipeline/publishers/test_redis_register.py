@@ -57,10 +57,9 @@ def owners(client: redis.Redis) -> dict[str, tuple[str, str]]:
 
 
 def test_what_a_worker_knows_of_a_camera_is_there_as_soon_as_it_changes(
-    redis_url: str, client: redis.Redis
+    redis_url: str, client: redis.Redis, outbox: Outbox
 ) -> None:
     clock = SystemClock()
-    outbox = Outbox(None, max_bytes=1 << 20)
     board = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     known = KnownCameras(board, dict, Tenures(clock=clock), control=Control([OPEN, OF_YARD]))
     publisher = RedisPublisher(
@@ -128,7 +127,7 @@ def test_a_camera_that_is_gone_is_taken_away_and_what_is_no_entry_replaced(
 
 
 def test_a_register_that_may_not_be_written_is_told_once_and_messages_go_on(
-    shared_redis: RedisServer, redis_url: str, client: redis.Redis
+    shared_redis: RedisServer, redis_url: str, client: redis.Redis, outbox: Outbox
 ) -> None:
     assert redis_url  # it is empty
     client.acl_setuser(
@@ -140,7 +139,6 @@ def test_a_register_that_may_not_be_written_is_told_once_and_messages_go_on(
         categories=["+@all"],
         reset=True,
     )
-    outbox = Outbox(None, max_bytes=1 << 20)
     clock = SystemClock()
     board = StatusBoard(lambda message: outbox.put([message]), clock=clock)
     url = f"redis://narrow:secret@127.0.0.1:{shared_redis.port}/0"

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.outbox import Outbox
 from worker.__main__ import main
+from worker.supervisor import Supervisor
 
 CAMERA = {"VIGIL_CAMERAS__GATE__URL": "rtsp://admin:canary@127.0.0.1:1/x"}
 SOUND = CAMERA | {
@@ -22,10 +23,15 @@ Vigil = Callable[..., tuple[int, list[str], list[str]]]
 """(a command's words, variables) -> status, lines on stdout, lines on stderr."""
 
 
+def ended(supervisor: Supervisor) -> int:
+    supervisor._worker.outbox.close()
+    return 0
+
+
 @pytest.fixture
 def vigil(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Vigil:
     """Runs a command in this process; `run` comes as far as its threads, and ends with 0."""
-    monkeypatch.setattr("worker.supervisor.Supervisor.run", lambda _: 0)
+    monkeypatch.setattr("worker.supervisor.Supervisor.run", ended)
     monkeypatch.setattr("worker.supervisor.stop_on_signals", lambda _: None)
     monkeypatch.setattr("worker.log.configure", lambda **_: None)
 
