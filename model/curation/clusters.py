@@ -53,7 +53,8 @@ def fit(features: Floats, num_clusters: int, *, device: str = "cpu") -> Floats:
     Returns:
         (K, D) centres of length 1.
     """
-    points = torch.from_numpy(features).to(device)
+    own = torch.from_numpy(features)
+    points = own.to(device)
     rng = np.random.default_rng(SEED)
     num = min(num_clusters, len(points))
     if num == 0:
@@ -61,14 +62,14 @@ def fit(features: Floats, num_clusters: int, *, device: str = "cpu") -> Floats:
     first = [int(rng.integers(len(points)))]
     far = (1 - points @ points[first[0]]).clamp_min(0)
     while len(first) < num:
-        sums = far.double().cumsum(0)
+        sums = far.double().cpu().cumsum(0)  # on a GPU, sums come out as its threads happen to add
         drawn = torch.searchsorted(sums, float(rng.random()) * float(sums[-1]))
         first.append(min(int(drawn), len(points) - 1))
         far = torch.minimum(far, (1 - points @ points[first[-1]]).clamp_min(0))
     centres = points[first].clone()
     for _ in range(ROUNDS):
         near, closeness = _nearest(points, centres)
-        sums_of = torch.zeros_like(centres).index_add_(0, near, points)
+        sums_of = torch.zeros_like(own[:num]).index_add_(0, near.cpu(), own).to(device)
         sizes = torch.bincount(near, minlength=num)
         empty = torch.flatten(torch.nonzero(sizes == 0))
         if len(empty):  # an empty cluster takes the points that are worst off

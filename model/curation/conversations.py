@@ -11,15 +11,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from model.curation.parts import Pictures, batches, counts
+from model.curation.pictures import for_training
 from model.curation.plan import STEPS, Plan
 
 Shared = Callable[..., Iterable[dict[str, Any]]]
 
 STYLES = ("short", "detailed")
-_ENDINGS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"RI": "webp", b"GI": "gif", b"BM": "bmp"}
+
+
+def forget(plan: Plan) -> None:
+    """Have all written anew: parts are about to be made."""
+    _whole(plan).unlink(missing_ok=True)
+
+
+def _whole(plan: Plan) -> Path:
+    """Return the file that says that all is written of the parts that are there."""
+    return plan.out / "conversations" / "whole"
 
 
 def write(plan: Plan, *, each: Shared, num_workers: int) -> int:
@@ -32,10 +40,10 @@ def write(plan: Plan, *, each: Shared, num_workers: int) -> int:
     last = plan.folder(STEPS[-1].name)
     folder = plan.out / "conversations"
     total, _ = counts(last, parts)
-    made = folder / "made-of.json"
-    now = json.dumps([pq.ParquetFile(last.part(part)).metadata.num_rows for part in parts])
-    if made.exists() and made.read_text(encoding="utf-8") == now:
+    if _whole(plan).exists():
         return total
+    if folder.exists():
+        shutil.rmtree(folder)  # it has pictures that may be wanted no more
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     for row in each(ConversationWriter, parts, given=(plan,), num_workers=num_workers):
         if row["failed"]:
@@ -48,7 +56,7 @@ def write(plan: Plan, *, each: Shared, num_workers: int) -> int:
                     shutil.copyfileobj(file, whole)
         beside.replace(folder / f"{style}.jsonl")
     shutil.rmtree(folder / "parts")
-    made.write_text(now, encoding="utf-8")
+    _whole(plan).touch()
     return total
 
 
@@ -81,9 +89,10 @@ class ConversationWriter:
         for rows in batches(self._plan.folder(STEPS[-1].name).part(part), columns):
             values = rows.to_pylist()
             for one, image in zip(values, stored.take([v["row"] for v in values]), strict=True):
-                name = picture_name(one["rank"], image)
+                content, ending = for_training(image)
+                name = picture_name(one["rank"], ending)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(image)
+                (folder / name).write_bytes(content)
                 for style in STYLES:
                     said = {"id": one["id"], "image": [name]}
                     turns = [("human", f"<image>\n{asked[style]}"), ("gpt", one[style])]
@@ -94,8 +103,7 @@ class ConversationWriter:
             path.write_text("".join(lines[style]), encoding="utf-8")
 
 
-def picture_name(rank: int, image: bytes) -> str:
+def picture_name(rank: int, ending: str) -> str:
     """Name a picture's file by its rank: an id may hold what no file's name can."""
-    ending = _ENDINGS.get(image[:2], "jpg")
     name = f"{rank:016x}"
     return str(Path("pictures") / name[:2] / f"{name}.{ending}")

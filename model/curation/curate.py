@@ -51,8 +51,8 @@ def curate(plan: Plan, crew: Crew, *, say: Say, now_s: Callable[[], float]) -> N
         StepError: parts could not be done, a full disk for one; the message names them.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
+    plan.settle()
     for number, step in enumerate(STEPS, start=1):
-        plan.settle(step)
         began_s = now_s()
         outcomes = _step(plan, step, crew, say=say)
         kept, reasons = counts(plan.folder(step.name), _parts(plan))
@@ -73,6 +73,7 @@ def _step(plan: Plan, step: Step, crew: Crew, *, say: Say) -> list[Outcome]:
     todo = [part for part in _parts(plan) if not folder.is_done(part)]
     if not todo:
         return []
+    conversations.forget(plan)
     if begun := sorted(folder.path.glob(".part-*.begun")):
         say(f"{step.name}: {len(begun)} parts were begun and not ended by an earlier run")
     for path in (*folder.path.glob(".part-*"), *folder.path.glob("dropped/.part-*")):

@@ -126,19 +126,23 @@ class Captioner:
     A checkpoint with a chat template is asked in it; one without is given the prompt as it stands.
     """
 
-    def __init__(self, name: str, *, device: str = "cpu", max_new_tokens: int = 256) -> None:
+    def __init__(
+        self, name: str, *, device: str = "cpu", max_new_tokens: int = 256, batch_size: int = 32
+    ) -> None:
         """Load it.
 
         Args:
             name: a folder or a name on the hub.
             device: `cpu` (float32) or `cuda` (bfloat16).
             max_new_tokens: a text is cut there.
+            batch_size: pictures that the network has at a time, in the order they are given in.
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         self._device = device
         self._dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
         self._max_new_tokens = max_new_tokens
+        self._batch_size = batch_size
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             name, use_safetensors=True, dtype=self._dtype
         )
@@ -156,6 +160,11 @@ class Captioner:
             )
         else:
             asked = prompt
+        batches = range(0, len(pictures), self._batch_size)
+        some = (pictures[begin : begin + self._batch_size] for begin in batches)
+        return [text for batch in some for text in self._said(batch, asked)]
+
+    def _said(self, pictures: Sequence[Image.Image], asked: str) -> list[str]:
         given = self._processor(
             images=list(pictures), text=[asked] * len(pictures), padding=True, return_tensors="pt"
         ).to(self._device, self._dtype)

@@ -256,7 +256,12 @@ def _captioned(plan: Plan, _: int) -> Operator:
     from model.curation.models import Captioner, Clip
 
     networks = plan.networks
-    writer = Captioner(networks.captioner, device=networks.device, max_new_tokens=40)
+    writer = Captioner(
+        networks.captioner,
+        device=networks.device,
+        max_new_tokens=40,
+        batch_size=networks.batch_size,
+    )
     matcher = Clip(networks.clip, device=networks.device)
     return Captioned(matcher, writer, plan.limits, prompt=networks.caption_prompt)
 
@@ -265,8 +270,12 @@ def _recaptioned(plan: Plan, _: int) -> Operator:
     from model.curation.models import Captioner
 
     networks = plan.networks
-    most = networks.max_new_tokens
-    writer = Captioner(networks.recaptioner, device=networks.device, max_new_tokens=most)
+    writer = Captioner(
+        networks.recaptioner,
+        device=networks.device,
+        max_new_tokens=networks.max_new_tokens,
+        batch_size=networks.batch_size,
+    )
     return Recaptioned(writer, networks)
 
 

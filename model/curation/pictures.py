@@ -4,11 +4,13 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from model.curation.reasons import Refused
 
-MAX_PIXELS = 100_000_000  # more is refused before anything is decoded
+MAX_PIXELS = 64 * 2**20  # more is refused before anything is decoded; `vigil train` takes no more
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}  # what that reads
+_SAMPLE_BITS = (8, 10, 12, 14, 16)  # that samples stored in 16 may have
 _SMALL_PX = 32
 _BITS_SIDE = 8
 
@@ -35,7 +37,9 @@ def opened(image: bytes, *, near_px: int | None = None) -> Image.Image:
         picture = Image.open(io.BytesIO(image))
         if near_px is not None:
             picture.draft("RGB", (near_px, near_px))
-        return picture.convert("RGB")
+        return _rgb(picture)
+    except Refused:
+        raise
     except Exception as error:
         raise Refused("not_an_image", f"{type(error).__name__}: {error}") from error
 
@@ -50,6 +54,39 @@ def size_of(image: bytes) -> tuple[int, int]:
         return Image.open(io.BytesIO(image)).size
     except Exception as error:
         raise Refused("not_an_image", f"{type(error).__name__}: {error}") from error
+
+
+def for_training(image: bytes) -> tuple[bytes, str]:
+    """Give a picture's file as `vigil train` reads it, and its ending.
+
+    What is no JPEG, PNG or WebP becomes a PNG, upright, of its first picture.
+
+    Raises:
+        Refused: its levels have no known range.
+    """
+    picture = Image.open(io.BytesIO(image))
+    if picture.format in _ENDINGS:
+        return image, _ENDINGS[picture.format]
+    levels = np.asarray(_rgb(ImageOps.exif_transpose(picture)))  # without profile and transparency
+    content = io.BytesIO()
+    Image.fromarray(levels).save(content, format="PNG")
+    return content.getvalue(), "png"
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """Convert to RGB; 16 bits of grey by the fewest bits that hold them, as `vigil train` does.
+
+    Raises:
+        Refused: deeper levels, whose range nothing says.
+    """
+    if picture.mode[0] not in "IF":
+        return picture.convert("RGB")
+    levels = np.asarray(picture)
+    if picture.mode == "F" or levels.min() < 0 or levels.max() >= 1 << _SAMPLE_BITS[-1]:
+        raise Refused("not_an_image", f"mode {picture.mode}: levels of no known range")
+    bits = next(bits for bits in _SAMPLE_BITS if levels.max() < 1 << bits)
+    scaled = np.rint(levels * np.float32(255 / ((1 << bits) - 1))).astype(np.uint8)
+    return Image.fromarray(scaled).convert("RGB")
 
 
 def fingerprint(picture: Image.Image) -> int:

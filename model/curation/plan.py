@@ -6,6 +6,8 @@ the steps come from, and are settings.
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -86,6 +88,7 @@ class Networks:
         detailed_prompt: asks it for all there is to say.
         device: `cpu` or `cuda`.
         max_new_tokens: of the recaptioner.
+        batch_size: pictures that a captioner has at a time: fewer need less memory.
     """
 
     clip: str
@@ -97,6 +100,7 @@ class Networks:
     detailed_prompt: str = "Describe the image in detail."
     device: str = "cpu"
     max_new_tokens: int = 256
+    batch_size: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,31 +196,45 @@ class Plan:
         """Return the folder of the step before."""
         return self.folder(STEPS[index_of(name) - 1].name)
 
-    def settle(self, step: Step) -> None:
-        """Write down what a step goes by, or compare it with what the folder was begun with.
+    def root(self) -> Path:
+        """Return the folder that holds all shards: ids are told from there, on any machine."""
+        return Path(os.path.commonpath([shard.parent for shard in self.shards]))
+
+    def settle(self) -> None:
+        """Write down what each step goes by, or compare it with what its parts were made by.
+
+        A step goes by all that those before it go by.
 
         Raises:
-            InputError: the folder holds parts made by something else.
+            InputError: a folder holds parts made by something else.
             DataError: a shard is missing.
         """
-        file = self.folder(step.name).path / "made-by.json"
-        now = {name: getattr(self.limits, name) for name in step.limits}
-        now |= {name: str(getattr(self.networks, name)) for name in step.networks}
-        if step.name == "read":
-            now["shards"] = [f"{path.name} {_size_of(path)}" for path in self.shards]
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_suffix(".new")  # a full disk leaves no half of it
-            beside.write_text(json.dumps(now, indent=1), encoding="utf-8")
-            beside.replace(file)
-            return
-        then = json.loads(file.read_text(encoding="utf-8"))
-        for name in now:
-            if now[name] != then.get(name):
-                raise InputError(
-                    f"{name}: expected {_short(then.get(name))}, which {file.parent} was made by, "
-                    f"got {_short(now[name])}; to make it anew, delete it and the steps after it"
-                )
+        root = self.root()
+        shards = [f"{path.relative_to(root)} {_size_of(path)}" for path in self.shards]
+        now: dict[str, Any] = {"shards": shards}
+        for step in STEPS:
+            now |= {name: getattr(self.limits, name) for name in step.limits}
+            now |= {name: str(getattr(self.networks, name)) for name in step.networks}
+            _settle(self.folder(step.name).path, now)
+
+
+def _settle(folder: Path, now: Mapping[str, Any]) -> None:
+    file = folder / "made-by.json"
+    then = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    other = [name for name in now if now[name] != then.get(name)]
+    if not other:
+        return
+    if any(folder.glob("part-*.parquet")):
+        raise InputError(
+            f"{other[0]}: expected {_short(then.get(other[0]))}, which {folder} was made by, "
+            f"got {_short(now[other[0]])}; to make it anew, delete it and the steps after it"
+        )
+    if file.exists():
+        shutil.rmtree(folder)  # without a part, all in it was prepared for other settings
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(".new")  # a full disk leaves no half of it
+    beside.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    beside.replace(file)
 
 
 def index_of(name: str) -> int:

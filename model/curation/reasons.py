@@ -1,7 +1,7 @@
 """Why a pair is dropped: every reason there is, with what it means."""
 
 REASONS = {
-    "truncated": "the shard ends in the middle of this pair; what came after it is lost",
+    "truncated": "the shard ends or is damaged at this pair; what came after it is lost",
     "unreadable_shard": "the shard cannot be read, or not on from here",
     "no_image": "the pair has no picture",
     "not_an_image": "its bytes are no picture, or a picture cut short",

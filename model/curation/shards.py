@@ -1,8 +1,9 @@
 """Shards of pictures with captions: WebDataset tar files, or parquet with COYO's columns.
 
 In a tar file, members of one name before its first dot belong together: `000.jpg`, `000.txt`,
-`000.json`. In parquet, a row is a pair. What cannot be read is a `Broken` in the row of pairs, and
-never an exception: one bad shard in a hundred thousand does not stop a run.
+`000.json`; names that begin with a dot are no pair's, macOS adds them. In parquet, a row is a pair.
+What cannot be read is a `Broken` in the row of pairs, and never an exception: one bad shard in a
+hundred thousand does not stop a run.
 """
 
 import json
@@ -15,14 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from model.errors import DataError
 
 MAX_IMAGE_BYTES = 64 << 20
 _MAX_TEXT_BYTES = 1 << 20
-_ENDINGS = (".tar", ".parquet")
-_PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
+_ENDINGS = (".parquet", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2")
+_TEXTS = ("txt", "json")
+_IS_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_MALFORMED = (OSError, ValueError, OverflowError)
+"""What `tarfile` and `pyarrow` raise over content besides errors of their own."""
 _COLUMNS = {
     "id": ("id", "key", "__key__"),
     "text": ("text", "caption", "txt"),
@@ -31,6 +37,7 @@ _COLUMNS = {
 }
 """What is wanted -> the columns that COYO, img2dataset and `datasets` have it in."""
 _ROWS_AT_ONCE = 64
+_BYTES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +72,22 @@ class Broken:
     what: str
 
 
-def shards_in(places: Sequence[Path]) -> list[Path]:
+def shards_in(places: Sequence[Path], *, out: Path | None = None) -> list[Path]:
     """List the shards among files and folders, in the order of their names.
 
+    Args:
+        places: files and folders.
+        out: takes what is made of them: what is in it is no shard, unless its place is.
+
     Raises:
-        DataError: one is missing, is no shard, or has no column for the pictures.
+        DataError: one is missing or is no shard.
     """
     found: list[Path] = []
     for place in places:
         inside = place.rglob("*") if place.is_dir() else [place]
-        ours = sorted(path for path in inside if path.suffix in _ENDINGS and not path.is_dir())
+        ours = sorted(path for path in inside if path.name.endswith(_ENDINGS) and not path.is_dir())
+        if out is not None and out.resolve() not in place.resolve().parents:
+            ours = [path for path in ours if out.resolve() not in path.resolve().parents]
         if not ours or not place.exists():
             got = "nothing of the kind" if place.exists() else "it is missing"
             raise DataError(f"{place}: expected .tar or .parquet shards, got: {got}")
@@ -82,12 +95,19 @@ def shards_in(places: Sequence[Path]) -> list[Path]:
     return found
 
 
-def pairs(shard: Path) -> Iterator[Pair | Broken]:
+def pairs(shard: Path, *, root: Path | None = None) -> Iterator[Pair | Broken]:
     """Read a shard from beginning to end, holding a few pairs at a time.
 
     Texts that no file could be written of, with half a character in them, have it spelled out.
+
+    Args:
+        shard: the file.
+        root: a folder above it; a pair without an id is told by the way from there. None for the
+            shard's own folder.
     """
-    return map(_writable, _of_tar(shard) if shard.suffix == ".tar" else _of_parquet(shard))
+    name = shard.relative_to(root or shard.parent).as_posix()
+    read = _of_parquet if shard.suffix == ".parquet" else _of_tar
+    return map(_writable, read(shard, name))
 
 
 def _writable(found: Pair | Broken) -> Pair | Broken:
@@ -101,27 +121,29 @@ def _spelled(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _of_tar(shard: Path) -> Iterator[Pair | Broken]:
+def _of_tar(shard: Path, name: str) -> Iterator[Pair | Broken]:
     held = _Members("")
     try:
         with tarfile.open(shard) as tar:
             for member in filter(tarfile.TarInfo.isfile, tar):
-                name, ending = _named(member.name)
-                if name != held.name:
-                    yield from held.pairs(shard)
-                    held = _Members(name)
+                pair, ending = _named(member.name)
+                if not pair.rpartition("/")[2]:
+                    continue
+                if pair != held.name or ending in held.contents:  # again: another of this name
+                    yield from held.pairs(name)
+                    held = _Members(pair)
                 held.take(tar, member, ending)
-        _judge_end(shard)
-    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            _judge_end(tar)
+    except (*_MALFORMED, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         _raise_if_out_of_reach(error)
-        yield Broken(_place(shard, held.name or "start"), "truncated", str(error))
+        yield Broken(_place(name, held.name or "start"), "truncated", str(error))
     else:
-        yield from held.pairs(shard)
+        yield from held.pairs(name)
 
 
-def _place(shard: Path, name: str | int) -> str:
+def _place(shard: str, name: str | int) -> str:
     """Name a pair that has no id: shards of many folders have the same names, and so have pairs."""
-    return f"{shard.parent.name}/{shard.name}#{name}"
+    return f"{shard}#{name}"
 
 
 def _raise_if_out_of_reach(error: Exception) -> None:
@@ -137,14 +159,21 @@ def _named(path: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", ending.lower()
 
 
-def _judge_end(shard: Path) -> None:
-    """Refuse a tar file that does not end in zeros; a compressed one has checked itself."""
-    with shard.open("rb") as file:
-        file.seek(257)
-        if file.read(5) == b"ustar":
-            file.seek(max(0, file.seek(0, 2) - tarfile.BLOCKSIZE))
-            if any(file.read()):
-                raise tarfile.ReadError("no end mark")
+def _judge_end(tar: tarfile.TarFile) -> None:
+    """Refuse a tar file that goes on after its last member, or ends there without zeros.
+
+    `tarfile` takes a damaged header for the end. A compressed file has its checksum after all else,
+    so that is compared here too.
+    """
+    file, is_marked = tar.fileobj, False
+    assert file is not None  # noqa: S101, it is open
+    file.seek(tar.offset)
+    while some := file.read(_BYTES_AT_ONCE):
+        if some.strip(b"\0"):
+            raise tarfile.ReadError(f"expected zeros from byte {tar.offset} on, got something else")
+        is_marked = True
+    if not is_marked:
+        raise tarfile.ReadError("no end mark")
 
 
 class _Members:
@@ -152,11 +181,14 @@ class _Members:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._contents: dict[str, bytes] = {}
+        self.contents: dict[str, bytes] = {}
         self._too_large_bytes = 0
 
     def take(self, tar: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> None:
-        """Read a member, unless it is larger than anything sound."""
+        """Read a member, unless it is none of ours, or larger than anything sound."""
+        self.contents[ending] = b""
+        if ending not in _PICTURES + _TEXTS:
+            return
         if member.size > (MAX_IMAGE_BYTES if ending in _PICTURES else _MAX_TEXT_BYTES):
             self._too_large_bytes = member.size
             return
@@ -164,13 +196,13 @@ class _Members:
         content = file.read() if file else b""
         if len(content) < member.size:
             raise tarfile.ReadError(f"{member.name}: {len(content)} of {member.size} bytes")
-        self._contents[ending] = content
+        self.contents[ending] = content
 
-    def pairs(self, shard: Path) -> Iterator[Pair | Broken]:
+    def pairs(self, shard: str) -> Iterator[Pair | Broken]:
         """Say what it was, if it was anything."""
         if self.name:
             place = _place(shard, self.name)
-            yield _pair(place, self._contents, too_large=self._too_large_bytes)
+            yield _pair(place, self.contents, too_large=self._too_large_bytes)
 
 
 def _pair(place: str, members: dict[str, bytes], *, too_large: int) -> Pair | Broken:
@@ -185,56 +217,56 @@ def _pair(place: str, members: dict[str, bytes], *, too_large: int) -> Pair | Br
     if too_large:
         return Broken(id_, "too_large", f"{too_large} bytes")
     image = next((members[ending] for ending in _PICTURES if ending in members), None)
-    if "txt" in members:
-        text = members["txt"].decode(errors="replace")
-    else:
+    if image is None:
+        return Broken(id_, "no_image", f"got {', '.join(members)}")
+    text = _text(members.get("txt"))
+    if not text.strip():
         text = _text(facts.get("caption") or facts.get("text"))
     return Pair(id_, image, text, _text(facts.get("url")))
 
 
-def _of_parquet(shard: Path) -> Iterator[Pair | Broken]:
+def _of_parquet(shard: Path, name: str) -> Iterator[Pair | Broken]:
     row = 0
     try:
         file = pq.ParquetFile(shard)
-        names = {
-            want: next((name for name in names if name in file.schema_arrow.names), None)
-            for want, names in _COLUMNS.items()
+        there = file.schema_arrow.names
+        named = {
+            want: next((column for column in columns if column in there), "")
+            for want, columns in _COLUMNS.items()
         }
-        if names["image"] is None:
+        if not named["image"]:
             asked = ", ".join(_COLUMNS["image"])
-            got = ", ".join(file.schema_arrow.names)
-            yield Broken(shard.name, "no_image", f"expected a column {asked}, got {got}")
+            got = ", ".join(there)
+            yield Broken(name, "no_image", f"expected a column {asked}, got {got}")
             return
-        used = [name for name in names.values() if name]
+        used = [column for column in named.values() if column]
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=used):
-            for values in _rows(batch):
-                yield _row_pair(
-                    shard, row, {want: values.get(name or "") for want, name in names.items()}
-                )
+            columns = dict(zip(batch.schema.names, map(_values, batch.columns), strict=True))
+            nothing = [None] * len(batch)
+            for values in zip(*(columns.get(named[want], nothing) for want in named), strict=True):
+                yield _row_pair(_place(name, row), dict(zip(named, values, strict=True)))
                 row += 1
-    except (OSError, pa.ArrowException) as error:
+    except (*_MALFORMED, pa.ArrowException) as error:
         _raise_if_out_of_reach(error)
-        yield Broken(_place(shard, row), "unreadable_shard", str(error))
+        yield Broken(_place(name, row), "unreadable_shard", str(error))
 
 
-def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Give a batch's rows; text that says it is UTF-8 and is not, as bytes."""
-    try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
-    except UnicodeDecodeError:
-        fields = [
-            field.with_type(pa.large_binary()) if pa.types.is_string(field.type) else field
-            for field in batch.schema
-        ]
-        rows = batch.cast(pa.schema(fields)).to_pylist()
-    return rows
+def _values(column: pa.Array) -> list[Any]:
+    """Give a column's values, texts as bytes: one that says it is UTF-8 may be none."""
+    if pa.types.is_struct(column.type):  # as `datasets` keeps pictures, a path beside their bytes
+        if column.type.get_field_index("bytes") < 0:
+            return [None] * len(column)
+        column = pc.struct_field(column, "bytes")
+    if any(is_text(column.type) for is_text in _IS_TEXT):
+        column = column.cast(pa.large_binary())
+    found: list[Any] = column.to_pylist()
+    return found
 
 
-def _row_pair(shard: Path, row: int, values: dict[str, Any]) -> Pair | Broken:
-    id_ = _place(shard, row) if values["id"] is None else _text(values["id"]) or str(values["id"])
+def _row_pair(place: str, values: dict[str, Any]) -> Pair | Broken:
+    id_ = _text(values["id"]) if isinstance(values["id"], bytes) else values["id"]
+    id_ = place if id_ in (None, "") else str(id_)
     image = values["image"]
-    if isinstance(image, dict):  # as `datasets` keeps pictures
-        image = image.get("bytes")
     if isinstance(image, bytes) and len(image) > MAX_IMAGE_BYTES:
         return Broken(id_, "too_large", f"{len(image)} bytes")
     return Pair(

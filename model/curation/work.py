@@ -116,7 +116,7 @@ def rank_of(id_: str) -> int:
 def read(plan: Plan, part: int, writer: PartWriter) -> None:
     """Read a shard into the first step's part."""
     row = 0
-    for some in _some(pairs(plan.shards[part])):
+    for some in _some(pairs(plan.shards[part], root=plan.root())):
         kept: list[Sequence[Any]] = []
         dropped: list[Sequence[Any]] = []
         for found in some:

@@ -18,6 +18,7 @@ SHARDS = "WebDataset .tar files, .parquet files with a column for the picture, o
 DEMO = "paint this many pictures with known faults, curate those, and say what was found"
 LIMIT = "a threshold, as NAME=VALUE; may be given several times; --table shows them"
 ADDRESS = "a Ray cluster's address, such as auto (default: Ray on this machine)"
+BATCH = "pictures that a captioner has at a time; fewer need less memory (default 32)"
 ENGINE = "re-caption with vLLM through ray.data.llm; JSON settings of its vLLMEngineProcessorConfig"
 
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     add("--workers", type=int, default=1, help="processes at a time (default 1)")
     add("--gpus-per-worker", type=float, default=1.0, help="with --device cuda (default 1)")
+    add("--batch", type=int, default=32, metavar="PICTURES", help=BATCH)
     add("--cluster", metavar="ADDRESS", help=ADDRESS)
     add("--vllm", type=json.loads, metavar="JSON", help=ENGINE)
 
@@ -58,6 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.out is None:
         raise InputError("--out: expected the folder for the result, got none")
+    for name in ("workers", "batch", "demo"):
+        got = getattr(arguments, name)
+        if got is not None and got < 1:
+            raise InputError(f"--{name}: expected 1 or more, got {got}")
     from model.curation.curate import StepError
 
     try:
@@ -83,7 +89,8 @@ def _show(arguments: argparse.Namespace) -> int:
 def _curate(arguments: argparse.Namespace, limits: "Limits") -> int:
     from model.curation import on_ray
     from model.curation.curate import Crew, curate
-    from model.curation.plan import STEPS, Networks, Plan
+    from model.curation.models import LinearScorer
+    from model.curation.plan import Networks, Plan
     from model.curation.shards import shards_in
 
     if not arguments.shards:
@@ -96,15 +103,28 @@ def _curate(arguments: argparse.Namespace, limits: "Limits") -> int:
         captioner=arguments.captioner,
         recaptioner=arguments.recaptioner,
         device=arguments.device,
+        batch_size=arguments.batch,
     )
-    shards = shards_in([path.absolute() for path in arguments.shards])
+    out = arguments.out.absolute()
+    shards = shards_in([path.absolute() for path in arguments.shards], out=out)
+    # What can be looked at before anything is started.
+    for name in ("clip", "captioner", "recaptioner"):
+        _judge_folder(name, getattr(arguments, name))
+    LinearScorer(networks.aesthetic)
     gpus = arguments.gpus_per_worker if arguments.device.startswith("cuda") else 0
-    plan = Plan(tuple(shards), arguments.out.absolute(), limits, networks)
-    plan.settle(STEPS[0])  # before anything is started
+    plan = Plan(tuple(shards), out, limits, networks)
+    plan.settle()
     crew = Crew(arguments.workers, gpus, arguments.vllm)
     with on_ray.session(arguments.workers, address=arguments.cluster):
         curate(plan, crew, say=say, now_s=SystemClock().monotonic_s)
     return 0
+
+
+def _judge_folder(option: str, name: str) -> None:
+    """Refuse a checkpoint that is given as a folder and is none; a name is asked for when used."""
+    is_folder = name.startswith((".", "/", "~")) or Path(name).exists()
+    if is_folder and not (Path(name) / "config.json").is_file():
+        raise InputError(f"--{option}: expected a folder with config.json, got {name}")
 
 
 def _limit(text: str) -> tuple[str, str]:

@@ -46,9 +46,9 @@ def each(
 def run(plan: Plan, *steps: str) -> list[dict[str, Any]]:
     """Do steps that are `read`, `shape` or `duplicates`, and return every outcome."""
     outcomes: list[dict[str, Any]] = []
+    plan.settle()
     for step in STEPS:
         if step.name in steps:
-            plan.settle(step)
             if step.name == "duplicates":
                 copies.find(plan, 100, each=each, num_workers=1)
             given = (plan, step.name)

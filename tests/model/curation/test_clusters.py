@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from model.curation.clusters import fit, highest_ranks, nearest, sample
 from model.curation.parts import Floats, StepFolder
@@ -37,6 +38,13 @@ def test_rare_pictures_get_a_cluster_of_their_own() -> None:
     clusters = nearest(points, fit(points, 4))
     truth = np.repeat(np.arange(4), sizes)
     assert len({(a, b) for a, b in zip(clusters, truth, strict=True)}) == 4
+
+
+@pytest.mark.gpu
+def test_a_gpu_fits_the_same_centres_each_time() -> None:
+    points = blobs([2_000, 600, 200, 10] * 20)
+    once, again = (fit(points, 60, device="cuda") for _ in range(2))
+    assert np.array_equal(once, again)
 
 
 def test_a_sample_does_not_depend_on_how_pictures_lie_in_parts(tmp_path: Path) -> None:

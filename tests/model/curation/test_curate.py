@@ -1,7 +1,9 @@
 """The whole run, on Ray, with workers that die, and again without Ray."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from model.curation import on_ray, recaption
 from model.curation.curate import Crew, StepError, curate
 from model.curation.demo import shards
 from model.curation.demo.shown import networks
+from model.curation.demo.small_models import SHORT
 from model.curation.models import Captioner
 from model.curation.parts import Pictures, counts
 from model.curation.pictures import opened
 from model.curation.plan import STEPS, Limits, Plan
 from model.curation.work import PartWorker
+from model.errors import InputError
 from model.training.conversation import read
 from tests.model.curation.curations import FullDisk, Mortal, each, painted_plan
 from tests.model.curation.curations import run as run_steps
@@ -95,6 +99,14 @@ def test_two_workers_one_of_which_is_killed_make_what_one_process_makes(
     assert {path.name for path in changed} == {"part-00002.parquet"}
     assert {path.parent.name for path in changed} <= {"8-recaption", "dropped"}
 
+    other = replace(plan, networks=replace(plan.networks, short_prompt=SHORT + " "))
+    with pytest.raises(InputError, match=r"short_prompt: expected .* delete it"):
+        run(other)
+    shutil.rmtree(plan.folder("recaption").path)
+    run(other)
+    for one in read(plan.out / "conversations" / "short.jsonl").conversations:
+        assert one.turns[0].question.endswith(SHORT + " ")
+
 
 @pytest.mark.usefixtures("one_thread")
 def test_parts_that_fail_are_named_and_a_later_run_goes_on(
@@ -121,7 +133,7 @@ def test_captions_of_an_engine_that_streams_are_put_back_into_their_parts(
 ) -> None:
     painted = shards.write(tmp_path / "shards", 24, seed=6, per_shard=8)
     plan = Plan(tuple(painted), tmp_path / "run", ALL, networks(small_networks))
-    plan.settle(STEPS[0])
+    plan.settle()
     for part in range(3):
         assert PartWorker(plan, "read").do(part).failed == ""
         rows = pq.read_table(plan.folder("read").part(part)).drop_columns("image")

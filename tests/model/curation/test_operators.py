@@ -1,6 +1,7 @@
 """The steps that ask networks, with real ones that the tests make."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -115,6 +116,22 @@ def test_both_captions_are_what_the_network_says_to_each_prompt(
     for style, prompt in (("short", SHORT), ("detailed", DETAILED)):
         alone = [captioner.write([picture], prompt=prompt)[0] for picture in PICTURES]
         assert judged.columns[style].to_pylist() == alone
+
+
+def test_a_captioner_has_no_more_pictures_at_a_time_than_it_may(
+    captioner: Captioner, small_networks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounded = Captioner(str(small_networks / "blip2"), max_new_tokens=12, batch_size=4)
+    generate, sizes = bounded._model.generate, []
+
+    def counted(**given: Any) -> torch.Tensor:
+        sizes.append(len(given["input_ids"]))
+        found: torch.Tensor = generate(**given)
+        return found
+
+    monkeypatch.setattr(bounded._model, "generate", counted)
+    assert bounded.write(PICTURES, prompt=SHORT) == captioner.write(PICTURES, prompt=SHORT)
+    assert sizes == [4, 2]
 
 
 def test_captions_that_no_training_file_may_hold_are_dropped() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def test_what_is_made_does_not_depend_on_the_order_of_work(tmp_path: Path) -> No
     plan = painted_plan(tmp_path, 200)
     run(plan, *FIRST)
     again = Plan(plan.shards, tmp_path / "again", plan.limits, plan.networks)
+    again.settle()
     for step in STEPS[:2]:
-        again.settle(step)
         for part in range(4):
             assert PartWorker(again, step.name).do(part).failed == ""
     run(again, "duplicates")
@@ -136,6 +137,24 @@ def test_an_id_that_is_there_twice_is_kept_once(tmp_path: Path) -> None:
     assert pq.read_table(plan.folder("duplicates").part(0)).num_rows == 1
 
 
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    shards = []
+    for number, folder in enumerate("xy"):
+        shard = tmp_path / folder / "train" / "0.parquet"
+        shard.parent.mkdir(parents=True)
+        sound = [one.image for one in painted(40, seed=3) if one.kind is Kind.SOUND][number]
+        shards.append(parquet(shard, [{"id": None, "text": "a", "image": sound}]))
+    plan = plan_of(shards, tmp_path / "run")
+    run(plan, *FIRST)
+    assert counts(plan.folder("duplicates"), range(2)) == (2, {})
+    moved = [shutil.copytree(tmp_path / folder, tmp_path / "far" / folder) for folder in "xy"]
+    other = plan_of([path / "train" / "0.parquet" for path in moved], tmp_path / "other")
+    run(other, "read")
+    for part in range(2):
+        one, same = (each.folder("read").part(part) for each in (plan, other))
+        assert one.read_bytes() == same.read_bytes()
+
+
 def test_a_shard_without_anything_in_it_goes_through(tmp_path: Path) -> None:
     plan = plan_of([parquet(tmp_path / "0.parquet", [])], tmp_path / "run")
     assert {one["failed"] for one in run(plan, *FIRST)} == {""}
@@ -145,7 +164,7 @@ def test_a_shard_without_anything_in_it_goes_through(tmp_path: Path) -> None:
 def test_a_full_disk_fails_its_part_and_leaves_what_is_done(tmp_path: Path) -> None:
     plan = painted_plan(tmp_path, 100)
     folder = plan.folder("read")
-    plan.settle(STEPS[0])
+    plan.settle()
     (folder.path / "dropped").mkdir()
     (folder.path / ".part-00001.parquet.new").symlink_to("/dev/full")
     outcomes = [PartWorker(plan, "read").do(part) for part in (0, 1)]
@@ -160,7 +179,7 @@ def test_a_full_disk_fails_its_part_and_leaves_what_is_done(tmp_path: Path) -> N
 
 def test_a_part_that_workers_die_of_is_given_up(tmp_path: Path) -> None:
     plan = painted_plan(tmp_path, 50)
-    plan.settle(STEPS[0])
+    plan.settle()
     plan.folder("read").attempts(0).write_text(str(MAX_ATTEMPTS))
     assert f"a worker died of it {MAX_ATTEMPTS} times" in PartWorker(plan, "read").do(0).failed
 
@@ -169,7 +188,7 @@ def test_a_shard_that_cannot_be_reached_fails_its_part_and_is_not_counted_as_bad
     tmp_path: Path,
 ) -> None:
     plan = painted_plan(tmp_path, 100)
-    plan.settle(STEPS[0])
+    plan.settle()
     plan.shards[1].unlink()
     outcomes = [PartWorker(plan, "read").do(part) for part in (0, 1)]
     assert outcomes[0].failed == ""
@@ -180,12 +199,29 @@ def test_a_shard_that_cannot_be_reached_fails_its_part_and_is_not_counted_as_bad
 def test_other_settings_are_refused_with_what_to_delete(tmp_path: Path) -> None:
     plan = painted_plan(tmp_path, 50)
     run(plan, *FIRST)
-    other = Plan(plan.shards, plan.out, Limits(max_aspect_ratio=2), plan.networks)
-    other.settle(STEPS[0])
-    with pytest.raises(InputError, match=r"max_aspect_ratio: expected 3.0, .*got 2; to make it"):
-        other.settle(STEPS[1])
-    shutil.rmtree(plan.folder("shape").path)
-    other.settle(STEPS[1])
+    other = Plan(plan.shards, plan.out, replace(LIMITS, max_aspect_ratio=2), plan.networks)
+    for step in ("shape", "duplicates"):  # which goes by what the steps before it go by
+        asked = rf"max_aspect_ratio: expected 3.0, which .*-{step} was made by, got 2; to make it"
+        with pytest.raises(InputError, match=asked):
+            other.settle()
+        shutil.rmtree(plan.folder(step).path)
+    other.settle()
+    assert [one["failed"] for one in run(other, *FIRST)] == [""] * 3
+
+
+def test_settings_of_a_step_without_a_part_are_corrected(tmp_path: Path) -> None:
+    plan = painted_plan(tmp_path, 50)
+    run(plan, "read", "shape")
+    prepared = plan.folder("duplicates").path / "copies.npy"
+    prepared.touch()
+    plan.settle()
+    assert prepared.exists()
+    other = Plan(plan.shards, plan.out, replace(LIMITS, max_differing_bits=3), plan.networks)
+    other.settle()
+    assert not prepared.exists()
+    assert plan.folder("shape").is_done(0)
+    with pytest.raises(InputError, match=r"min_side_px: expected 40, .*got 41"):
+        Plan(plan.shards, plan.out, replace(LIMITS, min_side_px=41), plan.networks).settle()
 
 
 def test_half_a_part_is_named_with_what_to_do(tmp_path: Path) -> None:
