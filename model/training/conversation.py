@@ -18,9 +18,9 @@ Nothing is guessed: what does not fit is refused, or skipped and listed, with it
 """
 
 import json
-import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,6 +145,7 @@ def read(
     *,
     media: MediaReader | None = None,
     media_folder: Path | None = None,
+    tried: Callable[[Conversation], object] | None = None,
     skip_bad: bool = False,
 ) -> DataFile:
     """Read a data file and look at everything it names.
@@ -154,6 +155,7 @@ def read(
         media: decodes every picture and video once, so that a corrupt one is found now and not
             in the middle of training; None only looks whether they are there.
         media_folder: what the file's paths are relative to; the file's own folder by default.
+        tried: called with each conversation; raises DataError for one that cannot be taken.
         skip_bad: pass over conversations that do not fit, and list them.
 
     Raises:
@@ -169,6 +171,8 @@ def read(
         try:
             conversation = _conversation(row, source=source, folder=folder)
             _look(conversation, media)
+            if tried is not None:
+                tried(conversation)
         except DataError as exc:
             if not skip_bad:
                 raise DataError(f"{source}: {exc}") from exc
@@ -297,6 +301,10 @@ def _plain(text: str) -> str:
             f"expected no tag but before the first question and no control token, "
             f"got {found!r} in {_shown(text)}"
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise DataError(f"expected text, got half a character: {text[exc.start]!a}") from exc
     return text
 
 
@@ -338,7 +346,7 @@ def _stretch(
 
 def _seconds(value: Any, *, key: str) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
+    if not is_number or not 0 <= value <= sys.float_info.max:
         raise DataError(f"{key}: expected seconds from 0, got {_shown(value)}")
     return float(value)
 
@@ -358,7 +366,11 @@ def _look(conversation: Conversation, media: MediaReader | None) -> None:
     """Look whether what is named is there and, with a reader, whether it is whole."""
     videos = (conversation.video,) if conversation.video else ()
     for path in (*conversation.images, *videos):
-        if not path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError as exc:  # no name of a file, but a picture's own bytes
+            raise DataError(f"expected a path, got {_shown(str(path))}: {exc.strerror}") from exc
+        if not is_there:
             raise DataError(f"{path}: expected this file, it is missing")
     if media is None:
         return

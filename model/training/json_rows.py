@@ -47,7 +47,7 @@ def _lines(text: str) -> Iterator[Row]:
         if content.strip():
             try:
                 yield Row(line, json.loads(content))
-            except (json.JSONDecodeError, RecursionError) as exc:
+            except (ValueError, RecursionError) as exc:  # a number may have too many digits
                 yield Row(line, None, broken=str(exc))
 
 
@@ -92,7 +92,7 @@ class _List:
             value, end = self._decoder.raw_decode(self._text, self._place)
         except json.JSONDecodeError as exc:
             raise DataError(f"{self._path}:{exc.lineno}: expected JSON, got: {exc}") from exc
-        except RecursionError as exc:
+        except (ValueError, RecursionError) as exc:
             raise DataError(f"{self._path}:{self._line}: expected JSON, got: {exc}") from exc
         self._move(end)
         return value

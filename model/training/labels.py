@@ -82,7 +82,7 @@ def _and_more(places: Sequence[str]) -> str:
 
 
 def read_labels(path: Path) -> tuple[list[Label], list[Problem]]:
-    """Read a file of labels; its ending says which form it has.
+    """Read a file of labels, or all such files of a folder; its ending says which form one has.
 
     Semicolons and tabs separate as commas do, a byte order mark and Windows' line ends mean
     nothing, and where commas do not separate a decimal comma is one.
@@ -91,8 +91,17 @@ def read_labels(path: Path) -> tuple[list[Label], list[Problem]]:
         The rows that can be used, and what is wrong with the others.
 
     Raises:
-        DataError: the file cannot be read, or lacks a column without which no row says anything.
+        DataError: a file cannot be read, or lacks a column without which no row says anything;
+            or the folder has none.
     """
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
+        if not files:
+            raise DataError(f"{path}: expected {', '.join(SUFFIXES)} files in it, got none")
+        every = [read_labels(one) for one in files]
+        return [one for some, _ in every for one in some], [
+            one for _, some in every for one in some
+        ]
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected labels in a .csv, .json or .jsonl file")
     problems: list[Problem] = []

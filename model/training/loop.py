@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
@@ -117,11 +117,13 @@ class Loop(Generic[Batch]):
     ) -> None:
         """Begin, or go on where an earlier run in `out` was cut off.
 
+        What one that was killed before its first state noted of its steps is deleted.
+
         Args:
             model: what is trained, in float32; what needs no gradient is not saved.
             groups: parameter groups as `stages.parameter_groups` gives them: each with its highest
                 rate as `lr`, and stepped by AdamW unless its `rule` is `muon`.
-            loss: a batch's loss, as parts to be summed.
+            loss: a batch's loss, as parts to be summed; of a step's batches too.
             schedule: how long and how fast.
             watch: what is done between the steps.
             out: folder of the state, the losses and what was measured; made when missing.
@@ -129,6 +131,7 @@ class Loop(Generic[Batch]):
 
         Raises:
             InputError: the state in `out` is of a run with another number of steps.
+            DataError: it is not whole.
         """
         self._model = model
         self._loss = loss
@@ -145,6 +148,9 @@ class Loop(Generic[Batch]):
         out.mkdir(parents=True, exist_ok=True)
         if (out / STATE_FILE).is_file():
             self._resume()
+        else:
+            for name in (LOSSES_FILE, MEASURES_FILE):
+                (out / name).unlink(missing_ok=True)
 
     @property
     def step(self) -> int:
@@ -156,21 +162,24 @@ class Loop(Generic[Batch]):
         """Whether all steps are done."""
         return self._step >= self._schedule.num_steps
 
-    def run(self, batches: Callable[[int], Iterator[Batch]]) -> Iterator[Event]:
+    def run(self, steps: Callable[[int], Iterator[Sequence[Batch]]]) -> Iterator[Event]:
         """Train to the end, or until the run is stopped, telling of every step.
 
         Args:
-            batches: from a step to the batches of that step and all after it.
+            steps: from a step to what that step and all after it are made of: batches that go
+                through the model one after the other, for one change of the weights.
 
         Raises:
             DataError: the state cannot be written; the one before it is kept.
+            InputError: a loss, a gradient or a weight is no finite number; the state before is
+                kept.
         """
         watch, saved_s, gap_s = self._watch, self._watch.now_s(), self._watch.save_every_s
         with (self._out / LOSSES_FILE).open("a", encoding="utf-8") as losses:
             if self._step == 0:
                 yield from self._measured()
-            for batch in () if self.is_finished else batches(self._step):
-                parts = self._train(batch)
+            for batches in () if self.is_finished else steps(self._step):
+                parts = self._train(batches)
                 self._step += 1
                 loss = sum(parts.values())
                 _write_line(losses, {"step": self._step, "loss": loss, **parts})
@@ -198,15 +207,21 @@ class Loop(Generic[Batch]):
         device, dtype = next(self._model.parameters()).device, self._compute_dtype
         return torch.autocast(device.type, dtype) if dtype else nullcontext()
 
-    def _train(self, batch: Batch) -> dict[str, float]:
+    def _train(self, batches: Sequence[Batch]) -> dict[str, float]:
         share = self._schedule.rate(self._step)
         for optimizer, rates in zip(self._optimizers, self._rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * share
-        with self._computing():
-            parts = self._loss(batch)
-        torch.autograd.backward(torch.stack(list(parts.values())).sum())
-        nn.utils.clip_grad_norm_(
+        parts: dict[str, float] = {}
+        for batch in batches:
+            with self._computing():
+                losses = self._loss(batch)
+            total = torch.stack(list(losses.values())).sum()
+            if total.requires_grad:  # not where a frozen decoder reads words alone
+                torch.autograd.backward(total)
+            for name, loss in losses.items():
+                parts[name] = parts.get(name, 0.0) + float(loss.detach())
+        norm = nn.utils.clip_grad_norm_(
             [
                 parameter
                 for optimizer in self._optimizers
@@ -215,14 +230,25 @@ class Loop(Generic[Batch]):
             ],
             self._schedule.max_norm,
         )
+        if not math.isfinite(sum(parts.values()) + float(norm)):
+            raise self._diverged(self._step + 1)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return {name: float(part.detach()) for name, part in parts.items()}
+        return parts
+
+    def _diverged(self, step: int) -> InputError:
+        return InputError(
+            f"step {step} of {self._schedule.num_steps}: expected finite losses, gradients and "
+            f"weights, got others: this run has diverged. It stops, and a state in {self._out} is "
+            "left as it was; train anew in another folder, at a lower --rate"
+        )
 
     def _save(self) -> None:
         """Write the state beside the old one and put it in its place: a kill leaves one whole."""
         tensors = {f"model.{name}": value for name, value in self._learnt().items()}
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):
+            raise self._diverged(self._step)
         for number, optimizer in enumerate(self._optimizers):
             for index, moments in optimizer.state_dict()["state"].items():
                 for name, value in moments.items():
@@ -248,9 +274,9 @@ class Loop(Generic[Batch]):
         }
 
     def _resume(self) -> None:
-        with safe_open(self._out / STATE_FILE, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with _opened(self._out / STATE_FILE) as state:
+            metadata = state.metadata()
+            tensors = {name: state.get_tensor(name) for name in state.keys()}  # noqa: SIM118
         if int(metadata["num_steps"]) != self._schedule.num_steps:
             raise InputError(
                 f"{self._out}: expected a run of {self._schedule.num_steps} steps, "
@@ -276,6 +302,29 @@ class Loop(Generic[Batch]):
         self._step = int(metadata["step"])
         for name in (LOSSES_FILE, MEASURES_FILE):
             _cut_back(self._out / name, step=self._step)
+
+
+def steps_done(out: Path) -> int:
+    """Say after how many steps the state in a folder was saved.
+
+    Raises:
+        DataError: there is none, or it is not whole.
+    """
+    with _opened(out / STATE_FILE) as state:
+        return int(state.metadata()["step"])
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """Open a state (an untyped `safe_open`), its errors mapped to ours."""
+    try:
+        with safe_open(file, framework="pt") as state:
+            yield state
+    except (OSError, SafetensorError) as exc:
+        raise DataError(
+            f"{file}: expected the whole state of a run, got: {exc}; without this file the same "
+            "command begins anew"
+        ) from exc
 
 
 def _write_line(file: TextIO, values: Mapping[str, float]) -> None:

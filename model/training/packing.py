@@ -33,6 +33,10 @@ LETTER_WORTH = 4.0
 NEXT_TURN = "\n<|im_start|>user\n"
 
 
+class LengthError(InputError):
+    """Samples are longer together than they may be, or there are none."""
+
+
 class Options(NamedTuple):
     """A question's lettered options.
 
@@ -238,12 +242,12 @@ def pack(
         group_frames: as there.
 
     Raises:
-        InputError: there are none, or together they are longer than `max_tokens`.
+        LengthError: there are none, or together they are longer than `max_tokens`.
     """
     written = [write(sample, tokenizer) for sample in samples]
     starts = [0, *accumulate(len(one.ids) for one in written)]
     if not written or starts[-1] > max_tokens:
-        raise InputError(f"pack: expected 1 to {max_tokens} tokens, got {starts[-1]}")
+        raise LengthError(f"pack: expected 1 to {max_tokens} tokens, got {starts[-1]}")
     visual = [one.visual + start for one, start in zip(written, starts, strict=False)]
     before = [0, *accumulate(len(one.visual) for one in written)]
     again = [one.shown_again + where for one, *where in zip(written, starts, before, strict=False)]

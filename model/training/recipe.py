@@ -1,7 +1,7 @@
 """A stage of the recipe, from a folder to a folder."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,18 @@ from model.training.clip_encoder import CPU_GROUP_FRAMES
 from model.training.feed import batches
 from model.training.folder import write_folder
 from model.training.held_out import HeldOut, measured
-from model.training.loop import MEASURES_FILE, Event, Loop, Schedule, Watch, read_lines
+from model.training.loop import (
+    MEASURES_FILE,
+    Event,
+    Loop,
+    Schedule,
+    Watch,
+    read_lines,
+    steps_done,
+)
 from model.training.lora import adapt, merge_adapters
 from model.training.packing import Packed, pack
+from model.training.passes import MAX_TOKENS, Pass, in_passes
 from model.training.recompute import recompute_layers
 from model.training.sample import Sample
 from model.training.stages import Stage, parameter_groups
@@ -28,7 +37,6 @@ from model.videollama3.network import VideoLlama3
 from model.videollama3.prompt import NANO_2, is_demo, prompt_of, speaks
 from model.videollama3.tokenizer import Tokenizer
 
-MAX_TOKENS = 65_536
 GPU_GROUP_FRAMES = 1024
 HEADS_RATE = 2e-3
 HEADS_FILE = "heads.safetensors"
@@ -46,7 +54,7 @@ class Plan:
 
     Attributes:
         num_steps: steps in all.
-        batch_size: samples of a step, packed into one row.
+        batch_size: samples of a step, packed into one row or, where they are too long, several.
         num_workers: processes that make samples.
         floor: the last rate over the highest.
         mode: how the encoder sees a clip: `delta` as in service.
@@ -113,10 +121,8 @@ def run_stage(
 ) -> Iterator[Event]:
     """Train `model` in place, from wherever a run in the job's folder was cut off.
 
-    A generator that returns whether the run is finished, and not stopped before.
-
     Args:
-        model: in float32, on the device to train on.
+        model: on the device to train on; what learns of it is kept in float32 from then on.
         tokenizer: of the same checkpoint.
         job: the run.
         start: a folder where the heads of an earlier stage may lie; None for new ones.
@@ -143,10 +149,13 @@ def run_stage(
         watch = replace(
             watch, measure=lambda: measured(model, made()), measure_every=job.held_out.every
         )
-    loop: Loop[Packed] = Loop(
+    groups = [*parameter_groups(model, stage), heads]
+    for weight in (weight for group in groups for weight in group["params"]):
+        weight.data = weight.data.float()  # a small step is lost in bfloat16's rounding
+    loop: Loop[Pass] = Loop(
         pupil,
-        [*parameter_groups(model, stage), heads],
-        loss=pupil.loss,
+        groups,
+        loss=lambda one: one.counted(pupil.loss(one.packed)),
         schedule=Schedule(plan.num_steps, floor=plan.floor),
         watch=watch,
         out=job.out,
@@ -155,7 +164,7 @@ def run_stage(
     yield from loop.run(
         lambda first_step: batches(
             job.sample,
-            collate,
+            functools.partial(in_passes, packed=collate),
             batch_size=plan.batch_size,
             first_step=first_step,
             num_steps=plan.num_steps,
@@ -167,8 +176,8 @@ def run_stage(
 
 
 def is_done(job: Job) -> bool:
-    """Say whether all of a run's steps are done, as its heads are written after the last."""
-    return (job.out / HEADS_FILE).is_file()
+    """Say of a run that ended, or was stopped, whether all of its steps are done."""
+    return steps_done(job.out) >= job.plan.num_steps
 
 
 def _measures(out: Path) -> str:
@@ -183,7 +192,7 @@ def _measures(out: Path) -> str:
     )
 
 
-def _held_out(held_out: HeldOut, *, collate: Callable[[list[Sample]], Packed]) -> list[Packed]:
+def _held_out(held_out: HeldOut, *, collate: Callable[[Sequence[Sample]], Packed]) -> list[Packed]:
     """Make the samples that a run is measured by, once: one row each, so that any size fits."""
     return [collate([held_out.sample(number)]) for number in range(held_out.num_samples)]
 

@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import InputError
-from model.training.conversation import Conversation, MediaReader, read
+from model.training.conversation import Conversation, read
 from model.training.sample import Sample
-from model.training.samples import Prune
-from model.training.shown import sample_of
-from model.training.stages import Stage
 
 BLOCK = 1000
 """So many samples in a row hold each file's share, to the nearest one."""
@@ -24,27 +21,26 @@ class Recorded:
 
     Attributes:
         files: the conversations of each file, at least one in all.
-        stage: how their pictures are merged and pruned.
+        sampled: makes a sample of a conversation.
         seed: of the orders.
-        media: reads the files they name.
-        prune: the camera's pruner.
         weights: how much of each file, by any measure; empty where every conversation is to come as
             often as any other. With weights a file has epochs of its own.
-        shows_now: the prompt begins a question in a still stretch with what is now.
     """
 
     files: tuple[tuple[Conversation, ...], ...]
-    stage: Stage
+    sampled: Callable[[Conversation], Sample]
     seed: int
-    media: MediaReader
-    prune: Prune
     weights: tuple[float, ...] = ()
-    shows_now: bool = False
 
     @property
     def num_conversations(self) -> int:
         """Conversations in all."""
         return sum(len(file) for file in self.files)
+
+    @property
+    def num_of_words(self) -> int:
+        """Conversations without a picture."""
+        return sum(not (one.images or one.video) for file in self.files for one in file)
 
     @property
     def teaches_speaking(self) -> bool:
@@ -59,13 +55,7 @@ class Recorded:
         else:
             every = [one for file in self.files for one in file]
             conversation = _shuffled(every, index, seed=(self.seed,))
-        return sample_of(
-            conversation,
-            media=self.media,
-            prune=self.prune,
-            stage=self.stage,
-            shows_now=self.shows_now,
-        )
+        return self.sampled(conversation)
 
     def _drawn(self, index: int) -> tuple[int, int]:
         """Say which file a sample is of, and how many of it come before."""
@@ -99,7 +89,8 @@ def weighed(names: Iterable[str]) -> tuple[tuple[Path, ...], tuple[float, ...]]:
     """Read FILE or FILE=WEIGHT; weights are empty where none is given.
 
     Raises:
-        InputError: a weight is no positive number, or some files have one and others none.
+        InputError: a weight is no positive number, or so small that its file never comes; or some
+            files have one and others none.
     """
     paths, weights = [], []
     for name in names:
@@ -119,17 +110,26 @@ def weighed(names: Iterable[str]) -> tuple[tuple[Path, ...], tuple[float, ...]]:
             f"--data: expected a weight for every file or for none, got {len(weights)} for "
             f"{len(paths)} files"
         )
+    if 0 in (shares := _shares(weights, total=BLOCK)):
+        raise InputError(
+            f"--data: expected weights by which each file has one of {BLOCK} samples, got none "
+            f"for {paths[shares.index(0)]}"
+        )
     return tuple(paths), tuple(weights)
 
 
 def read_files(
-    paths: Iterable[Path], *, media: MediaReader, skip_bad: bool, progress: Callable[[str], None]
+    paths: Iterable[Path],
+    *,
+    tried: Callable[[Conversation], object],
+    skip_bad: bool,
+    progress: Callable[[str], None],
 ) -> tuple[tuple[Conversation, ...], ...]:
     """Read conversation files, each on its own.
 
     Args:
         paths: the files.
-        media: tries what they name.
+        tried: called with each conversation; raises DataError for one that cannot be taken.
         skip_bad: pass over what does not fit, and tell of it.
         progress: told what was skipped, and how many conversations each file has.
 
@@ -139,7 +139,7 @@ def read_files(
     """
     files = []
     for path in paths:
-        file = read(path, media=media, skip_bad=skip_bad)
+        file = read(path, tried=tried, skip_bad=skip_bad)
         for problem in file.skipped:
             progress(f"skipped {problem.source}: {problem.message}")
         total = len(file.conversations) + len(file.skipped)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.errors import InputError
-from model.training.loop import STATE_FILE
+from model.training.loop import LOSSES_FILE, STATE_FILE, read_lines
 from model.videollama3.files import WEIGHTS
 
 RUN_FILE = "run.json"
@@ -36,8 +36,9 @@ def standing(out: Path, options: Mapping[str, object], *, is_resumed: bool) -> S
             )
         return "new"
     before = _read(file)
-    if not has_state:  # it ended before its first state was saved
-        return "new"
+    is_finished = before["is_finished"]
+    if not (is_finished or has_state or read_lines(out / LOSSES_FILE)):
+        return "new"  # it ended before its first step
     others = [
         f"{name} {_shown(before['options'].get(name))} there and {_shown(options.get(name))} here"
         for name in sorted(before["options"].keys() | options.keys())
@@ -45,8 +46,10 @@ def standing(out: Path, options: Mapping[str, object], *, is_resumed: bool) -> S
     ]
     if others:
         raise InputError(f"--out: {out} holds another run: {', '.join(others)}")
-    if before["is_finished"]:
+    if is_finished:
         return "finished"
+    if not has_state:  # it ended before its first state was saved
+        return "new"
     if not is_resumed:
         raise InputError(f"--out: {out} holds a run that has not ended; --resume goes on with it")
     return "unfinished"

@@ -57,8 +57,8 @@ def sample_of(
         num_seen = bisect_right(shown_s, at_s)
         if not num_seen:
             raise DataError(
-                f"{conversation.source}: expected a question after the first frame at "
-                f"{shown_s[0]:.1f} s, got one at {at_s:.1f} s"
+                f"expected a question after the first frame at {shown_s[0]:.1f} s, "
+                f"got one at {at_s:.1f} s"
             )
         now_s = newest_s[bisect_right(newest_s, at_s) - 1]
         asked = ((turn.question or CAPTION_TEXT, turn.answer),)

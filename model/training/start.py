@@ -51,7 +51,7 @@ def start_from(siglip: Path, qwen: Path, out: Path, *, seed: int) -> None:
 
     Raises:
         CheckpointError: a folder is of another kind, or lacks a tensor, has one of another shape,
-            or one that is not known; the message names it.
+            of fewer than 16 bits, or one that is not known; the message names it.
     """
     tower_config, decoder_config = _tower_config(siglip), _decoder_config(qwen)
     tensors = _tower(siglip) | _decoder(qwen, is_tied=bool(decoder_config["tie_word_embeddings"]))
@@ -149,7 +149,7 @@ def _tokenizer(qwen: Path) -> tokenizers.Tokenizer:
         )
     try:
         loaded = Qwen2Tokenizer.from_pretrained(qwen, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except Exception as exc:  # noqa: BLE001, `tokenizers` raises no kind of its own
         raise CheckpointError(f"{qwen}: its tokenizer cannot be read: {exc}") from exc
     tokenizer: tokenizers.Tokenizer = loaded.backend_tokenizer
     missing = [pad for pad in (IMAGE_PAD, VIDEO_PAD) if tokenizer.token_to_id(pad) is None]
@@ -222,6 +222,11 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
             tensors |= load_file(file)
         except (SafetensorError, OSError) as exc:
             raise CheckpointError(f"{file}: expected a whole safetensors file, got: {exc}") from exc
+    for key, weight in tensors.items():
+        if weight.is_floating_point() and weight.itemsize < 2:
+            raise CheckpointError(
+                f"{folder}: {key}: expected floats of 16 bits or more, got {weight.dtype}"
+            )
     return tensors
 
 

@@ -227,6 +227,23 @@ class Pupil(nn.Module):
         self._tapped.append(out)
 
 
+def amounts(batch: Packed) -> dict[str, float]:
+    """Say for each part of a batch's loss how much it is a mean over; 0 where it has none of it."""
+    taught = [one for one in batch.shown if one.truth is not None]
+    num_frames = sum(len(one.sizes) for one in taught)
+    ends = [one.sizes[-1] for one in taught if is_end_compared(one.media, one.truth, one.sizes)]
+    return {
+        "answers": float(batch.weights[~batch.is_choice].sum()),
+        "speaking": float(batch.weights[batch.is_choice].sum()),
+        "options": len(batch.options),
+        "names": sum(sum(one.sizes) for one in taught),
+        "pictures": num_frames,
+        "recents": num_frames,
+        "pasts": num_frames,
+        "drift": sum(ends),
+    }
+
+
 def _weights(sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Weigh tokens so that frames count alike: evenly, and with half on each frame's last."""
     even = torch.cat([torch.full((size,), 1.0 / size) for size in sizes]) / len(sizes)

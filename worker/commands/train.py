@@ -4,6 +4,7 @@ It imports no driver but what it needs, so that it also runs on a bare machine w
 """
 
 import argparse
+from datetime import datetime
 from pathlib import Path
 
 from model.errors import InputError
@@ -15,7 +16,8 @@ OUT = "folder for the result, a new one; a finished run there is left as it is"
 RESUME = "go on with the unfinished run in --out, given as the same command"
 DATA = (
     "file of conversations to train on, instead of rendered scenes; may be given several times, "
-    "each as FILE or FILE=WEIGHT, its share among the others (default: every conversation alike)"
+    "each as FILE or FILE=WEIGHT, its share among the others (default: every conversation alike); "
+    "beside weights, what --labels tell weighs 1"
 )
 TABLE = "learning rates and data mix to use: nano's (default), or those of the VideoLLaMA3 paper"
 LARGEST = "most tokens (28x28 pixels) per picture of --data; larger is scaled down (default 144)"
@@ -23,7 +25,9 @@ LORA = "train adapters of this rank instead of the layers themselves; for one GP
 CHECKPOINTING = "keep less in memory for the gradients: a third more time, far longer samples"
 PARTS = ("vision", "projector", "language")
 VIDEO = "a recording of your camera, or a folder of them, to train on with --labels"
-LABELS = "what is right in it, as vigil eval takes it; the questions are those of the settings"
+LABELS = "what is right in it: a file as vigil eval takes it or a folder; questions: the settings'"
+CAMERA = "the camera of the videos (default: by name)"
+BEGAN = "when the video began, such as 2026-05-01T08:00:00Z, for labels with times of day"
 LONGEST = "how long contexts of rendered scenes grow (default 28); 60 for a window of a minute"
 BUSY = "share of the rendered scenes that have five movers or more (default 0)"
 FREEZE = "leave this part as it is: vision, projector or language; may be given several times"
@@ -45,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--held-out", action="append", default=[], metavar="FILE", help=HELD_OUT)
     add("--eval-every", type=_positive, metavar="STEPS", help=EVAL_EVERY)
     add("--video", type=Path, metavar="PATH", help=VIDEO)
-    add("--labels", type=Path, metavar="FILE", help=LABELS)
+    add("--labels", type=Path, metavar="PATH", help=LABELS)
+    add("--camera", metavar="ID", help=CAMERA)
+    add("--began", type=_moment, metavar="TIME", help=BEGAN)
     add("--skip-bad", action="store_true", help="skip bad samples of --data and list them")
     add("--table", choices=["nano", "paper"], default="nano", help=TABLE)
     add("--steps", type=int, default=1000, help="number of training steps (default 1000)")
@@ -90,6 +96,16 @@ def _put_together(arguments: argparse.Namespace) -> int:
     start_from(arguments.vision, arguments.language, arguments.out, seed=arguments.seed)
     say(f"done: --stage 1 --table paper --from {arguments.out} comes next")
     return 0
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"expected a time with a zone, got {text}")
+    return moment
 
 
 def _positive(text: str) -> int:

@@ -41,7 +41,12 @@ class OwnCamera:
         self.settings: Settings = environment.load()
         labels, problems = read_labels(arguments.labels)
         cameras = {label.camera for label in labels if label.camera}
-        clips = find_clips(arguments.video, camera="", began=None, labelled=cameras)
+        clips = find_clips(
+            arguments.video,
+            camera=arguments.camera or "",
+            began=arguments.began,
+            labelled=cameras,
+        )
         truths = truths_of(labels, clips, self.settings.questions)
         self.private: dict[Path, tuple[Region, ...]] = {}
         self._footage: list[Footage] = []

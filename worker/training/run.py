@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
@@ -14,17 +15,22 @@ import torch
 from model.engine.loading import device_of
 from model.errors import InputError
 from model.training.begin import BEGINNING, begin
+from model.training.conversation import Conversation
 from model.training.held_out import HeldOut
 from model.training.loop import Event, Progress, Watch
 from model.training.memo import ClipMemo
 from model.training.narration import narrated
+from model.training.passes import check_length
 from model.training.recipe import Job, Plan, is_done, prompt_at, train_folder
 from model.training.recorded import Recorded, read_files, weighed
 from model.training.rendered import FIRST_HELD_OUT_SEED, SHORTEST_FRAMES, SPOKEN, Rendered
 from model.training.runs import finish, standing, write_down
 from model.training.sample import Sample
+from model.training.shown import sample_of
 from model.training.stages import Stage, stage_of
 from model.videollama3.grid import pin_grid
+from model.videollama3.hub import locate
+from model.videollama3.tokenizer import Tokenizer
 from pipeline.clock import SystemClock
 from pipeline.pruner import prune_clip
 from worker.training.remembered import Remembered
@@ -34,10 +40,12 @@ Say = Callable[[str], None]
 
 SAME_RUN = (
     *("stage", "table", "from", "data", "held_out", "steps", "rate", "batch", "seed"),
-    *("video", "labels", "scenes", "longest", "busy", "skip_bad", "bfloat16", "lora"),
-    *("freeze", "max_tokens_per_frame"),
+    *("video", "labels", "camera", "began", "scenes", "longest", "busy", "skip_bad"),
+    *("bfloat16", "lora", "freeze", "max_tokens_per_frame"),
 )
 """The options that make a run what it is; the others may differ when it goes on."""
+LEAST = {"threads": 1, "scenes": 1, "seed": 0}
+"""The options that take nothing lower."""
 NUM_HELD_OUT_SCENES = 16
 MOST_HELD_OUT = 256
 LAST_STAGE = 4
@@ -51,7 +59,11 @@ def train(arguments: argparse.Namespace, *, say: Say) -> int:
         InputError, DataError, CheckpointError: the options, the data or the start are refused.
     """
     stage = _stage(arguments)
-    device = device_of(arguments.device)
+    for name, least in LEAST.items():
+        if getattr(arguments, name) < least:
+            got = getattr(arguments, name)
+            raise InputError(f"--{name}: expected {least} or more, got {got}")
+    device = _device(arguments.device)
     torch.set_num_threads(arguments.threads)
     options = {name: _plain(getattr(arguments, name)) for name in SAME_RUN}
     out: Path = arguments.out
@@ -96,8 +108,18 @@ def _heard(events: Iterable[Event], over: Callable[[], None]) -> Iterator[Event]
         yield event
 
 
+def _device(name: str) -> torch.device:
+    """Give the device of that name, where this machine computes on it."""
+    device = device_of(name)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, ImportError) as exc:  # each backend has its own
+        raise InputError(f"--device: expected one this machine has, got {name}") from exc
+    return device
+
+
 def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | datetime) else value
 
 
 @contextmanager
@@ -161,8 +183,9 @@ def _with_own_camera(arguments: argparse.Namespace, *, say: Say) -> argparse.Nam
     own = OwnCamera(arguments, say=say)
     forms = prompt_at(getattr(arguments, "from")).forms
     train_file, held_out_file = own.write(arguments.out, forms=forms, seed=arguments.seed)
+    _, weights = weighed(arguments.data)
     changed = {
-        "data": [*arguments.data, str(train_file)],
+        "data": [*arguments.data, f"{train_file}=1" if weights else str(train_file)],
         "held_out": [*arguments.held_out, str(held_out_file)],
         "max_tokens_per_frame": own.settings.model.max_tokens_per_frame,
         "private": own.private,
@@ -191,6 +214,13 @@ def _data(arguments: argparse.Namespace, stage: Stage, *, say: Say) -> _Data:
         sample = _rendered(arguments, stage).sample
         return _Data(sample, "rendered scenes", teaches_speaking=is_last and SPOKEN in stage.mix)
     recorded = _recorded(arguments, stage, names=arguments.data, say=say)
+    if "language" not in stage.rates and recorded.num_of_words:
+        if recorded.num_of_words == recorded.num_conversations:
+            raise InputError("--data: expected pictures where the decoder learns nothing, got none")
+        say(
+            f"{recorded.num_of_words} of {recorded.num_conversations} conversations have no "
+            "picture: nothing is learnt of them where the decoder learns nothing"
+        )
     name = ", ".join(Path(name).name for name in arguments.data)
     return _Data(recorded.sample, name, teaches_speaking=recorded.teaches_speaking)
 
@@ -215,21 +245,27 @@ def _recorded(
 ) -> Recorded:
     from pipeline.recorded import Media
 
-    private = getattr(arguments, "private", {})
+    start, private = getattr(arguments, "from"), getattr(arguments, "private", {})
     grid_of = partial(pin_grid, max_tokens=arguments.max_tokens_per_frame)
     media = Remembered(Media(grid_of, private=private), paths=private)
-    paths, weights = weighed(names)
-    with Waiting("reading the data", say=say, now_s=SystemClock().monotonic_s):
-        files = read_files(paths, media=media, skip_bad=arguments.skip_bad, progress=say)
-    return Recorded(
-        files,
-        stage,
-        seed=arguments.seed,
+    sampled = partial(
+        sample_of,
         media=media,
         prune=prune_clip,
-        weights=weights,
-        shows_now=prompt_at(getattr(arguments, "from")).shows_now,
+        stage=stage,
+        shows_now=prompt_at(start).shows_now,
     )
+    tokenizer = None if start is None else Tokenizer.load(locate(str(start)))
+
+    def tried(conversation: Conversation) -> None:
+        sample = sampled(conversation)
+        if tokenizer is not None:  # stage 0 makes its own
+            check_length(sample, tokenizer)
+
+    paths, weights = weighed(names)
+    with Waiting("reading the data", say=say, now_s=SystemClock().monotonic_s):
+        files = read_files(paths, tried=tried, skip_bad=arguments.skip_bad, progress=say)
+    return Recorded(files, sampled, seed=arguments.seed, weights=weights)
 
 
 def _rendered(arguments: argparse.Namespace, stage: Stage) -> Rendered:

@@ -171,6 +171,18 @@ BAD: dict[str, tuple[Any, str]] = {
         {"conversations": [{"from": ["x"], "value": "?"}, GPT]},
         r"expected human or gpt, got \[\"x\"\]",
     ),
+    "half a character": (
+        {"conversations": asked("Who?", "yes \ud83d")},
+        r"expected text, got half a character: '.ud83d'",
+    ),
+    "bytes for a path": (
+        {"image": ["data:image/jpeg;base64," + "A" * 5000], **PLAIN},
+        r'expected a path, got ".*\.\.\.: File name too long',
+    ),
+    "number without end": (
+        {"video": ["gate.mp4"], "end_time": 10**400, **PLAIN},
+        r"end_time: expected seconds from 0, got 1000",
+    ),
     "empty answer": ({"conversations": asked("Who?", " ")}, r"expected words"),
     "tag without picture": (
         {"conversations": asked("<image>\nWho?")},
@@ -256,7 +268,8 @@ def test_what_does_not_fit_is_named_by_line(folder: Path, value: Any, message: s
 def test_what_does_not_fit_can_be_skipped_and_is_listed(folder: Path) -> None:
     path = folder / "data.jsonl"
     bad = [json.dumps(value) for value, _ in BAD.values()]
-    text = [json.dumps(PLAIN), "{broken", *bad, json.dumps(STREAM)]
+    endless = json.dumps(PLAIN).replace("{", '{"start_time": ' + "9" * 5000 + ", ", 1)
+    text = [json.dumps(PLAIN), "{broken", endless, *bad, json.dumps(STREAM)]
     path.write_text("\n".join(text), encoding="utf-8")
     got = read(path, media=Folder(), skip_bad=True)
     last = len(text)
@@ -275,6 +288,7 @@ def test_what_does_not_fit_can_be_skipped_and_is_listed(folder: Path) -> None:
         ("[\n{},\n]", r":3: expected a value after the comma"),
         ("[{}", r":1: expected a comma or the end of the list, got the end of the file"),
         ("[]\n[]", r":2: expected nothing after the list, got '\[\]'"),
+        ('[\n{"id": ' + "9" * 5000 + "}]", r":2: expected JSON, got: Exceeds the limit"),
         ("[" * 100_000, r":1: expected JSON, got: maximum recursion depth"),
     ],
 )

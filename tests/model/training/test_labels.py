@@ -37,6 +37,19 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_of_files_is_read_as_one(tmp_path: Path) -> None:
+    written(tmp_path, as_csv(LABELS[:2]), "a.csv")
+    written(tmp_path, "camera,question,start,end\ngate,person,9,2\n", "b.csv")
+    written(tmp_path, as_json(LABELS[2:]), "c.json")
+    written(tmp_path, "no labels", "notes.txt")
+    labels, problems = read_labels(tmp_path)
+    assert labels == LABELS
+    assert [one.place for one in problems] == [f"{tmp_path / 'b.csv'}:2"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: expected \.csv, \.json, \.jsonl files in it"):
+        read_labels(tmp_path / "empty")
+
+
 def test_spreadsheets_may_have_written_it(tmp_path: Path) -> None:
     text = "Camera;Question;Start;End;Value\r\nGate;Person;3;7,25;yes\r\n;;;;\r\n"
     for raw in (b"\xef\xbb\xbf" + text.encode(), text.encode("utf-16")):

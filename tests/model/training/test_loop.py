@@ -1,6 +1,7 @@
 import json
+import math
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from model.errors import DataError, InputError
 from model.training.loop import Loop, Measured, Progress, Schedule, Watch, read_lines
 
 
-def data(step: int) -> Iterator[Tensor]:
+def data(step: int) -> Iterator[tuple[Tensor]]:
     while True:
-        yield torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        yield (torch.randn(8, 3, generator=torch.Generator().manual_seed(step)),)
         step += 1
 
 
@@ -30,7 +31,13 @@ class Clock:
 
 
 def loop(
-    out: Path, *, num_steps: int = 20, rule: str = "adamw", save_every_s: float = 4.0, **more: Any
+    out: Path,
+    *,
+    num_steps: int = 20,
+    rule: str = "adamw",
+    save_every_s: float = 4.0,
+    share: float = 1.0,
+    **more: Any,
 ) -> tuple[Loop[Tensor], nn.Linear]:
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
@@ -39,7 +46,8 @@ def loop(
     def loss(batch: Tensor) -> dict[str, Tensor]:
         clock.now_s += 1.0
         squares: Tensor = (model(batch)[:, 0] - batch.sum(1)) ** 2
-        return {"fit": squares.mean(), "size": 1e-6 * model.weight.square().sum()}
+        size = 1e-6 * model.weight.square().sum()
+        return {"fit": share * squares.mean(), "size": share * size}
 
     groups = [
         {"params": [model.weight], "lr": 0.1, "rule": rule},
@@ -140,6 +148,61 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert loop(tmp_path)[0].step == 4
+
+
+def test_a_run_that_was_killed_before_its_first_state_leaves_no_numbers(tmp_path: Path) -> None:
+    killed, _ = loop(tmp_path, measure=lambda: {"right": 0.25})
+    for event in killed.run(data):
+        if event.step == 3:
+            break
+    again, _ = loop(tmp_path, measure=lambda: {"right": 0.5})
+    list(again.run(data))
+    assert [row["step"] for row in read_lines(tmp_path / "losses.jsonl")] == list(range(1, 21))
+    assert [row["right"] for row in read_lines(tmp_path / "measures.jsonl")] == [0.5, 0.5]
+
+
+def test_a_state_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    list(loop(tmp_path)[0].run(data))
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-9])
+    with pytest.raises(DataError, match=rf"{state}: expected the whole state of a run, got: "):
+        loop(tmp_path)
+
+
+def test_batches_of_a_step_change_the_weights_once(tmp_path: Path) -> None:
+    def parted(step: int) -> Iterator[Sequence[Tensor]]:
+        return (torch.split(batch, 4) for (batch,) in data(step))
+
+    whole, expected = loop(tmp_path / "whole")
+    list(whole.run(data))
+    run, model = loop(tmp_path / "parted", share=0.5)
+    list(run.run(parted))
+    torch.testing.assert_close(model.weight, expected.weight)
+    assert losses(tmp_path / "parted") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+
+
+def test_a_step_of_which_nothing_is_learnt_changes_nothing(tmp_path: Path) -> None:
+    run, model = loop(tmp_path, num_steps=2)
+    before = model.weight.clone()
+    model.requires_grad_(requires_grad=False)
+    assert [event.step for event in run.run(data)] == [1, 2]
+    torch.testing.assert_close(model.weight, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_run_that_diverges_stops_and_keeps_its_last_state(
+    tmp_path: Path, *, is_last: bool
+) -> None:
+    run, model = loop(tmp_path, num_steps=10)
+    events = run.run(data)
+    while next(events).step < (10 if is_last else 6):
+        pass
+    with torch.no_grad():
+        model.weight.fill_(torch.nan)
+    with pytest.raises(InputError, match=f"step {10 if is_last else 7} of 10: .* has diverged"):
+        list(events)
+    assert loop(tmp_path, num_steps=10)[0].step == (8 if is_last else 4)
+    assert all(math.isfinite(loss) for loss in losses(tmp_path))
 
 
 def test_a_run_of_another_length_is_refused(tmp_path: Path) -> None:

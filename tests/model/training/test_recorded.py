@@ -8,12 +8,14 @@ import pytest
 from model.errors import InputError
 from model.training.conversation import Conversation, Turn
 from model.training.recorded import BLOCK, Recorded, weighed
+from model.training.shown import sample_of
 from model.training.stages import PAPER
 from model.videollama3.grid import pin_grid
 from pipeline.pruner import prune_clip
 from pipeline.recorded import Media
 
 MEDIA = Media(partial(pin_grid, max_tokens=16))
+SAMPLED = partial(sample_of, media=MEDIA, prune=prune_clip, stage=PAPER[3])
 
 
 def file(name: str, num: int) -> tuple[Conversation, ...]:
@@ -22,7 +24,7 @@ def file(name: str, num: int) -> tuple[Conversation, ...]:
 
 def drawn(*weights: float, num: int, first: int = 0, seed: int = 0) -> list[str]:
     files = (file("a", 3), file("b", 7))
-    recorded = Recorded(files, PAPER[3], seed=seed, media=MEDIA, prune=prune_clip, weights=weights)
+    recorded = Recorded(files, SAMPLED, seed=seed, weights=weights)
     samples = [recorded.sample(index) for index in range(first, first + num)]
     return [sample.exchanges[0].turns[0][0] for sample in samples]
 
@@ -66,6 +68,12 @@ def test_weights_are_read_behind_the_name(tmp_path: Path) -> None:
 def test_a_weight_that_is_none_is_refused(names: list[str]) -> None:
     with pytest.raises(InputError, match="expected FILE=WEIGHT with more than 0"):
         weighed(names)
+
+
+def test_a_weight_by_which_a_file_would_never_come_is_refused() -> None:
+    with pytest.raises(InputError, match=r"one of 1000 samples, got none for b\.json"):
+        weighed(["a.json=5000", "b.json=1"])
+    assert weighed(["a.json=999", "b.json=1"])[1] == (999.0, 1.0)
 
 
 def test_a_weight_for_some_files_alone_is_refused() -> None:

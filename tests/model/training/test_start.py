@@ -142,6 +142,22 @@ def test_a_missing_strange_or_misshapen_tensor_is_named(
             start_from(folders["siglip"], folders["qwen"], tmp_path / "out", seed=0)
 
 
+def test_weights_of_eight_bits_are_named(tmp_path: Path) -> None:
+    words, name = qwen(tmp_path / "qwen"), "model.layers.0.mlp.up_proj.weight"
+    tensors = tensors_of(words)
+    save_file(tensors | {name: tensors[name].to(torch.float8_e4m3fn)}, words / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"{words}: {name}: expected floats of 16 bits"):
+        start_from(siglip(tmp_path / "siglip"), words, tmp_path / "out", seed=0)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", "{"])
+def test_a_tokenizer_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    words = qwen(tmp_path / "qwen")
+    (words / "tokenizer.json").write_text(text)
+    with pytest.raises(CheckpointError, match=f"{words}: its tokenizer cannot be read"):
+        start_from(siglip(tmp_path / "siglip"), words, tmp_path / "out", seed=0)
+
+
 def test_folders_of_another_kind_are_refused(tmp_path: Path) -> None:
     eyes, words = siglip(tmp_path / "siglip"), qwen(tmp_path / "qwen")
     with pytest.raises(CheckpointError, match="expected siglip or siglip_vision_model, got qwen2"):

@@ -15,8 +15,9 @@ from model.training.conversation import read
 from model.training.loop import read_lines
 from model.types import Question
 from model.videollama3.prompt import NANO_1, VIDEOLLAMA3
-from worker.__main__ import main
+from worker.__main__ import main, parser
 from worker.training.from_labels import Asking, Footage, write_conversations
+from worker.training.own_camera import OwnCamera
 
 CLIP = Path(__file__).resolve().parents[3] / "worker" / "demo" / "yard.mp4"
 COLOUR = Question("choice", "Which colour?", ("red", "blue"))
@@ -111,12 +112,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_is_trained_and_measured_by_ones_own_labels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labels = tmp_path / "labels.csv"
+    labels = tmp_path / "labels" / "yard.csv"
+    labels.parent.mkdir()
     labels.write_text(
         "camera,question,start,end,value\nyard,person,7.5,19.6,yes\nyard,dog,1,2,yes\n"
     )
-    given = f"train --stage 4 --from {NANO} --video {CLIP} --labels {labels} --lora 4 --steps 2"
-    more = f"--batch 1 --workers 0 --out {tmp_path / 'run'}"
+    talk = [{"from": "human", "value": "Two and two?"}, {"from": "gpt", "value": "four"}]
+    (tmp_path / "old.json").write_text(json.dumps([{"conversations": talk}]))
+    given = f"train --stage 4 --from {NANO} --video {CLIP} --labels {labels.parent} --lora 4"
+    more = (
+        f"--steps 2 --batch 1 --workers 0 --data {tmp_path / 'old.json'}=3 --out {tmp_path / 'run'}"
+    )
     assert main([*given.split(), *more.split()]) == 0
     said = capsys.readouterr().err
     assert f"{labels}:3: expected a question that is asked (person), got 'dog'" in said
@@ -126,7 +132,25 @@ def test_a_model_is_trained_and_measured_by_ones_own_labels(
         for turn in conversation.turns:
             assert turn.time_s is not None
             assert turn.answer == ("yes" if 7.5 <= turn.time_s < 19.6 else "no")
-    assert "adapters of rank 4" in (tmp_path / "run" / "README.md").read_text()
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "adapters of rank 4" in card
+    assert "on old.json=3, train.jsonl=1" in card
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_camera_and_a_time_can_be_told_where_the_files_name_does_not(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    rows = "gate,person,2026-05-01T08:00:07Z,2026-05-01T08:00:19Z,yes\n"
+    labels.write_text(f"camera,question,start,end,value\n{rows}")
+    words = f"train --stage 4 --out run --video {CLIP} --labels {labels} --camera gate"
+    told = parser().parse_args([*words.split(), "--began", "2026-05-01T08:00:00Z"])
+    train_file, _ = OwnCamera(told, say=print).write(tmp_path, forms=NANO_1.forms, seed=0)
+    answers = {turn.answer for one in read(train_file).conversations for turn in one.turns}
+    assert answers == {"yes", "no"}
+    with pytest.raises(InputError, match="got none to be used"):
+        OwnCamera(parser().parse_args(words.split()), say=print)
+    with pytest.raises(SystemExit):
+        parser().parse_args([*words.split(), "--began", "08:00"])
 
 
 @pytest.mark.usefixtures("asked")

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import VideoLlama3ForConditionalGeneration, VideoLlama3Processor
 
 from model.bundled import NANO
-from model.training.loop import read_lines
+from model.training import passes, recipe
+from model.training.loop import LOSSES_FILE, read_lines
 from model.videollama3.checkpoint import load_model
 from model.videollama3.prompt import is_demo
 from tests.model.training.towers import qwen, siglip
@@ -85,6 +87,9 @@ def test_a_finished_run_is_left_as_it_is(
         assert main(command(out, data, *held_out, *more)) == 0
         assert "is finished, all 3 steps; nothing was trained" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    (out / "state.safetensors").unlink()
+    assert main(command(out, data, *held_out)) == 0
+    assert "is finished, all 3 steps; nothing was trained" in capsys.readouterr().err
     assert main(command(out, data, *held_out, "--seed", "7")) == 2
     assert "holds another run: seed 0 there and 7 here" in capsys.readouterr().err
 
@@ -109,6 +114,8 @@ def test_a_run_that_is_interrupted_saves_and_goes_on_with_resume(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
+    out.mkdir()
+    (out / "heads.safetensors").write_bytes(b"of an earlier run")
     words = command(out, data, "--save-every", "1e6", steps=400)
     presser = interrupt_after(0, losses=out / "losses.jsonl")
     assert main(words) == 1
@@ -148,7 +155,33 @@ def test_a_folder_with_something_else_in_it_is_refused(
     assert (tmp_path / "model.safetensors").read_bytes() == b"dear"
 
 
-def test_from_two_towers_through_the_four_stages(tmp_path: Path, data: Path) -> None:
+def test_a_step_that_is_too_long_is_taken_in_passes_with_the_same_loss(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--batch", "4", "--lora", "4")
+    assert main(command(tmp_path / "whole", data, *words, steps=1)) == 0
+    monkeypatch.setattr(recipe, "MAX_TOKENS", 120)
+    assert main(command(tmp_path / "parted", data, *words, steps=1)) == 0
+    [whole], [parted] = (read_lines(tmp_path / one / LOSSES_FILE) for one in ("whole", "parted"))
+    assert parted == pytest.approx(whole, rel=1e-4)
+
+
+def test_a_conversation_that_no_pass_has_room_for_is_named_or_skipped(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with data.open("a", encoding="utf-8") as file:
+        said = [{"from": "human", "value": "Go on."}, {"from": "gpt", "value": "word " * 500}]
+        file.write(json.dumps({"conversations": said}) + "\n")
+    monkeypatch.setattr(passes, "MAX_TOKENS", 200)
+    assert main(command(tmp_path / "run", data)) == 2
+    assert "data.jsonl:5: expected up to 200 tokens, got " in capsys.readouterr().err
+    assert main(command(tmp_path / "run", data, "--skip-bad", "--lora", "4", steps=1)) == 0
+    assert "4 of 5 conversations" in capsys.readouterr().err
+
+
+def test_from_two_towers_through_the_four_stages(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.set_num_threads(1)
     towers = f"--vision {siglip(tmp_path / 'siglip')} --language {qwen(tmp_path / 'qwen')}"
     assert main(f"train --stage 0 --out {tmp_path / '0'} {towers}".split()) == 0
@@ -157,7 +190,7 @@ def test_from_two_towers_through_the_four_stages(tmp_path: Path, data: Path) -> 
         given = (
             f"train --stage {stage} --table paper --from {tmp_path / str(stage - 1)} "
             f"--out {tmp_path / str(stage)} --data {data}=2 --data {data}=1 --steps 3 --batch 2 "
-            f"--workers 0 --rate 100 --max-tokens-per-frame 16 --held-out {data} {more}"
+            f"--workers 0 --max-tokens-per-frame 16 --held-out {data} {more}"
         )
         assert main(given.split()) == 0, stage
         before, after = (
@@ -171,6 +204,11 @@ def test_from_two_towers_through_the_four_stages(tmp_path: Path, data: Path) -> 
             if not torch.equal(weight, was[name].bfloat16().float())
         }
         assert moved == {"vision", "projector"} | ({"language"} if stage > 1 else set())
+        learnt = load_file(tmp_path / str(stage) / "state.safetensors")
+        for name, weight in was.items():
+            if name.startswith("projector"):  # in full precision, or its steps would be lost
+                assert (learnt[f"model.model.{name}"] != weight).float().mean() > 0.8, name
+    assert "2 of 8 conversations have no picture" in capsys.readouterr().err  # of stage 1
     theirs: Any = VideoLlama3ForConditionalGeneration
     model, report = theirs.from_pretrained(tmp_path / "4", output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -189,11 +227,20 @@ def test_from_two_towers_through_the_four_stages(tmp_path: Path, data: Path) -> 
         ("--stage 1 --vision a --language b", "expected both, and --stage 0"),
         ("--stage 0 --lora 4", "--lora: expected none with --stage 0, got 4"),
         ("--stage 1", "--from: expected the folder that stage 1 starts from"),
+        (f"--stage 4 --from {NANO} --threads 0", "--threads: expected 1 or more, got 0"),
+        (f"--stage 4 --from {NANO} --scenes 0", "--scenes: expected 1 or more, got 0"),
+        (f"--stage 4 --from {NANO} --scenes -5", "--scenes: expected 1 or more, got -5"),
+        (f"--stage 4 --from {NANO} --seed -1", "--seed: expected 0 or more, got -1"),
+        (f"--stage 4 --from {NANO} --device xla", "--device: expected one this machine has, got"),
+        (f"--stage 1 --from {NANO} --data WORDS", "--data: expected pictures where the decoder"),
         (f"--stage 4 --from {NANO} --lora 900", "--lora: expected a rank from 1 to 192, got 900"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, words: str
 ) -> None:
+    talk = [{"from": "human", "value": "Two and two?"}, {"from": "gpt", "value": "four"}]
+    (tmp_path / "words.json").write_text(json.dumps([{"conversations": talk}]))
+    more = more.replace("WORDS", str(tmp_path / "words.json"))
     assert main(["train", "--out", str(tmp_path / "a"), *more.split()]) == 2
     assert words in capsys.readouterr().err
