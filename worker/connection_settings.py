@@ -1,5 +1,6 @@
 """The settings of what a worker is connected to, where messages wait for it, and of the console."""
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -12,6 +13,7 @@ from worker.site_settings import Part
 from worker.values import BasePath, Duration, DurationOrZero, KeepTime, OutboxPath, Size, Slug
 
 MIN_TOKEN = 16
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class RedisSettings(Part):
@@ -106,6 +108,32 @@ class KafkaSettings(Part):
     a camera is watched as soon as a record comes with its id as the key. Records of further ones
     are copied to the dead-letter topic. A camera that has settings is always watched."""
 
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (setting, what was expected) of what Kafka cannot be reached or read with."""
+        if not self.bootstrap_servers:
+            return
+        for server in self.bootstrap_servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+                yield "BOOTSTRAP_SERVERS", "expected HOST:PORT, separated by commas"
+                break
+        for setting, topic in (
+            ("TOPIC", self.topic),
+            ("DEAD_LETTER_TOPIC", self.dead_letter_topic),
+        ):
+            if (topic or setting == "TOPIC") and not _TOPIC.fullmatch(topic):
+                yield setting, "expected up to 249 letters, digits, dots, _ and -"
+        if self.dead_letter_topic == self.topic:
+            yield "DEAD_LETTER_TOPIC", "expected another topic than VIGIL_KAFKA__TOPIC"
+        is_login, has_login = self.security_protocol.startswith("SASL"), bool(self.sasl_username)
+        if is_login and not has_login:
+            yield "SASL_USERNAME", f"expected one with SECURITY_PROTOCOL={self.security_protocol}"
+        if has_login and not is_login:
+            yield (
+                "SASL_USERNAME",
+                "expected none without SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT",
+            )
+
 
 class RtspSettings(Part):
     """These settings limit connections to cameras, and say what is trusted and what decodes."""
@@ -164,6 +192,11 @@ class EvidenceSettings(Part):
     sends H.264 and has nothing private it is the camera's own video; of any other the pictures that
     the model saw, one a second, with private regions black. For it the last while of each camera is
     kept in memory, at most 32 MiB of each. off: nothing is kept, and there are no clips."""
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield (setting, what was expected) of what does not fit together."""
+        if self.clips == "on" and not self.keep:
+            yield "CLIPS", "expected off with KEEP=0s, by which nothing is kept"
 
 
 class IngestBufferSettings(Part):

@@ -56,9 +56,7 @@ class HealthServer:
             "/status": lambda: (200, "application/json", json.dumps(status()).encode()),
             "/metrics": lambda: (200, "text/plain; version=0.0.4", metrics()),
         }
-        family, *_, address = socket.getaddrinfo(
-            host_of(bind) or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, address = to_listen_on(bind, port)
         self._server = _Server(family, address, pages=pages, clock=clock)
         self.port = int(self._server.server_address[1])
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
@@ -155,6 +153,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing: a probe every few seconds is no event."""
+
+
+def to_listen_on(bind: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """Return the family of an address to listen on, and the address as a socket takes it.
+
+    Raises:
+        OSError: it is none.
+    """
+    family, *_, address = socket.getaddrinfo(
+        host_of(bind) or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    return family, address
 
 
 def host_of(bind: str) -> str:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from errno import EACCES, EADDRINUSE
 from functools import partial
 
 from model import Engine
@@ -16,6 +17,7 @@ from pipeline.clock import Clock
 from pipeline.errors import ConfigError, VigilError
 from worker.environment import variables
 from worker.feeds import feeds_of
+from worker.health import to_listen_on
 from worker.loading import sketch_engine, try_questions
 from worker.own_outbox import try_outbox
 from worker.publishers import redis_publishers
@@ -77,18 +79,19 @@ def _words(attempt: Callable[[], object]) -> list[str]:
 
 
 def _try_port(settings: Settings) -> None:
-    """Refuse a health port that is taken.
+    """Refuse a health port that is taken, and an address that is none of this machine.
 
     Raises:
         ConfigError: it cannot be listened on.
     """
-    bind, port = settings.health.bind, settings.health.port
     try:
-        with socket.socket() as probe:
+        family, address = to_listen_on(settings.health.bind, settings.health.port)
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((bind, port))
+            probe.bind(address)
     except OSError as error:
-        raise ConfigError(f"VIGIL_HEALTH__PORT: cannot listen: {error.strerror}") from None
+        setting = "PORT" if error.errno in (EADDRINUSE, EACCES) else "BIND"
+        raise ConfigError(f"VIGIL_HEALTH__{setting}: cannot listen: {error.strerror}") from None
 
 
 def _try_redis(settings: Settings, *, clock: Clock) -> None:

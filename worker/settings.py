@@ -249,8 +249,8 @@ class Settings(BaseSettings):
         yield from self.redis.mistakes()
         if self.rtsp.retry_base > self.rtsp.retry_cap:
             yield "RTSP__RETRY_BASE", "expected at most VIGIL_RTSP__RETRY_CAP"
-        if self.kafka.bootstrap_servers and self.kafka.dead_letter_topic == self.kafka.topic:
-            yield "KAFKA__DEAD_LETTER_TOPIC", "expected another topic than VIGIL_KAFKA__TOPIC"
+        yield from ((f"KAFKA__{setting}", words) for setting, words in self.kafka.mistakes())
+        yield from ((f"EVIDENCE__{setting}", words) for setting, words in self.evidence.mistakes())
 
     def notes(self) -> list[str]:
         """Say, a line each, what these settings do that nobody may have meant."""

@@ -285,6 +285,7 @@ def open_video(
                 mode="r",
                 options=options,
                 timeout=(open_timeout_s, None),
+                metadata_errors="replace",  # a name or title may be in any encoding
             )
     except av.FFmpegError as exc:
         elapsed_s = clock.monotonic_s() - started_s

@@ -34,7 +34,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     for ca in (made.ca, made.wrong_ca):
         _openssl("req", "-x509", *_new_key(ca.with_suffix(".key")), "-out", str(ca), *subject)
     signed = ("-CA", str(made.ca), "-CAkey", str(made.ca.with_suffix(".key")))
-    names = ("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost")
+    ends = ("-addext", "basicConstraints=CA:FALSE")
+    names = ("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", *ends)
     out = ("-out", str(made.certificate), "-subj", "/CN=redis")
     _openssl("req", "-x509", *_new_key(made.key), *out, *signed, *names)
     return made

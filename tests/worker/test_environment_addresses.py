@@ -39,6 +39,33 @@ def test_a_redis_with_or_without_a_database_is_taken(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("BOOTSTRAP_SERVERS", "kafka:abc", "expected HOST:PORT"),
+        ("BOOTSTRAP_SERVERS", "a:9092,kafka", "expected HOST:PORT"),
+        ("BOOTSTRAP_SERVERS", "kafka:70000", "expected HOST:PORT"),
+        ("TOPIC", "my frames/x", "expected up to 249 letters"),
+        ("DEAD_LETTER_TOPIC", "letters!", "expected up to 249 letters"),
+        ("DEAD_LETTER_TOPIC", "frames", "expected another topic"),
+    ],
+)
+def test_a_kafka_that_cannot_be_is_refused(setting: str, value: str, words: str) -> None:
+    usual = {"VIGIL_KAFKA__BOOTSTRAP_SERVERS": "a:9092,[::1]:9093"}
+    assert load(GATE | usual)
+    with pytest.raises(ConfigError, match=rf"^VIGIL_KAFKA__{setting}: {words}"):
+        load(GATE | usual | {f"VIGIL_KAFKA__{setting}": value})
+
+
+def test_a_login_to_kafka_has_a_name_and_a_protocol_that_uses_it() -> None:
+    name, protocol = "VIGIL_KAFKA__SASL_USERNAME", "VIGIL_KAFKA__SECURITY_PROTOCOL"
+    usual = GATE | {"VIGIL_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092"}
+    assert load(usual | {name: "u", protocol: "SASL_SSL"})
+    for variables in ({name: "u"}, {protocol: "SASL_SSL"}):
+        with pytest.raises(ConfigError, match=rf"^{name}: expected"):
+            load(usual | variables)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "10.0.0.5/stream",

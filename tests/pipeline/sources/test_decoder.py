@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -245,3 +246,19 @@ def test_a_shape_no_grid_fits_is_corrupt(tmp_path: Path) -> None:
     reader = PictureReader("yard", wanted=lambda _: True, grid_of=refuse, sample_period_s=1.0)
     with pytest.raises(SourceError, match="corrupt: expected another shape, got 128x96"):
         play(path, reader)
+
+
+def test_a_video_may_be_named_in_any_letters(tmp_path: Path) -> None:
+    """Latin-1 or GBK in the name of a camera's session ended the worker, time after time."""
+    plain, named = clip(tmp_path / "plain.mkv", seconds=1, gop_s=1), tmp_path / "named.mkv"
+    with av.open(str(plain)) as before, av.open(str(named), "w") as after:
+        after.metadata["title"] = "Kuche !!"
+        stream = after.add_stream_from_template(before.streams.video[0])
+        for packet in before.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                after.mux(packet)
+    odd = named.read_bytes().replace(b"Kuche !!", b"K\xfcche \xc9\xd0")
+    named.write_bytes(odd)
+    with opened(named) as video:
+        assert sum(1 for _ in video.packets()) == FPS

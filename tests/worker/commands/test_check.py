@@ -117,7 +117,7 @@ KAFKA = {"VIGIL_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
             "VIGIL_KAFKA__DEAD_LETTER_TOPIC: expected another topic than VIGIL_KAFKA__TOPIC",
         ),
         ({"VIGIL_MODEL__DEVICE": "cuda:99"}, "VIGIL_MODEL__DEVICE: expected "),
-        ({"VIGIL_HEALTH__BIND": "192.0.2.1"}, "VIGIL_HEALTH__PORT: cannot listen: Cannot assign"),
+        ({"VIGIL_HEALTH__BIND": "192.0.2.1"}, "VIGIL_HEALTH__BIND: cannot listen: Cannot assign"),
         ({"VIGIL_OUTBOX__PATH": "/proc/none/outbox"}, "VIGIL_OUTBOX__PATH: /proc/none/outbox: "),
     ],
 )
@@ -132,6 +132,14 @@ def test_check_refuses_what_run_refuses_in_the_same_words(
 def test_no_camera_at_all_is_refused_by_both(vigil: Vigil) -> None:
     refused = both(vigil, {"VIGIL_MODEL__PATH": "nano"})
     assert refused[0].startswith("vigil: VIGIL_CAMERAS__<ID>__URL: expected at least one camera")
+
+
+@pytest.mark.parametrize("bind", ["::", "::1", "[::1]", "0.0.0.0", "localhost"])  # noqa: S104
+def test_an_address_to_listen_on_may_be_of_ipv6(vigil: Vigil, bind: str) -> None:
+    variables = SOUND | {"VIGIL_HEALTH__BIND": bind}
+    for words in (["run"], ["check", "--no-connect"]):
+        status, _, refused = vigil(*words, **variables)
+        assert (status, [one for one in refused if "cannot listen" in one]) == (0, [])
 
 
 def test_a_taken_port_is_refused_by_both(vigil: Vigil, taken_port: str) -> None:
