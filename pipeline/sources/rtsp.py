@@ -89,7 +89,7 @@ class RtspSource:
             observer: told of damaged pictures, of lag, and of time stamps that are put right.
             shape: what the video does not say of its pictures.
             tls: how the certificate of an rtsps:// camera is judged.
-            tell: told of damage that lasts, and of lag.
+            tell: told of damage that lasts, of lag, and, while packets come, that nothing hangs.
             damaged: whether damaged pictures are shown when there are no others.
             device: decodes where it can; None: the processor does.
             received: given every packet before it is decoded, and the video it is of.
@@ -105,6 +105,7 @@ class RtspSource:
         self._sample_period_s = sample_period_s
         self._shape = shape
         self._tls = tls
+        self._tell = tell
         self._hold_back = HoldBack(
             camera_id,
             clock=clock,
@@ -211,6 +212,7 @@ class RtspSource:
             self._lag_s = max(self._lag_s, arrival.lag_s)
             if now_s - looked_s >= LOOK_S:
                 looked_s = now_s
+                self._tell(self.camera_id, "stalled", None)  # none may be wanted for long
                 self._health.lags(self.camera_id, arrival.lag_s)
                 self._mended(video, before=mended)
             if self._received is not None:

@@ -69,13 +69,14 @@ class StreamClock:
         # the line: taken_s = stamp_s * scale + offset_s
         self._scale, self._offset_s = 1.0, 0.0
         self._now_s: float | None = None
+        self._elapsed_s = 0.0  # before the last packet
         self._newest_s = 0.0
         self._interval_s = USUAL_INTERVAL_S
         self._stands_still = False
         self._odd: list[tuple[float, float]] = []  # stamps in a row that do not fit: (stamp, now)
         self._odd_offset_s, self._num_agreeing = 0.0, 0
         self._slack = _Slack()
-        self._measured_from: tuple[float, float] | None = None  # (stamp, now)
+        self._measured_from: tuple[float, float, float] | None = None  # (stamp, now, lag)
 
     def begin(self, stamps_s: Sequence[float | None], *, now_s: float) -> None:
         """Take the newest of some packets that came at once for one of now; `judge` them next."""
@@ -99,8 +100,9 @@ class StreamClock:
         if self._now_s is None:
             self.begin([stamp_s], now_s=now_s)
         elapsed_s = max(0.0, now_s - (self._now_s or now_s))
-        self._now_s = now_s
-        if elapsed_s / 2 < waited_s <= elapsed_s <= MAX_AHEAD_S:
+        usual_s = max(MAX_AHEAD_S, 2 * self._elapsed_s)  # what is longer, once, is a halt
+        self._now_s, self._elapsed_s = now_s, elapsed_s
+        if elapsed_s / 2 < waited_s <= elapsed_s <= usual_s:
             self._interval_s += (elapsed_s - self._interval_s) / 8
         if stamp_s is None or self._stands_still:
             taken_s = self._newest_s + self._interval_s
@@ -115,9 +117,8 @@ class StreamClock:
         if spare_s is not None:
             self._offset_s += spare_s
             self._newest_s += spare_s
-            is_in_time = moment.lag_s - spare_s < REORDER_S  # not the first packet after a halt
-            if stamp_s is not None and is_in_time and not self._odd and not self._stands_still:
-                self._measure(stamp_s, now_s)
+            if stamp_s is not None and not self._odd and not self._stands_still:
+                self._measure(stamp_s, now_s, moment.lag_s - spare_s)
         return moment
 
     def _by_stamp(self, stamp_s: float, *, now_s: float, elapsed_s: float) -> float:
@@ -148,17 +149,20 @@ class StreamClock:
             self._odd.clear()
         return taken_s
 
-    def _measure(self, stamp_s: float, now_s: float) -> None:
-        """Compare the stream's seconds with ours, between two moments without lag."""
-        if self._measured_from is None:
-            self._measured_from = stamp_s, now_s
-            return
-        from_s, from_now_s = self._measured_from
-        if now_s - from_now_s >= MEASURE_S:
-            self._measured_from = stamp_s, now_s
-            stream_s, passed_s = stamp_s - from_s, now_s - from_now_s
-            if abs(stream_s * self._scale / passed_s - 1) > WRONG_RATE:
-                self._set_rate(stream_s, passed_s, stamp_s, self._at(stamp_s))
+    def _measure(self, stamp_s: float, now_s: float, lag_s: float) -> None:
+        """Compare the stream's seconds with ours, between two moments of like lag.
+
+        There may be none without: few packets a second are late for as long as the rate is wrong.
+        """
+        here = stamp_s, now_s, lag_s
+        from_s, from_now_s, from_lag_s = self._measured_from or here
+        stream_s, passed_s = stamp_s - from_s, now_s - from_now_s
+        is_over = passed_s >= MEASURE_S
+        if self._measured_from is None or is_over or lag_s < from_lag_s - REORDER_S:
+            self._measured_from = here
+        is_alike = abs(lag_s - from_lag_s) < REORDER_S  # not the first packet after a halt
+        if is_over and is_alike and abs(stream_s * self._scale / passed_s - 1) > WRONG_RATE:
+            self._set_rate(stream_s, passed_s, stamp_s, self._at(stamp_s))
 
     def _set_rate(self, stream_s: float, passed_s: float, stamp_s: float, taken_s: float) -> None:
         """Take so many seconds of the stream for so many of ours."""

@@ -1,15 +1,20 @@
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import av
 
+from pipeline.clock import SystemClock
 from pipeline.sources.file import FileSource
+from pipeline.sources.rtsp import RtspSource
 from pipeline.types import Overflow
 from tests.fakes import FakeClock
-from tests.pipeline.sources.clips import clip, grid_of
+from tests.pipeline.sources.clips import FPS, clip, grid_of, moment
 from tests.pipeline.test_intake import Bench
+from tests.servers.rtp import coded
+from tests.servers.rtsp_camera import ScriptedCamera, Track
 from tests.worker.supervised import feed
 from worker.connection import Connection
 
@@ -79,3 +84,35 @@ def test_a_live_file_waits_out_a_hole_of_minutes(tmp_path: Path) -> None:
         ("yard", "online", ""),  # and again, when the video has been measured
         ("yard", "offline", "ended"),
     ]
+
+
+def test_a_camera_of_which_no_picture_is_wanted_for_long_is_not_stuck() -> None:
+    """At a picture in ten seconds it was thrown away and connected to again for ever."""
+    clock, bench = SystemClock(), Bench()
+    units = coded((moment(number) for number in range(5 * FPS)), fps=FPS, gop_s=1)
+    with ScriptedCamera([Track(units, rounds=None)]) as camera:
+        live = replace(
+            feed(stuck_after_s=2.0),
+            build=lambda _wanted, tell: RtspSource(
+                "yard",
+                camera.url,
+                wanted=lambda _camera_id, _pts_s: False,
+                grid_of=grid_of,
+                clock=clock,
+                open_timeout_s=5.0,
+                read_timeout_s=1.5,
+                tell=tell,
+            ),
+        )
+        connection = Connection(live, bench.intake, clock=clock, rng=random.Random(1))  # noqa: S311 (jitter)
+        watching = Thread(target=connection.run)
+        watching.start()
+        was_stuck = False
+        end_s = time.monotonic() + 4.0
+        while time.monotonic() < end_s and not was_stuck:
+            time.sleep(0.1)
+            was_stuck = connection.is_stuck
+        connection.abandon()
+        watching.join(timeout=10.0)
+    assert not was_stuck
+    assert camera.num_connections == 1

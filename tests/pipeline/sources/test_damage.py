@@ -169,7 +169,8 @@ class Watched:
 
     def tell(self, camera_id: str, reason: str, detail: str | None) -> None:
         assert camera_id == "yard"
-        self.said.append(f"over: {reason}" if detail is None else f"{reason}: {detail}")
+        if reason != "stalled":  # that it is not, is said all the time
+            self.said.append(f"over: {reason}" if detail is None else f"{reason}: {detail}")
 
     def source(self, url: str, *, clock: Clock, damaged: Damaged = "hide") -> RtspSource:
         return RtspSource(

@@ -68,12 +68,18 @@ def reads(
     *,
     fps: float = 25,
     busy_s: Callable[[float], float] = lambda _: 0.001,
+    halted_s: Callable[[float], float] = lambda _: 0.0,
 ) -> Iterator[Read]:
-    """Read what a camera sends; `busy_s` tells how long the reader is away after each packet."""
+    """Read what a camera sends.
+
+    `busy_s` tells how long the reader is away after each packet, `halted_s` how much longer than
+    for the packet it waits, as the process or the network stands still; each by the time.
+    """
     now_s = 1000.0
     for number in range(round(SECONDS * fps)):
         true_s = 1000.0 + number / fps
         asked_s, now_s = now_s, max(now_s, true_s + 0.01)
+        now_s += halted_s(now_s - 1000.0)
         moment = clock.judge(stamp(number / fps, number), now_s=now_s, waited_s=now_s - asked_s)
         yield Read(moment, true_s, now_s)
         now_s += busy_s(now_s - 1000.0)
@@ -91,6 +97,36 @@ def test_a_frame_a_second_is_taken_and_its_age_is_known_within_a_second(name: st
     assert set(clock.mended) == mended
 
 
+@pytest.mark.parametrize("fps", [0.5, 1])
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        pytest.param(lambda _, n: n / TOLD, id="25 told"),
+        pytest.param(lambda t, _: t / 1000, id="ms for s"),
+        pytest.param(lambda _, __: 17.0, id="constant"),
+        pytest.param(lambda _, __: None, id="none"),
+        pytest.param(lambda t, _: -t, id="backward"),
+    ],
+)
+def test_few_pictures_a_second_have_no_lag_for_long_whatever_their_stamps_say(
+    stamp: Stamp, fps: float
+) -> None:
+    """They were one or two pictures late for ever, and the load went by it."""
+    seen = list(reads(StreamClock(), stamp, fps=fps))
+    assert max(read.moment.lag_s for read in seen[-len(seen) // 4 :]) < 0.5
+
+
+def test_a_camera_that_sends_fewer_pictures_at_night_has_no_lag_for_long() -> None:
+    """It counts its pictures: its seconds are right by day, and far too short by night."""
+    clock, now_s, lags_s = StreamClock(), 1000.0, []
+    for number in range(1000 + SECONDS):
+        waited_s = 1 / TOLD if number < 1000 else 1.0
+        now_s += waited_s
+        lags_s.append(clock.judge(number / TOLD, now_s=now_s, waited_s=waited_s).lag_s)
+    assert max(lags_s[-SECONDS // 2 :]) < 0.5
+    assert clock.mended["rate"] == 1
+
+
 def test_what_was_mended_is_told_in_words() -> None:
     clock = StreamClock()
     for _ in reads(clock, PATTERNS["26 years ahead"][0]):
@@ -106,6 +142,16 @@ def test_after_a_halt_the_backlog_is_as_old_as_it_is(halt_s: float) -> None:
     halted = reads(clock, lambda t, _: t, busy_s=lambda t: halt_s if 40 < t < 40.05 else 0.001)
     errors_s = [read.moment.lag_s - (read.now_s - read.true_s) for read in halted]
     assert max(map(abs, errors_s)) < 0.1
+    assert not clock.mended
+
+
+@pytest.mark.parametrize("stamp", [lambda t, _: t, lambda _, __: None], ids=["sound", "none"])
+@pytest.mark.parametrize("halt_s", [5.0, 30.0])
+def test_a_halt_within_a_wait_says_nothing_of_the_rate(stamp: Stamp, halt_s: float) -> None:
+    """Its first packet was waited for, and is late all the same."""
+    clock = StreamClock()
+    halted = reads(clock, stamp, halted_s=lambda t: halt_s if 40 < t < 40.05 else 0.0)
+    assert max(abs(read.moment.lag_s - (read.now_s - read.true_s)) for read in halted) < 0.1
     assert not clock.mended
 
 
