@@ -1,16 +1,17 @@
 """A feed's connection to its source, kept up by one thread: the one place that retries a source."""
 
 import random
+from collections.abc import Iterator
 from threading import Event
 
 import structlog
 
 from pipeline.clock import Clock
-from pipeline.errors import OutboxError, SourceError
+from pipeline.errors import OutboxError, SourceError, VigilError
 from pipeline.intake import Intake
 from pipeline.retry import backoff_s
 from pipeline.sources.base import FrameSource
-from pipeline.types import StatusReason, Tell, Wanted
+from pipeline.types import Frame, StatusReason, Tell, Wanted
 from worker.parts import Feed
 
 log = structlog.get_logger("vigil")
@@ -94,13 +95,24 @@ class Connection:
 
     def _play(self, source: FrameSource) -> None:
         self._waiting_since_s = self._clock.monotonic_s()
-        for frame in source.frames():
+        for frame in self._frames(source):
             self._waiting_since_s = None
             if self._stop.is_set():
                 return
             self._failures = 0
             self._intake.take(frame, source)
             self._waiting_since_s = self._clock.monotonic_s()
+
+    def _frames(self, source: FrameSource) -> Iterator[Frame]:
+        """Pass on its frames; what no driver should raise is the trouble of its cameras alone."""
+        try:
+            yield from source.frames()
+        except VigilError:
+            raise
+        except Exception as error:
+            log.exception("source_failed", feed=self.feed.name)
+            detail = f"its driver failed unforeseen, with {type(error).__name__}"
+            raise SourceError("corrupt", detail) from error
 
     def _pause_s(self, reason: StatusReason) -> float:
         retry = self.feed.retry

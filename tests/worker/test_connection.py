@@ -1,16 +1,19 @@
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
 import av
+from structlog.testing import capture_logs
 
 from pipeline.clock import SystemClock
+from pipeline.sources.base import FrameSource
 from pipeline.sources.file import FileSource
 from pipeline.sources.rtsp import RtspSource
-from pipeline.types import Overflow
-from tests.fakes import FakeClock
+from pipeline.types import Frame, Overflow, Tell, Wanted
+from tests.fakes import FakeClock, ScriptedSource, frame_at
 from tests.pipeline.sources.clips import FPS, clip, grid_of, moment
 from tests.pipeline.test_intake import Bench
 from tests.servers.rtp import coded
@@ -116,3 +119,37 @@ def test_a_camera_of_which_no_picture_is_wanted_for_long_is_not_stuck() -> None:
         watching.join(timeout=10.0)
     assert not was_stuck
     assert camera.num_connections == 1
+
+
+def test_what_nobody_foresaw_of_a_source_is_its_cameras_trouble_alone() -> None:
+    """Text of a camera that was not UTF-8 ended the worker, and with it every other camera."""
+    bench, built = Bench(), 0
+
+    class Broken(ScriptedSource):
+        def frames(self) -> Iterator[Frame]:
+            yield from super().frames()
+            b"\xfc".decode()
+
+    def build(_wanted: Wanted, _tell: Tell) -> FrameSource:
+        nonlocal built
+        built += 1
+        return Broken([frame_at(float(built))])
+
+    class ThreeTries(FakeClock):
+        def wait(self, seconds: float, stop: Event) -> bool:
+            if built == 3:
+                connection.abandon()
+            return super().wait(seconds, stop)
+
+    connection = Connection(
+        replace(feed(lambda: ScriptedSource([])), build=build),
+        bench.intake,
+        clock=ThreeTries(),
+        rng=random.Random(1),  # noqa: S311 (jitter)
+    )
+    with capture_logs() as logs:
+        connection.run()
+    assert bench.changes[-2:] == [("yard", "online", ""), ("yard", "offline", "corrupt")]
+    told = bench.said[-1].body["data"]["detail"]
+    assert told.endswith("its driver failed unforeseen, with UnicodeDecodeError")
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == 3 * ["source_failed"]
