@@ -244,7 +244,8 @@ class ConsoleSettings(Part):
     path: str = "vigil-console.sqlite"
     """For vigil console: file of the history. Each vigil console needs its own."""
     keep: KeepTime = 30 * 24 * 3600.0
-    """For vigil console: what is older than this is deleted from the history."""
+    """For vigil console: what is older than this is deleted from the history. An event is as old as
+    its end, and stays while it goes on."""
     max_bytes: Size = Field(default=2 * 1024**3, ge=1024**2)
     """For vigil console: upper limit of the history's size, such as 2GiB. When it is reached, the
     oldest messages are deleted. A message takes 70 to 150 bytes."""

@@ -61,7 +61,8 @@ class Access:
         if not self._token:
             return True
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), self._token):
+        sent = given.encode("latin-1")  # as which Starlette reads a header's bytes
+        if scheme.lower() == "bearer" and hmac.compare_digest(sent, self._token):
             return True
         until, _, signature = request.cookies.get(COOKIE, "").partition(".")
         if not hmac.compare_digest(signature.encode(), self._signed(until).encode()):
@@ -131,7 +132,8 @@ class Guard:
         await (refusal or self._app)(scope, receive, with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        path = request.url.path.removeprefix(self._access.base_path).strip("/")
+        # what is routed by: an address has a host too, which whoever asks may write as a path
+        path = request.scope["path"].removeprefix(self._access.base_path).strip("/")
         if not self._access.is_closed and not _is_of_this_machine(request.headers):
             # another site's name that leads to this machine would make it one with this page
             return _refused(421, "without a token, only localhost and 127.0.0.1 are served")

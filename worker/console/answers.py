@@ -20,7 +20,9 @@ from worker.console.history import History
 from worker.console.recall import Recall, Wanted
 from worker.console.redis import ConsoleRedis
 from worker.console.search import Query
+from worker.console.tables import END_MS
 from worker.console.threads import Threads
+from worker.console.told import writable
 from worker.console.wall import MAX_VIEWERS, Viewer, Wall
 
 MAX_BODY = 64 * 1024
@@ -34,7 +36,7 @@ KINDS = ("yes_no", "choice", "count", "when", "text")
 
 T = TypeVar("T")
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 _TYPES = {"clip": "video/mp4"}
 
 
@@ -346,14 +348,14 @@ def _wanted(request: Request) -> Wanted:
         question_id=given.get("question", ""),
         state=state,  # type: ignore[arg-type]  # it was just compared
         start_ms=_whole(request, "from") if "from" in given else 0,
-        end_ms=_whole(request, "to") if "to" in given else 1 << 42,
+        end_ms=_whole(request, "to") if "to" in given else END_MS,
     )
 
 
 def _whole(request: Request, name: str) -> int:
     text = request.query_params.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) <= 13):
-        raise HTTPException(400, f"expected {name}: milliseconds since 1970")
+    if not (text.isascii() and text.isdigit() and len(text) <= 13 and int(text) <= END_MS):
+        raise HTTPException(400, f"expected {name}: milliseconds since 1970, {END_MS} at most")
     return int(text)
 
 
@@ -364,11 +366,11 @@ async def _body(request: Request) -> dict[str, Any]:
         if len(raw) > MAX_BODY:
             raise HTTPException(413, f"expected at most {MAX_BODY} bytes")
     try:
-        given = json.loads(raw)
+        given = writable(json.loads(raw))
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        raise HTTPException(400, "expected a JSON object")
+        raise HTTPException(400, "expected a JSON object of whole characters")
     return given
 
 

@@ -50,6 +50,7 @@ class Follower:
         self._wall = wall
         self._in_history = in_history
         self._cursors: dict[Stream, Cursor] = {}
+        self._foreign: set[Stream] = set()
         self._new: list[str] = []
         self.is_caught_up = False
 
@@ -105,16 +106,14 @@ class Follower:
             if loop.time() >= register_due_s:
                 self._new = self._wall.register(await self._redis.cameras())
                 self._wall.stand(is_up=True)
+                self._foreign = await self._redis.foreign(list(self._foreign))
                 register_due_s = loop.time() + REGISTER_EVERY_S
             await self._tell_states()
-            streams = {*streams_of(self._wall.tiles), *self._cursors}
+            streams = {*streams_of(self._wall.tiles), *self._cursors} - self._foreign
             if not streams:
                 await asyncio.sleep(BLOCK_MS / 1000)
                 continue
-            after = {one: self._cursors.get(one, BEGINNING).stream_id for one in streams}
-            count = max(10, ENTRIES // len(streams))
-            found = await self._redis.read(after, count=count, block_ms=BLOCK_MS)
-            pages = [await self._page(stream, found[stream]) for stream in found if found[stream]]
+            pages = await self._pages(streams)
             if pages:
                 await self._in_history(lambda pages=pages: self._history.take(pages))  # type: ignore[misc] # mypy cannot infer a lambda with a default
             self._told(pages)
@@ -127,6 +126,26 @@ class Follower:
             if _order(last_id) < _order(self._cursors[stream].stream_id):
                 # what is there twice is kept once
                 self._cursors[stream] = Cursor(BEGINNING.stream_id, self._cursors[stream].seq)
+
+    async def _pages(self, streams: set[Stream]) -> list[Page]:
+        """Read on; what is no stream is left out until it is one, counted and said once."""
+        after = {one: self._cursors.get(one, BEGINNING) for one in streams}
+        count = max(10, ENTRIES // len(streams))
+        try:
+            found = await self._redis.read(
+                {one: cursor.stream_id for one, cursor in after.items()},
+                count=count,
+                block_ms=BLOCK_MS,
+            )
+        except PublishError as error:
+            foreign = await self._redis.foreign(list(after)) if error.reason == "wrong_type" else ()
+            if not foreign:
+                raise
+            self._foreign.update(foreign)
+            for camera_id, kind in foreign:
+                log.warning("console_passes_over", camera=camera_id, kind=kind, reason=error.reason)
+            return [Page(one, (), after[one], {error.reason: 1}) for one in foreign]
+        return [await self._page(stream, found[stream]) for stream in found if found[stream]]
 
     async def _page(self, stream: Stream, entries: Entries) -> Page:
         camera_id, kind = stream

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.messages import MessageKind
-from worker.console.tables import first_id, open_history, own_id, size_bytes, time_of
+from worker.console.tables import END_MS, first_id, open_history, own_id, size_bytes, time_of
 from worker.console.told import Happening, Told
 
 Verdict = Literal["right", "wrong"]
@@ -18,6 +19,12 @@ Stream = tuple[str, MessageKind]  # camera and kind
 _SHARE = 20  # where there are too many bytes, a twentieth of the messages goes besides
 _ROUNDS = 4  # in one sweep; the next one goes on
 _CHUNK = 5000
+# What SQLite or Python holds against one message's values, whatever else is kept. A disk that is
+# full or failing is none of it: it is waited out.
+_OWN_FAULTS = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+    *(sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,8 @@ class History:
 
         Args:
             path: where.
-            keep_ms: what is older goes.
-            max_bytes: where it holds more, the oldest goes.
+            keep_ms: what is older goes; an event is as old as its end, and not while it goes on.
+            max_bytes: where it holds more, the oldest goes; what goes on, last.
 
         Raises:
             ConfigError: the file cannot be used.
@@ -103,6 +110,9 @@ class History:
 
     def take(self, pages: Sequence[Page]) -> None:
         """Write pages and how far they go, all or nothing.
+
+        A message that cannot be kept is passed over and counted as `broken`: what is tried again
+        would end here again.
 
         Raises:
             sqlite3.Error: the disk is full or failing; nothing of it was written.
@@ -140,7 +150,7 @@ class History:
 
     def sweep(self, now_ms: int) -> int:
         """Delete what is older than is kept, or more than is kept; return how many messages."""
-        removed = self._forget_before(first_id(self.oldest_ms(now_ms)))
+        removed = self._forget_before(first_id(self.oldest_ms(now_ms)), is_open_kept=True)
         for _ in range(_ROUNDS):
             size = size_bytes(self._db)
             if size <= self._max_bytes:
@@ -150,7 +160,10 @@ class History:
             row = self._db.execute(
                 "SELECT id FROM message ORDER BY id LIMIT 1 OFFSET ?", (round(share * count),)
             ).fetchone()
-            removed += self._forget_before(row[0] if row else first_id(2 * now_ms))
+            oldest_id = row[0] if row else first_id(END_MS)
+            removed += self._forget_before(oldest_id, is_open_kept=True) or self._forget_before(
+                oldest_id, is_open_kept=False
+            )
             # what the index still holds of deleted messages takes room until it is merged
             self._db.execute("INSERT INTO words (words, rank) VALUES ('merge', 1000)")
         if removed:
@@ -171,9 +184,13 @@ class History:
 
     def _take(self, page: Page) -> None:
         camera_id, kind = page.stream
+        passed_over = Counter(page.passed_over)
         for told in page.messages:
-            self._keep(told)
-        for reason, count in page.passed_over.items():
+            try:
+                self._keep(told)
+            except _OWN_FAULTS:
+                passed_over["broken"] += 1
+        for reason, count in passed_over.items():
             self._db.execute(
                 "INSERT INTO passed_over VALUES (?, ?) "
                 "ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -295,22 +312,33 @@ class History:
             self._last_said[series] = row[0] if row else None
         return self._last_said[series]
 
-    def _forget_before(self, oldest_id: int) -> int:
+    def _forget_before(self, oldest_id: int, *, is_open_kept: bool) -> int:
+        oldest_ms = time_of(oldest_id)
+        self._db.execute(
+            "DELETE FROM event WHERE id < ? AND (ended_ms < ? OR NOT ?)",
+            (oldest_id, oldest_ms, is_open_kept),
+        )
         removed = 0
-        while True:
+        while True:  # all but what stays with its event
             with self._at_once():
                 row = self._db.execute(
-                    "SELECT max(id) FROM (SELECT id FROM message WHERE id < ? ORDER BY id LIMIT ?)",
+                    "SELECT max(id) FROM (SELECT id FROM message "
+                    "WHERE id < ? AND id NOT IN (SELECT id FROM event) ORDER BY id LIMIT ?)",
                     (oldest_id, _CHUNK),
                 ).fetchone()
                 last = row[0]
                 if last is None:
                     break
-                self._db.execute("DELETE FROM words WHERE rowid <= ?", (last,))
-                self._db.execute("DELETE FROM event WHERE id <= ?", (last,))
-                removed += self._db.execute("DELETE FROM message WHERE id <= ?", (last,)).rowcount
+                self._db.execute(
+                    "DELETE FROM words WHERE rowid <= ? AND rowid NOT IN (SELECT id FROM event)",
+                    (last,),
+                )
+                removed += self._db.execute(
+                    "DELETE FROM message WHERE id <= ? AND id NOT IN (SELECT id FROM event)",
+                    (last,),
+                ).rowcount
         with self._at_once():
-            self._db.execute("DELETE FROM gap WHERE end_ms < ?", (time_of(oldest_id),))
+            self._db.execute("DELETE FROM gap WHERE end_ms < ?", (oldest_ms,))
             self._db.execute(
                 "DELETE FROM series WHERE NOT EXISTS "
                 "(SELECT 1 FROM message WHERE message.series = series.id)"

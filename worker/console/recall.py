@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from worker.console.search import Query, search
-from worker.console.tables import first_id, open_reader, size_bytes, time_of
+from worker.console.tables import END_MS, first_id, open_reader, size_bytes, time_of
 
 MAX_POINTS = 720  # of one question's line: a chart is no wider
 PAGE = 60
@@ -34,7 +34,7 @@ class Wanted:
     question_id: str = ""
     state: Literal["new", "reviewed", "all"] = "all"
     start_ms: int = 0
-    end_ms: int = 1 << 42
+    end_ms: int = END_MS
 
 
 class Recall:
@@ -120,7 +120,7 @@ class Recall:
         )
         return [(time_of(row[0]), row[1]) for row in rows]
 
-    def gaps(self, camera_id: str = "", *, start_ms: int = 0, end_ms: int = 1 << 42) -> list[Any]:
+    def gaps(self, camera_id: str = "", *, start_ms: int = 0, end_ms: int = END_MS) -> list[Any]:
         """Return where messages are missing: camera, kind, from, to, how many or None."""
         return self._db.execute(
             "SELECT camera, kind, start_ms, end_ms, missed FROM gap "

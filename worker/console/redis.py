@@ -6,14 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from pipeline.camera_id import is_camera_id
 from pipeline.messages import KINDS
 from pipeline.publishers import redis_keys as keys
 from pipeline.publishers.redis_client import connect_async
-from pipeline.publishers.redis_refusals import failure
+from pipeline.publishers.redis_refusals import failure, own_fault
 from worker.console.history import Stream
+from worker.console.told import writable
 
 WATCHED_S = 10
 MAX_WORKERS = 1000
@@ -66,10 +67,12 @@ class ConsoleRedis:
         return {name: entry for name, entry in entries.items() if entry and is_camera_id(name)}
 
     async def state(self, camera_id: str) -> dict[str, bytes]:
-        """Return the hash for late joiners: the last message of each field."""
+        """Return the hash for late joiners: the last message of each field, where it is a hash."""
         async with self._told():
-            found: Any = await self._redis.hgetall(keys.state_key(self._prefix, camera_id))
-        return {_text(name): raw for name, raw in found.items()}
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hgetall(keys.state_key(self._prefix, camera_id))
+            [found] = await pipe.execute(raise_on_error=False)
+        return {_text(name): raw for name, raw in found.items()} if isinstance(found, dict) else {}
 
     async def read(
         self, after: Mapping[Stream, str], *, count: int, block_ms: int
@@ -93,15 +96,20 @@ class ConsoleRedis:
 
     async def last_ids(self, streams: Sequence[Stream]) -> dict[Stream, str]:
         """Return the id of the last entry of each stream that has one."""
-        async with self._told():
-            pipe = self._redis.pipeline(transaction=False)
-            for stream in streams:
-                pipe.xrevrange(self._stream_key(stream), count=1)
-            replies = await pipe.execute(raise_on_error=False)
+        last = await self._last(streams)
         return {
             stream: _text(reply[0][0])
-            for stream, reply in zip(streams, replies, strict=True)
+            for stream, reply in last.items()
             if isinstance(reply, list) and reply
+        }
+
+    async def foreign(self, streams: Sequence[Stream]) -> set[Stream]:
+        """Return those under whose keys something else stands, with which `read` refuses all."""
+        last = await self._last(streams)
+        return {
+            stream
+            for stream, reply in last.items()
+            if isinstance(reply, ResponseError) and own_fault(reply) == "wrong_type"
         }
 
     async def holds(self, stream: Stream, entry_id: str) -> bool:
@@ -224,6 +232,13 @@ class ConsoleRedis:
 
     # -- parts ----------------------------------------------------------------------------------
 
+    async def _last(self, streams: Sequence[Stream]) -> dict[Stream, Any]:
+        async with self._told():
+            pipe = self._redis.pipeline(transaction=False)
+            for stream in streams:
+                pipe.xrevrange(self._stream_key(stream), count=1)
+            return dict(zip(streams, await pipe.execute(raise_on_error=False), strict=True))
+
     def _stream_key(self, stream: Stream) -> str:
         return keys.stream_key(self._prefix, *stream)
 
@@ -250,7 +265,7 @@ def _text(raw: bytes | str) -> str:
 
 def _object(raw: object) -> dict[str, Any] | None:
     try:
-        found = json.loads(raw) if isinstance(raw, bytes | str) else None
+        found = writable(json.loads(raw)) if isinstance(raw, bytes | str) else None
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.console.tables import first_id, time_of
+from pipeline.camera_id import is_camera_id
+from worker.console.tables import END_MS, first_id, time_of
 
 MAX_WORDS = 16
 MAX_HITS = 100
@@ -80,35 +81,33 @@ def _found(
     last = words[-1]
     quoted[-1] = f'("{last}" OR "{last}" *)' if len(last) > 2 else quoted[-1]
     match = f"{{question said}} : ({joined.join(quoted)})"
-    if query.camera_id:
+    if is_camera_id(query.camera_id):
+        # so the index leaves few to compare: those of `gate-2` too, where `gate` is asked for
         match += f' AND camera : "{query.camera_id}"'
+    before = first_id(END_MS if query.before_ms is None else query.before_ms)
     rows = db.execute(
         "SELECT w.rowid, w.camera, s.kind, highlight(words, 1, ?, ?), highlight(words, 2, ?, ?), "
         "w.said, m.p, e.event_id, e.ended_ms FROM words w "
         "JOIN message m ON m.id = w.rowid JOIN series s ON s.id = m.series "
         "LEFT JOIN event e ON e.id = w.rowid "
-        "WHERE words MATCH ? AND w.rowid < ? ORDER BY w.rowid DESC LIMIT ?",
-        (*MARK, *MARK, match, _before(query), MAX_HITS),
+        "WHERE words MATCH ? AND w.rowid < ? AND (w.camera = ? OR ? = '') "
+        "ORDER BY w.rowid DESC LIMIT ?",
+        (*MARK, *MARK, match, before, query.camera_id, query.camera_id, MAX_HITS),
     )
     for rowid, camera, kind, question, said, plain, p, event_id, ended_ms in rows:
-        if query.camera_id in ("", camera):
-            at_ms = time_of(rowid)
-            yield {
-                "at_ms": at_ms,
-                "end_ms": ended_ms or at_ms,
-                "count": 1,
-                "camera": camera,
-                "kind": kind,
-                "question": question,
-                "said": said,
-                "plain": plain,
-                "p": p,
-                "event_id": event_id,
-            }
-
-
-def _before(query: Query) -> int:
-    return (1 << 63) - 1 if query.before_ms is None else first_id(query.before_ms)
+        at_ms = time_of(rowid)
+        yield {
+            "at_ms": at_ms,
+            "end_ms": ended_ms or at_ms,
+            "count": 1,
+            "camera": camera,
+            "kind": kind,
+            "question": question,
+            "said": said,
+            "plain": plain,
+            "p": p,
+            "event_id": event_id,
+        }
 
 
 def _stretches(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 
 VERSION = 1
 APPLICATION = 0x5649474C  # "VIGL", in the file's head
+END_MS = 1 << 42  # in 2109: later than every message, and SQLite can still hold an id of it
 _OWN_BITS = 20
 _LOG_PAGES = 1000
 _BUSY_MS = 5000

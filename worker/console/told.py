@@ -5,10 +5,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pipeline.messages import MessageKind
 
+T = TypeVar("T")
 Phase = Literal["start", "update", "end"]
 _PHASES: tuple[Phase, ...] = ("start", "update", "end")
 AHEAD_MS = 24 * 3600 * 1000  # a clock may be wrong by a zone; further ahead is no time at all
@@ -107,6 +108,12 @@ class Told:
     detail: Mapping[str, Any] | None = None
     happening: Happening | None = None
 
+    def times_ms(self) -> list[int]:
+        """Return all times that it names: when it was said, an event's start and its end."""
+        event = self.happening
+        times = [self.at_ms, *((event.started_ms, event.ended_ms) if event else ())]
+        return [one for one in times if one is not None]
+
 
 def read_message(
     raw: object, *, kind: MessageKind, camera_id: str, now_ms: int, oldest_ms: int = 0
@@ -117,24 +124,37 @@ def read_message(
         raw: the message as UTF-8 JSON.
         kind: of the stream that it stood in.
         camera_id: as `kind`.
-        now_ms: a message that is from further ahead than a day is none.
+        now_ms: a message that names a time further ahead than a day is none.
         oldest_ms: what is from before is not kept.
 
     Raises:
-        UnreadableError: it is no message of this kind, or one from before or too far ahead.
+        UnreadableError: it is no message of this kind, or one from before, or a time of it is
+            before 1970 or too far ahead.
     """
     try:
         body = json.loads(raw) if isinstance(raw, str | bytes) else None
         told = _read(body, kind, camera_id)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         told = None
-    if told is None:
+    if told is None or min(told.times_ms()) < 0:
         raise UnreadableError("broken")
     if told.at_ms < oldest_ms:
         raise UnreadableError("ancient")
-    if told.at_ms > now_ms + AHEAD_MS:
+    if max(told.times_ms()) > now_ms + AHEAD_MS:
         raise UnreadableError("ahead")
     return told
+
+
+def writable(value: T) -> T:
+    """Return what was read from JSON, where it can be written again.
+
+    NaN cannot, nor half a surrogate pair: JSON has ways to say them, and nothing else has.
+
+    Raises:
+        ValueError, RecursionError: it cannot.
+    """
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
 
 
 def time_ms(text: object) -> int:
@@ -187,7 +207,7 @@ def _read(body: Any, kind: MessageKind, camera_id: str) -> Told | None:
 
 
 def _detail(kind: MessageKind, data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what tiles show besides; plain words and numbers alone."""
+    """Return what tiles show besides."""
     names = (
         ("detail", "since", "codec", "width", "height", "fps", "lag_ms", "next_try_at")
         if kind == "status"
@@ -197,7 +217,7 @@ def _detail(kind: MessageKind, data: Mapping[str, Any]) -> Mapping[str, Any]:
     if kind != "status":
         window = data.get("window") or {}
         found["window"] = {name: window.get(name) for name in ("start", "end", "frames")}
-    return found
+    return writable(found)
 
 
 def _happening(data: Mapping[str, Any]) -> Happening:

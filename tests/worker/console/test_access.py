@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -77,6 +78,34 @@ def test_without_the_token_there_is_nothing_but_the_form(closed: Console) -> Non
     assert closed.request("livez")[0] == 200
     assert closed.request("static/console.css")[0] == 200
     assert closed.request("static/../server.py")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [
+        ("api/cameras", "x/static/?", 401),
+        ("api/cameras", "x/login?", 401),
+        ("inbox", "x/static/?", 303),
+        ("stat%09ic/console.css", "x", 303),
+        ("logi%0an", "x", 303),
+    ],
+)
+def test_the_path_that_is_routed_is_the_one_that_is_guarded(
+    closed: Console, path: str, host: str, status: int
+) -> None:
+    """An address is made of the Host header too, and loses some characters."""
+    assert closed.request(path, headers={"host": host})[0] == status
+
+
+def test_a_token_of_any_letters_works_in_the_form_and_in_the_header(
+    start_console: StartConsole,
+) -> None:
+    token = "pässwörtpässwört"
+    console = start_console(token=token)
+    assert log_in(console, quote(token))[0] == 303
+    sent = f"Bearer {token}".encode().decode("latin-1")  # as UTF-8: http.client sends Latin-1
+    assert console.request("api/cameras", headers={"authorization": sent})[0] == 200
+    assert console.request("api/cameras", headers={"authorization": f"{sent}."})[0] == 401
 
 
 def test_a_login_is_a_cookie_that_no_script_reads_and_no_other_site_sends(
@@ -239,6 +268,8 @@ def test_an_event_leads_to_its_own_evidence_and_to_no_other_key(
         assert headers["content-range"] == f"bytes {first}-{last}/100"
     assert opened.request("api/events/e-1/clip", headers={"range": "bytes=200-"})[0] == 416
     assert opened.request("api/events/nobody/at")[0] == 404
+    endless = {"range": f"bytes={'9' * 5000}-"}
+    assert opened.request("api/events/e-1/clip", headers=endless)[0] == 200, "it means nothing"
 
 
 @pytest.mark.parametrize(
@@ -258,6 +289,9 @@ def test_an_event_leads_to_its_own_evidence_and_to_no_other_key(
         ("api/look", {"cameras": "gate"}, 400),
         ("api/events/nobody/mark", {"verdict": "right"}, 404),
         ("api/events/review", {"events": [1]}, 400),
+        ("api/events/review", {"events": ["\ud800"]}, 400),
+        ("api/ask", {"camera": "gate", "question": "\ud800?", "kind": "yes_no"}, 400),
+        ("api/command", {"do": "pause", "camera": "\ud800"}, 400),
     ],
 )
 def test_what_is_malformed_is_refused_with_what_was_expected(
@@ -266,6 +300,21 @@ def test_what_is_malformed_is_refused_with_what_was_expected(
     streams.cameras({"gate": listed(GATE)})
     until(lambda: opened.get("api/cameras")["cameras"])
     assert opened.post(path, told) == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "api/events?to={}",
+        "api/events?from={}",
+        "api/export/events.csv?to={}",
+        "api/search?q=zebra&before={}",
+        "api/cameras/gate/course?from=9999999990000&to={}",
+    ],
+)
+def test_a_time_that_nothing_can_have_is_refused(opened: Console, path: str) -> None:
+    assert opened.request(path.format(9_999_999_999_999))[0] == 400
+    assert opened.request(path.format(-1))[0] == 400
 
 
 def test_only_so_many_asks_wait_at_a_time(streams: Streams, opened: Console) -> None:
@@ -291,6 +340,8 @@ def test_exports_are_files_of_what_is_filtered(streams: Streams, opened: Console
     until(lambda: opened.request("api/events/gate")[0] == 200)
     until(lambda: opened.request("api/events/yard")[0] == 200)
     until(lambda: opened.get("api/events/gate")["ended_ms"])
+    half = {"verdict": "wrong", "truth": "\ud800"}
+    assert opened.post("api/events/gate/mark", half) == 400
     assert opened.post("api/events/gate/mark", {"verdict": "right"}) == 200
     _, headers, body = opened.request("api/export/events.csv?camera=gate")
     assert headers["content-disposition"] == 'attachment; filename="vigil-events.csv"'

@@ -8,7 +8,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from pipeline.messages import Asked
+import pytest
+
+from pipeline.messages import Asked, Message
 from tests.servers.redis import StartRedis
 from tests.worker.console.conftest import StartConsole
 from tests.worker.console.messages import (
@@ -32,8 +34,15 @@ def moments(count: int) -> Iterator[datetime]:
     return (begin + timedelta(seconds=n) for n in range(count))
 
 
-def put(streams: Streams, count: int, *, text: str = "A person.", max_len: int = 10_000) -> None:
-    read = [caption(f"{text} {n}", at) for n, at in enumerate(moments(count))]
+def put(
+    streams: Streams,
+    count: int,
+    *,
+    text: str = "A person.",
+    camera_id: str = "gate",
+    max_len: int = 10_000,
+) -> None:
+    read = [caption(f"{text} {n}", at, camera_id=camera_id) for n, at in enumerate(moments(count))]
     streams.put(*read, max_len=max_len)
 
 
@@ -127,6 +136,44 @@ def test_what_is_broken_or_ancient_is_passed_over_and_counted(
     assert console.get("api/health")["history"]["passed_over"] == {"broken": 5, "ancient": 1}
     assert gaps(console) == []
     assert [one["camera"] for one in console.get("api/cameras")["cameras"]] == ["gate", "yard"]
+
+
+def test_events_at_no_time_are_passed_over_and_the_console_goes_on(
+    streams: Streams, start_console: StartConsole
+) -> None:
+    streams.cameras({"gate": listed(GATE)})
+    now = datetime.now(UTC)
+    end = event("end", now)
+    for name, year in (("started_at", 2999), ("ended_at", 2999), ("started_at", 1600)):
+        data = {**end.body["data"], name: f"{year}-01-01T00:00:00.000Z"}
+        streams.put(Message("event", "gate", f"{name}-{year}", {**end.body, "data": data}))
+    streams.put(event("start", now, event_id="sound"))
+    console = start_console()
+    until(lambda: console.num_messages() == 1)
+    assert console.get("api/events/sound")
+    passed_over = console.get("api/health")["history"]["passed_over"]
+    assert passed_over == {"ahead": 2, "broken": 1}
+    assert console.stop() == 0
+
+
+@pytest.mark.parametrize("key", ["vigil:gate:captions:stream", "vigil:gate:state"])
+def test_another_key_in_a_cameras_place_costs_nobody_else_anything(
+    streams: Streams, start_console: StartConsole, key: str
+) -> None:
+    streams.cameras({"gate": listed(GATE), "yard": listed(GATE)})
+    streams.client.set(key, "of another type")
+    console = start_console()
+    put(streams, 3, camera_id="yard")
+    streams.put(status("online", datetime.now(UTC), camera_id="yard"))
+    until(lambda: console.num_messages() == 4)
+    is_stream = key.endswith(":stream")
+    health = console.get("api/health")
+    assert health["link"]["up"]
+    assert health["history"]["passed_over"] == ({"wrong_type": 1} if is_stream else {})
+    assert ("wrong_type" in console.log.read_text()) == is_stream
+    streams.client.delete(key)
+    put(streams, 1)
+    until(lambda: console.num_messages() == 5)
 
 
 def test_how_a_camera_stands_is_shown_at_once_and_follows_its_messages(

@@ -25,10 +25,10 @@ NOW_MS = round(T0.timestamp() * 1000) + 3_600_000
 DAY_MS = 86_400_000
 
 
-def told(message: Message, seq: int = 1) -> Told:
+def told(message: Message, seq: int = 1, *, now_ms: int = NOW_MS) -> Told:
     stored = Stored(row=1, origin="o", generation=1, seq=seq, message=message)
     raw = stored.envelope(prefix="vigil", worker_id="w", published_at=T0)
-    return read_message(raw, kind=message.kind, camera_id=message.camera_id, now_ms=NOW_MS)
+    return read_message(raw, kind=message.kind, camera_id=message.camera_id, now_ms=now_ms)
 
 
 def page(*messages: Message, first_seq: int = 1, gap: Gap | None = None) -> Page:
@@ -72,11 +72,29 @@ def test_a_message_that_comes_twice_is_kept_once(history: History, recall: Recal
 def test_how_far_it_was_read_is_written_with_what_was_read(history: History) -> None:
     history.take([page(caption("a"), caption("b", T0 + timedelta(seconds=1)))])
     assert history.cursors() == {("gate", "caption"): Cursor(f"{NOW_MS - 3_599_000}-0", 2)}
-    broken = page(caption("c"), first_seq=3)
-    wrong: Any = [broken, Page(("gate", "caption"), [None], Cursor("9-9", 9))]  # type: ignore[list-item] # that is what is wrong with it
+    nowhere: Any = None
+    pages = [page(caption("c"), first_seq=3), Page(("gate", "caption"), [], nowhere)]
     with pytest.raises(AttributeError):
-        history.take(wrong)
+        history.take(pages)
     assert history.cursors()["gate", "caption"].seq == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"at_ms": 1 << 60}, {"said": "\ud800"}, {"p": "much"}, {"reason": object()}, {"kind": None}],
+    ids=["too great", "half a character", "another type", "no value", "none"],
+)
+def test_what_cannot_be_kept_is_passed_over_whole_and_what_follows_is_kept(
+    history: History, recall: Recall, wrong: dict[str, Any]
+) -> None:
+    said = ["no", "no", "yes"]
+    read = [told(answer(one, T0 + timedelta(seconds=n), p=0.1)) for n, one in enumerate(said)]
+    read[0] = replace(read[0], **wrong)
+    history.take([Page(("gate", "answer"), read, Cursor("9-0", 3), {"broken": 1})])
+    standing = recall.standing()
+    assert (standing["messages"], standing["passed_over"]) == (2, {"broken": 2})
+    assert found(recall, "gate") == ["yes", "no"]
+    assert history.cursors()["gate", "answer"] == Cursor("9-0", 3)
 
 
 def test_captions_answers_and_events_are_found_by_their_words(
@@ -120,6 +138,17 @@ def test_when_did_it_is_answered_by_stretches_of_time(history: History, recall: 
         (one["kind"], one["at_ms"] - begin, one["end_ms"] - begin, one["count"])
         for one in answered["hits"]
     ] == [("caption", 900_000, 910_000, 2), ("caption", 0, 40_000, 3)]
+
+
+def test_a_cameras_only_hit_is_found_behind_anothers_of_a_like_name(
+    history: History, recall: Recall
+) -> None:
+    walks = [caption("A zebra.", T0 + timedelta(seconds=n), camera_id="gate-2") for n in range(150)]
+    history.take([page(caption("A zebra walks.")), page(*walks)])
+    assert found(recall, "zebra", camera_id="gate") == ["A zebra walks."]
+    assert len(found(recall, "zebra", camera_id="gate-2")) == 100
+    for nobodys in ('"', "gat", '" OR said : "zebra'):
+        assert found(recall, "zebra", camera_id=nobodys) == []
 
 
 @pytest.mark.parametrize(
@@ -193,12 +222,49 @@ def test_an_export_is_in_utc_and_no_spreadsheet_computes_it(
 
 
 def test_what_is_old_goes_and_what_is_marked_with_it(history: History, recall: Recall) -> None:
-    history.take([page(caption("old")), page(event("start"))])
+    history.take([page(caption("old")), page(event("start"), event("end"))])
     history.take([page(caption("new", T0 + timedelta(hours=20)), first_seq=2)])
     assert history.sweep(NOW_MS + 30 * DAY_MS) == 2
     assert found(recall, "old") == []
     assert found(recall, "new") == ["new"]
     assert recall.events(Wanted()) == []
+
+
+def test_an_event_that_goes_on_or_ended_lately_keeps_its_mark(
+    history: History, recall: Recall
+) -> None:
+    for event_id in ("on", "late"):
+        history.take([page(event("start", event_id=event_id), caption("old"))])
+        history.mark(event_id, "right")
+    end = event("end", event_id="late", lasts_s=31 * 86_400)
+    long_after_ms = NOW_MS + 40 * DAY_MS
+    read = [told(end, now_ms=long_after_ms)]
+    history.take([Page(("gate", "event"), read, Cursor("2-0", 2))])
+    history.sweep(long_after_ms)
+    assert found(recall, "old") == []
+    assert sorted(one["event_id"] for one in recall.events(Wanted())) == ["late", "on"]
+    assert found(recall, "gate") == ["yes", "yes"]
+    update = named(event("update", event_id="on"), [("latest", "k")])
+    history.take([page(update, first_seq=2)])
+    assert recall.num_new() == 0
+    assert recall.event("on")["verdict"] == "right"  # type: ignore[index]  # it is there
+    assert history.sweep(long_after_ms + 30 * DAY_MS) == 1
+    assert [one["event_id"] for one in recall.events(Wanted())] == ["on"]
+
+
+def test_events_that_never_end_are_bounded_by_size(path: Path) -> None:
+    with closing(History(path, keep_ms=DAY_MS, max_bytes=1_200_000)) as history:
+        one = told(event("start"))
+        assert one.happening is not None
+        read = [
+            replace(one, happening=replace(one.happening, event_id=f"e-{n}", started_ms=1000 * n))
+            for n in range(6000)
+        ]
+        history.take([Page(("gate", "event"), read, Cursor("1-0", 1))])
+        history.sweep(NOW_MS)
+        with closing(Recall(path)) as recall:
+            assert recall.standing()["bytes"] <= 1_200_000
+            assert recall.events(Wanted())[0]["event_id"] == "e-5999", "the oldest went"
 
 
 def test_too_many_bytes_push_out_what_is_oldest(path: Path) -> None:
@@ -272,6 +338,32 @@ def test_a_message_from_before_or_far_ahead_is_none() -> None:
         with pytest.raises(UnreadableError) as told:
             read_message(raw, kind="caption", camera_id="gate", now_ms=now_ms, oldest_ms=oldest_ms)
         assert told.value.reason == reason
+
+
+@pytest.mark.parametrize("name", ["started_at", "ended_at"])
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        ("2999-01-01T00:00:00.000Z", "ahead"),
+        ("9999-12-31T23:59:59.999Z", "ahead"),
+        ("1600-01-01T00:00:00.000Z", "broken"),
+        ("1969-12-31T23:59:59.999Z", "broken"),
+    ],
+)
+def test_an_event_at_no_time_is_none(name: str, at: str, reason: str) -> None:
+    body = event("end").body
+    raw = json.dumps({**body, "data": {**body["data"], name: at}})
+    with pytest.raises(UnreadableError) as told:
+        read_message(raw, kind="event", camera_id="gate", now_ms=NOW_MS)
+    assert told.value.reason == reason
+
+
+@pytest.mark.parametrize("lag_ms", ["NaN", "-Infinity", "1e999", r'"\ud800"'])
+def test_what_no_page_could_be_told_is_no_message(lag_ms: str) -> None:
+    raw = json.dumps(status("online").body).replace('"lag_ms": null', f'"lag_ms": {lag_ms}')
+    assert lag_ms in raw
+    with pytest.raises(UnreadableError):
+        read_message(raw, kind="status", camera_id="gate", now_ms=NOW_MS)
 
 
 def test_a_message_of_a_version_before_is_read_as_far_as_it_goes() -> None:
