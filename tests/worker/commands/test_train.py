@@ -73,7 +73,8 @@ def test_a_corrupt_picture_is_named_by_file_and_line(
 def test_or_skipped_and_counted(
     tmp_path: Path, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(tmp_path / "a", "--data", str(files), "--skip-bad", steps=1) == 0
+    more = ["--data", str(files), "--skip-bad", "--table", "paper"]
+    assert train(tmp_path / "a", *more, steps=1) == 0
     said = capsys.readouterr().err
     assert "skipped" in said
     assert "data.jsonl:2" in said
