@@ -56,7 +56,7 @@ def read_ask(fields: Mapping[str, str], *, now: datetime) -> OneOff | Refused | 
     Args:
         fields: `id`, `camera`, `question`; `kind` (default `yes_no`), `options` (a JSON array),
             `asked_by` and `deadline` (RFC 3339, at most a minute from now; default in 10 s).
-        now: for the deadline.
+        now: when it was put.
 
     Returns:
         None where there is nothing to reply under: no id that can be part of a key.

@@ -97,7 +97,9 @@ class ModelSettings(Part):
     memory_budget: MemoryBudget = 0
     """Most memory of the device that the model and all cameras may use: 20GiB, or 80% of what the
     device has; 0: no limit. A camera that does not fit waits until there is room. Where cameras
-    turn out busier than was expected, their answers are about shorter stretches of time."""
+    turn out busier than was expected, their answers are about shorter stretches of time. On a
+    processor, and on a GPU without Triton, each sentence that is being said takes the memory of
+    what its camera remembers once more, beside this."""
 
 
 class PrunerSettings(Part):

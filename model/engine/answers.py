@@ -66,13 +66,21 @@ class Respondent:
                 raise InputError(f"question: expected plain text, got the control token {word}")
         kind_of(question.kind).check(question)
 
-    def check_length(self, question: Question, *, num_before: int) -> None:
+    def check_length(self, question: Question, *, num_before: int, window_s: float) -> None:
         """Refuse a question that has no room, with its answer, after so many tokens.
+
+        Args:
+            question: it.
+            num_before: tokens of a full context.
+            window_s: the latest that *now* may be, where the question begins with it.
 
         Raises:
             InputError: it would pass the model's positions.
         """
-        num_tokens = len(self._put_ids(question, None))
+        num_tokens, prompt = len(self._put_ids(question, None)), self._family.prompt
+        if prompt.shows_now:
+            stamp = prompt.frame_stamp(window_s, is_first=False)
+            num_tokens += len(self._family.tokenizer.encode(stamp)) + 1
         max_positions = self._family.network.config.text.max_positions
         if num_before + num_tokens + self._longest > max_positions:
             raise InputError(

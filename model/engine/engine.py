@@ -274,7 +274,9 @@ class Engine:
                 a full context.
         """
         self._respondent.check(question)
-        self._respondent.check_length(question, num_before=self._config.max_context_tokens)
+        self._respondent.check_length(
+            question, num_before=self._config.max_context_tokens, window_s=self._config.window_s
+        )
 
     def window(self, stream_id: str) -> Window | None:
         """Give the stretch of a stream that a question sees; None where it has shown no frame."""

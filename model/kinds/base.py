@@ -191,6 +191,18 @@ NewReader = Callable[[Question, Sequence[int]], Reader]
 """(question, ids of what is put after the context) -> its reader."""
 
 
+def check_letters(name: str, text: str) -> None:
+    """Refuse text that is no Unicode, as JSON and command lines may have it.
+
+    Raises:
+        InputError: it has half a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: expected whole characters, got half of one") from None
+
+
 class Kind(ABC):
     """One kind of question. Stateless: one value serves all questions.
 
@@ -210,6 +222,7 @@ class Kind(ABC):
         Raises:
             InputError: `ask: ...` or `options: ...`, what was expected and what came.
         """
+        check_letters("ask", question.text)
         if not question.text.strip():
             raise InputError(f"ask: expected words for a {self.name} question, got none")
         if question.options:

@@ -16,6 +16,7 @@ from model.kinds.base import (
     Scored,
     Target,
     Vocabulary,
+    check_letters,
     softmax,
 )
 from model.types import Answer, Question
@@ -44,6 +45,7 @@ class Choice(Kind):
 
     def check(self, question: Question) -> None:
         super().check(Question(self.name, question.text))
+        check_letters("options", "".join(question.options))
         options = [option.strip() for option in question.options]
         if len(options) < 2 or "" in options:
             raise InputError(

@@ -40,8 +40,9 @@ class Count(Kind):
         return lambda _question, suffix: _Reader(suffix, digits=digits, words=words)
 
     def target(self, event_on: str, options: Sequence[str]) -> Target | None:  # noqa: ARG002
-        if event_on and not event_on.isdecimal():
-            raise InputError("event_on: expected a whole number for a count question")
+        is_number = event_on.isdecimal() and len(event_on) <= MAX_DIGITS
+        if event_on and not (is_number and int(event_on)):
+            raise InputError("event_on: expected a number from 1 for a count question")
         return int(event_on) if event_on else None
 
     def event_p(self, answer: Answer, target: Target) -> float | None:

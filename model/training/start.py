@@ -149,7 +149,7 @@ def _tokenizer(qwen: Path) -> tokenizers.Tokenizer:
         )
     try:
         loaded = Qwen2Tokenizer.from_pretrained(qwen, local_files_only=True)
-    except Exception as exc:  # noqa: BLE001, `tokenizers` raises no kind of its own
+    except Exception as exc:  # `tokenizers` raises no kind of its own
         raise CheckpointError(f"{qwen}: its tokenizer cannot be read: {exc}") from exc
     tokenizer: tokenizers.Tokenizer = loaded.backend_tokenizer
     missing = [pad for pad in (IMAGE_PAD, VIDEO_PAD) if tokenizer.token_to_id(pad) is None]

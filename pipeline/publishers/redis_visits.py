@@ -8,6 +8,7 @@ cameras.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from threading import Event
 from typing import Any
@@ -88,6 +89,7 @@ class RedisVisits:
         self._redis = connect(url)
         self._looked_s = clock.monotonic_s() - LOOK_EVERY_S
         self._last_id = "0-0"  # what is past its deadline is passed over
+        self._is_behind = True  # what was asked before this connection comes first
         self._shown: dict[str, PrunedSample] = {}  # what lies in Redis of a camera that is watched
         self._again_s: dict[str, float] = {}  # what is not permitted, and when it is tried again
 
@@ -165,24 +167,29 @@ class RedisVisits:
     def _read(self, wait_s: float, stop: Event) -> None:
         """Take asks, and reply to those that need no model."""
         key = asks_key(self._prefix)
-        found: Any = self._redis.xread(
-            {key: self._last_id}, count=BATCH, block=max(1, round(1000 * wait_s))
-        )
+        block = None if self._is_behind else max(1, round(1000 * wait_s))
+        found: Any = self._redis.xread({key: self._last_id}, count=BATCH, block=block)
         entries = [entry for _, page in found or () for entry in page]
         replies: list[tuple[OneOff, Message | Refused | str]] = []
         for entry_id, fields in entries:
             self._last_id = entry_id
-            replies += self._taken({_text(k): _text(v) for k, v in fields.items()})
+            now = self._clock.now()
+            # of what has just come, whatever the server's clock says
+            put_at = min(now, _put_at(entry_id)) if self._is_behind else now
+            replies += self._taken({_text(k): _text(v) for k, v in fields.items()}, put_at=put_at)
+        self._is_behind &= len(entries) == BATCH
         if entries:
             self._redis.xtrim(key, maxlen=ASKS_KEPT, approximate=True)
         self._send(replies)
         if len(entries) == BATCH:  # a flood: the others of this process go first
             self._clock.wait(0.1, stop)
 
-    def _taken(self, fields: Mapping[str, str]) -> list[tuple[OneOff, Message | Refused | str]]:
+    def _taken(
+        self, fields: Mapping[str, str], *, put_at: datetime
+    ) -> list[tuple[OneOff, Message | Refused | str]]:
         """Put a question to the model where it is this worker's to answer; or say why not."""
         now = self._clock.now()
-        one = read_ask(fields, now=now)
+        one = read_ask(fields, now=put_at)
         if one is None:
             self._visits.count("ask", "malformed")
             return []
@@ -254,6 +261,11 @@ def _picture(sample: PrunedSample) -> list[str | bytes]:
         *("grid", json.dumps(asdict(pruned.grid))),
         *("sent", "".join("1" if kept else "0" for kept in pruned.keep_mask.flat)),
     ]
+
+
+def _put_at(entry_id: bytes | str) -> datetime:
+    """Return when an entry was put, by the server's clock, which its id begins with."""
+    return datetime.fromtimestamp(int(_text(entry_id).partition("-")[0]) / 1000, UTC)
 
 
 def _text(value: bytes | str) -> str:

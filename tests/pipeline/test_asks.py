@@ -44,6 +44,7 @@ def test_kind_options_and_deadline_are_read() -> None:
         ({"kind": "choice", "options": "a,b"}, "options: expected a JSON array of words"),
         ({"kind": "choice", "options": "[" * 99_999}, "options: expected a JSON array of words"),
         ({"kind": "choice", "options": "[1, 2]"}, "options: expected a JSON array of words"),
+        ({"kind": "choice", "options": r'["\ud83d", "b"]'}, "options: expected whole characters"),
         ({"deadline": "soon"}, "deadline: expected a time in RFC 3339, got 'soon'"),
         ({"deadline": "2026-01-02T03:04:09"}, "deadline: expected a time in RFC 3339"),
         ({"url": "rtsp://canary"}, "expected the fields id, camera"),

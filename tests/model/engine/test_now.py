@@ -12,9 +12,12 @@ from torch import Tensor
 from transformers.video_utils import VideoMetadata
 
 from model.engine import append
+from model.engine.answers import Respondent
 from model.engine.config import EngineConfig, VisionMode
 from model.engine.engine import Engine
 from model.engine.forks import Forks
+from model.errors import InputError
+from model.family import Family
 from model.kinds import wording
 from model.patch_diff import paper_mask
 from model.types import Answer, PrunedFrame, Question
@@ -271,3 +274,25 @@ def test_a_context_that_takes_over_in_a_still_moment_knows_what_time_it_is() -> 
     context = engine._context("gate")
     said = nano_tokenizer().decode(context.now_ids)
     assert (context.window.start_pts_s, said) == (5.0, ",Time 7.0s:")
+
+
+def test_a_question_has_room_with_what_it_begins_with() -> None:
+    limits = {"max_caption_tokens": 12, "max_answer_tokens": 12}
+    family = nano_family()
+    assert family.prompt.shows_now
+    without = replace(family, prompt=replace(family.prompt, shows_now=False))
+    most = family.network.config.text.max_positions
+    fits = next(
+        number for number in range(most, 0, -1) if _has_room(without, limits, num_before=number)
+    )
+    stamp = family.tokenizer.encode(family.prompt.frame_stamp(180.0, is_first=False))
+    assert not _has_room(family, limits, num_before=fits - len(stamp))
+    assert _has_room(family, limits, num_before=fits - len(stamp) - 1)
+
+
+def _has_room(family: Family, limits: dict[str, int], *, num_before: int) -> bool:
+    try:
+        Respondent(family, **limits).check_length(FIRE, num_before=num_before, window_s=180.0)
+    except InputError:
+        return False
+    return True

@@ -130,8 +130,9 @@ def test_digits_of_several_tokens_are_refused() -> None:
         digit_ids(Paired())
 
 
-def test_an_event_is_about_a_whole_number() -> None:
+@pytest.mark.parametrize("event_on", ["many", "0", "00", "-1", "9" * 5000])
+def test_an_event_is_about_a_number_that_may_be_reached_or_not(event_on: str) -> None:
     kind = kind_of("count")
     assert kind.target("3", ()) == 3
-    with pytest.raises(InputError, match="a whole number"):
-        kind.target("many", ())
+    with pytest.raises(InputError, match="event_on: expected a number from 1"):
+        kind.target(event_on, ())

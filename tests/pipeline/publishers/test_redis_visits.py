@@ -250,6 +250,23 @@ def test_an_ask_past_its_deadline_is_passed_over_and_one_answered_before_not_aga
     assert client.llen("vigil:asks:once") == 1
 
 
+def test_what_was_asked_long_before_a_start_is_passed_over(
+    redis_url: str, client: redis.Redis, asker: Asker
+) -> None:
+    """Each start answered it anew, and told of each test event once more."""
+    entry(client, "gate", "w")
+    now_ms = round(1000 * CLOCK.now().timestamp())
+    old: Any = {"id": "old", "camera": "gate", "question": "?"}
+    far = {"id": "far", "kind": "test_event", "deadline": "2099-01-01T00:00:00Z"}
+    client.xadd("vigil:asks", old | far, id=f"{now_ms - 61_000}-0")
+    client.xadd("vigil:asks", old, id=f"{now_ms - 11_000}-0")
+    client.xadd("vigil:asks", old | far | {"id": "new"}, id=f"{now_ms - 3000}-0")
+    with Worker(redis_url).serving() as worker:
+        assert asker.ask("gate", wait_s=10.0, question="and now?") is not None
+    assert client.exists("vigil:asks:old") == 0
+    assert worker.rehearsed == ["gate"], "of what was put a moment ago"
+
+
 def test_a_flood_is_told_and_what_comes_after_it_is_answered(
     redis_url: str, client: redis.Redis, asker: Asker
 ) -> None:
