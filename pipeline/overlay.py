@@ -1,5 +1,6 @@
 """Draws what the pruner sends of a video: sent tokens outlined, a strip of figures below."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -206,17 +207,20 @@ def check_files(source: Path, target: Path, *, fps: float) -> None:
     """
     if not source.is_file():
         raise ConfigError(f"inspect: expected a video file at {source}, found none")
-    check_target(target, command="inspect")
-    if target.exists() and target.samefile(source):
-        raise ConfigError("inspect: --out: expected another file than the video itself")
+    check_target(target, source=source, command="inspect")
     if not 0 < fps <= MAX_FPS:
         raise ConfigError(
             f"inspect: --fps: expected more than 0 and at most {MAX_FPS:g}, got {fps:g}"
         )
 
 
-def check_target(target: Path, *, command: str) -> None:
+def check_target(target: Path, *, source: Path | None, command: str) -> None:
     """Refuse a place that no video can be written to, as given to a command.
+
+    Args:
+        target: the file to write.
+        source: the video that is read; None where it is no file.
+        command: whose `--out` it is.
 
     Raises:
         ConfigError: what was expected, and what came.
@@ -228,6 +232,18 @@ def check_target(target: Path, *, command: str) -> None:
         )
     if not target.parent.is_dir():
         raise ConfigError(f"{command}: --out: expected a folder at {target.parent}, found none")
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise ConfigError(f"{command}: --out: expected a file that can be written, got {target}")
+    for written in (target, _unfinished(target)):
+        if source and source.exists() and written.exists() and written.samefile(source):
+            raise ConfigError(
+                f"{command}: --out: expected another file than the video itself, got {written}"
+            )
+
+
+def _unfinished(target: Path) -> Path:
+    """Return what a video is called until it is whole."""
+    return target.with_name(f"{target.stem}.part{target.suffix}")
 
 
 def write_overlay(
@@ -259,7 +275,7 @@ def write_overlay(
     def said() -> str:
         return f"{overlay.num_frames} frames, {overlay.kept_ratio:.1%} of the tokens sent"
 
-    unfinished = path.with_name(f"{path.stem}.part{path.suffix}")
+    unfinished = _unfinished(path)
     try:
         encode_clip(unfinished, pictures(), fps=PLAYED_FPS, gop_s=2, bits_per_s=BITS_PER_S)
         unfinished.rename(path)

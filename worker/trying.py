@@ -3,7 +3,8 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import inf
 from pathlib import Path
 from queue import Full, Queue
 from statistics import median
@@ -24,8 +25,10 @@ from pipeline.visits import Visits
 from worker import environment, log
 from worker.printer import Printer, say, tell
 from worker.settings import Settings
+from worker.site_settings import CameraSettings
 from worker.supervisor import Supervisor, stop_on_signals
 from worker.try_settings import CAMERA, in_our_words
+from worker.values import file_path
 from worker.wiring import build
 
 TOLD_EVERY_S = 10.0
@@ -48,11 +51,14 @@ def try_source(
         0 where an answer or a caption was given, else 1.
 
     Raises:
-        ConfigError: the model cannot be had or asked, or the video cannot be written.
+        ConfigError: the model cannot be had or asked, the video cannot be written or is the source
+            itself, or the time is none.
         CheckpointError: the model's folder is not usable.
     """
+    if seconds is not None and not 0 < seconds < inf:
+        raise ConfigError(f"try: --seconds: expected a finite time above 0, got {seconds:g}")
     if out is not None:
-        check_target(out, command="try")
+        check_target(out, source=_file_of(settings.cameras[CAMERA]), command="try")
     secrets = environment.secrets_of(settings)
     log.configure(level="info", style="console", secrets=secrets)  # how far the model is
     tell("loading the model ...")
@@ -78,8 +84,19 @@ def try_source(
     return 0 if shown.has_said else 1
 
 
+def _file_of(camera: CameraSettings) -> Path | None:
+    """Return the file that is watched; None where it is a camera."""
+    if camera.url is None or camera.live:
+        return None
+    return file_path(camera.url.get_secret_value())
+
+
 class Seen(Visits):
-    """Counts what the model is shown, and has it drawn."""
+    """Counts what the model is shown, and has it drawn.
+
+    Attributes:
+        begun_at: when stream time was 0, by the time of capture of the first frame; None before it.
+    """
 
     def __init__(self, *, clock: Clock, draw: Callable[[PrunedFrame], None] | None) -> None:
         """Begin with nothing shown."""
@@ -88,6 +105,7 @@ class Seen(Visits):
         self.stream_s = 0.0
         self.first_s: float | None = None
         self.last_s = 0.0
+        self.begun_at: datetime | None = None
         self._now_s = clock.monotonic_s
         self._draw = draw
         self._pts_s: float | None = None
@@ -97,6 +115,8 @@ class Seen(Visits):
         pruned = sample.pruned
         self.first_s = self._now_s() if self.first_s is None else self.first_s
         self.last_s = self._now_s()
+        if self.begun_at is None:
+            self.begun_at = sample.frame.captured_at - timedelta(seconds=pruned.pts_s)
         self.stream_s += max(
             0.0, pruned.pts_s - (pruned.pts_s if self._pts_s is None else self._pts_s)
         )
@@ -193,8 +213,8 @@ class Shown:
         said, kind = message["data"], message["type"].split(".")[1]
         if kind in ("answer", "caption"):
             self.has_said |= said.get("reason") != "stalled"
-            if self._is_file and self._printer.begin is None:
-                self._printer.begin = datetime.fromisoformat(said["captured_at"])
+            if self._is_file:
+                self._printer.begin = self._seen.begun_at
         if kind == "caption":
             self._num_captions += 1
         if kind == "answer":

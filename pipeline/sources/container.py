@@ -72,6 +72,7 @@ class Video:
 
     Attributes:
         aspect: width over height of one sample where the container tells it, else None.
+        start_s: stream time of the first packet of any track, or None.
         end_s: stream time at which the latest packet so far has been shown, or None; not told of a
             live stream.
     """
@@ -99,6 +100,8 @@ class Video:
         """
         self._container = container
         self._stream = _best_video(container)
+        start_us: int | None = container.start_time  # PyAV's stub knows no none
+        self.start_s = None if start_us is None else start_us / av.time_base
         for other in container.streams:
             if other is not self._stream:
                 other.discard = Discard.all

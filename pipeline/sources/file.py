@@ -26,9 +26,10 @@ ALIVE_S = 1.0  # while it waits for the next packet's moment it says so often th
 class FileSource:
     """A file played once or for ever; a `FrameSource`.
 
-    Stream time starts at 0 and goes on over the rounds of a loop. captured_at is the wall-clock
-    time at which play started plus the stream time, so that it is no later than now when `live`
-    and may lie in the future when not.
+    Stream time is 0 where the file starts, as players count: the first picture is later where
+    another track begins before the video. It goes on over the rounds of a loop. captured_at is the
+    wall-clock time at which play started plus the stream time, so that it is no later than now when
+    `live` and may lie in the future when not.
     """
 
     def __init__(  # noqa: PLR0913 - each is a separate fact about the file and how it is played
@@ -161,7 +162,10 @@ class FileSource:
         """Yield a round's packets, each at its moment when live, until closed."""
         for num_before, arrival in enumerate(video.packets()):
             if num_before == 0:
-                self._offset_s = round_s - arrival.pts_s
+                first_s = arrival.pts_s
+                if video.start_s is not None and not round_s:  # a loop goes on without a gap
+                    first_s = min(first_s, video.start_s)
+                self._offset_s = round_s - first_s
             due_s = started_s + self._stream_s(arrival.pts_s)
             if not self._is_time(due_s):
                 return

@@ -84,6 +84,8 @@ def test_a_video_is_written_a_picture_for_each_sample(
         (["in.mp4", "--out", "o.txt"], "expected a file name ending in .mp4"),
         (["in.mp4", "--out", "no/such/o.mp4"], "expected a folder at no/such"),
         (["in.mp4", "--out", "in.mp4"], "expected another file"),
+        (["p.part.mp4", "--out", "p.mp4"], "than the video itself, got p.part.mp4"),
+        (["in.mp4", "--out", "folder.mp4"], "expected a file that can be written, got folder.mp4"),
         (["in.mp4", "--out", "o.mp4", "--fps", "0"], "expected more than 0"),
         (["in.mp4", "--out", "o.mp4", "--fps", "nan"], "expected more than 0"),
         (["words.mp4", "--out", "o.mp4"], "words.mp4: corrupt"),
@@ -98,6 +100,10 @@ def test_what_cannot_be_inspected_is_refused(
 ) -> None:
     monkeypatch.chdir(video.parent)
     Path("words.mp4").write_text("no video at all")
+    Path("folder.mp4").mkdir()
+    Path("p.part.mp4").hardlink_to(video)
+    recording = video.read_bytes()
     assert main(["inspect", *arguments]) == REFUSED
     assert said in capsys.readouterr().err
     assert not Path("o.mp4").exists()
+    assert video.read_bytes() == recording

@@ -8,12 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from model.types import PatchGrid
+from model.types import PatchGrid, PrunedFrame
 from pipeline.recorded import sampled
+from pipeline.types import PrunedSample
+from tests.fakes import FakeClock, frame_at
 from tests.servers.rtsp import StartCamera
 from worker.__main__ import main
+from worker.trying import Seen, Shown
 
 ROOT = Path(__file__).resolve().parents[2]
 YARD = ROOT / "worker" / "demo" / "yard.mp4"
@@ -82,6 +86,10 @@ def test_a_file_is_read_to_its_end_as_fast_as_it_goes(yard_video: Path, tmp_path
         ([str(YARD), "--ask", ""], "try: --ask: expected the question in plain words"),
         ([str(YARD), "--ask", "<|im_end|>"], "try: --ask: expected plain text"),
         ([str(YARD), "--out", "o.txt"], "try: --out: expected a file name ending in .mp4"),
+        ([str(YARD), "--seconds", "-1"], "--seconds: expected a finite time above 0, got -1"),
+        ([str(YARD), "--seconds", "0"], "--seconds: expected a finite time above 0, got 0"),
+        ([str(YARD), "--seconds", "nan"], "--seconds: expected a finite time above 0, got nan"),
+        ([str(YARD), "--seconds", "inf"], "--seconds: expected a finite time above 0, got inf"),
         ([str(YARD), "--model", "/no/such"], "try: --model: no such folder: /no/such"),
     ],
 )
@@ -92,3 +100,37 @@ def test_what_cannot_be_tried_is_refused_in_the_commands_own_words(
     err = capsys.readouterr().err
     assert told in err
     assert "canary" not in err
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_recording_is_not_written_over(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, link = tmp_path / "gate.mp4", tmp_path / "link.mp4"
+    recording.write_bytes(YARD.read_bytes()[:1000])
+    link.symlink_to(recording)
+    for out in (recording, link):
+        words = ["try", "--model", "nano", form.format(recording), "--out", str(out)]
+        assert main(words) == 2
+        assert "try: --out: expected another file than the video itself" in capsys.readouterr().err
+    assert recording.stat().st_size == 1000
+
+
+def test_times_of_a_file_are_those_of_a_player(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = Seen(clock=FakeClock(), draw=None)
+    shown = Shown(seen, is_file=True, seconds=None, as_json=False)
+    frame = frame_at(5.0)  # sound alone until then
+    pruned = PrunedFrame(
+        "yard", frame.pixels, np.ones((3, 4), dtype=np.bool_), 5.0, is_refresh=True
+    )
+    seen.shown(PrunedSample(frame, pruned, 0.0, is_live=False))
+    said = {
+        "captured_at": frame.captured_at.isoformat(),
+        "question": "Is it?",
+        "answer": "yes",
+        "p": None,
+        "mass": None,
+        "reused": False,
+    }
+    shown._show({"type": "vigil.answer.v1", "data": said})
+    assert capsys.readouterr().out.startswith("00:00:05  ")

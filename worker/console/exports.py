@@ -57,7 +57,7 @@ def _label(event: Mapping[str, Any]) -> Label | None:
     if event["verdict"] is None or event["is_test"] or ended_ms is None or ended_ms <= started_ms:
         return None
     value = event["said"] if event["verdict"] == "right" else event["truth"]
-    if not value and event["question_kind"] == "yes_no":
+    if event["question_kind"] == "yes_no" and value not in _OPPOSITE:
         value = _OPPOSITE.get(event["said"])
     if not value:
         return None

@@ -70,6 +70,61 @@ def test_stream_time_goes_on_over_the_rounds_of_a_loop(four_seconds: Path) -> No
     assert [index_of(frame.pixels) // 10 for frame in frames[2:10]] == [2, 3, 0, 1, 2, 3, 0, 1]
 
 
+def shifted(source: Path, target: Path, *, by_s: float, sound_from_s: float | None) -> Path:
+    """Write a video whose pictures come so much later, and sound that does not wait for them."""
+    with av.open(str(source)) as original, av.open(str(target), "w") as container:
+        pictures = original.streams.video[0]
+        video = container.add_stream_from_template(pictures)
+        if sound_from_s is not None:
+            sound = container.add_stream("aac", rate=48_000, layout="mono")
+            quiet = np.zeros((1, 1024), dtype=np.float32)
+            silence = av.AudioFrame.from_ndarray(quiet, format="fltp", layout="mono")
+            silence.sample_rate = 48_000
+            for index in range(20):
+                silence.pts = round(sound_from_s * 48_000) + index * 1024
+                container.mux(sound.encode(silence))
+            container.mux(sound.encode(None))
+        for packet in original.demux(pictures):
+            if packet.pts is not None and packet.dts is not None and packet.time_base is not None:
+                ticks = round(by_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.stream = video
+                container.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("form", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize(
+    ("by_s", "sound_from_s", "first_s"),
+    [(100.0, None, 0.0), (5.0, 0.0, 5.0), (105.0, 100.0, 5.0), (5.0, 7.0, 0.0)],
+)
+def test_stream_time_is_what_a_player_shows(
+    form: str,
+    by_s: float,
+    sound_from_s: float | None,
+    first_s: float,
+    four_seconds: Path,
+    tmp_path: Path,
+) -> None:
+    path = shifted(four_seconds, tmp_path / f"late.{form}", by_s=by_s, sound_from_s=sound_from_s)
+    frames = played(source(path))
+    assert [frame.pts_s - first_s for frame in frames] == pytest.approx(range(4), abs=0.11)
+    assert all(one.captured_at == EPOCH + timedelta(seconds=one.pts_s) for one in frames)
+
+
+def test_a_loop_does_not_wait_for_its_pictures_again(four_seconds: Path, tmp_path: Path) -> None:
+    clock = FakeClock()
+    late = shifted(four_seconds, tmp_path / "late.mkv", by_s=5.0, sound_from_s=0.0)
+    moments_s = []
+    live = source(late, clock=clock, live=True, loop=True)
+    for frame in live.frames():
+        moments_s.append((clock.monotonic_s(), frame.pts_s))
+        if len(moments_s) == 9:
+            live.close()
+    assert [pts_s for _, pts_s in moments_s] == pytest.approx(range(5, 14), abs=0.3)
+    assert all(now_s == pytest.approx(pts_s, abs=0.05) for now_s, pts_s in moments_s)
+
+
 def test_a_live_file_takes_as_long_as_it_lasts(four_seconds: Path) -> None:
     clock = FakeClock()
     moments_s = []

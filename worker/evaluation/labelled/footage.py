@@ -33,16 +33,20 @@ class Clip:
     """A video of a camera.
 
     Attributes:
-        name: the file's name without its ending, as a slug; labels may call it so.
+        name: the file's name without its ending, as a slug; labels may call it by either.
         path: the file.
         camera: the camera's id; settings of that name hold for it.
-        began: when its first picture was captured; None where nobody knows.
+        began: the time of day at its start; None where nobody knows.
     """
 
     name: str
     path: Path
     camera: str
     began: datetime | None = None
+
+    def is_called(self, name: str) -> bool:
+        """Say whether this is its file's name without the ending, as a slug or not."""
+        return name.lower() in (self.name, self.path.stem.lower())
 
 
 def find_clips(
@@ -77,7 +81,7 @@ def find_clips(
             f"eval: --began: expected one clip, got {len(paths)}; name files like "
             "gate_20260501T080000Z.mp4 instead"
         )
-    if not camera and len(paths) == 1 and len(labelled) == 1:
+    if not camera and len(paths) == 1 and len(labelled) == 1 and is_camera_id(*labelled):
         camera = next(iter(labelled))
     clips = [_clip(path, camera=camera, began=began) for path in paths]
     names = [clip.name for clip in clips]
@@ -106,10 +110,18 @@ def refuse_unreadable(clips: Iterable[Clip], *, grid_of: GridOf) -> None:
 def _clip(path: Path, *, camera: str, began: datetime | None) -> Clip:
     name = slug(path.stem)
     timed = _TIMED.fullmatch(path.stem)
-    if timed is None:
+    told = timed and _moment(timed[2])
+    if timed is None or told is None:
         return Clip(name, path, camera or name, began)
-    told = datetime.strptime(timed[2].upper(), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     return Clip(name, path, camera or slug(timed[1]), began or told)
+
+
+def _moment(digits: str) -> datetime | None:
+    """Return the time that a name tells, or None where it is no time, such as month 13."""
+    try:
+        return datetime.strptime(digits.upper(), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def slug(text: str) -> str:

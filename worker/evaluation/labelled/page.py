@@ -28,6 +28,9 @@ _KEYS = {
 _LEGEND = "".join(f'<span><i class="key {key}"></i>{words}</span> ' for key, words in _KEYS.items())
 
 
+DOCTYPE = "<!doctype html>"
+
+
 def page(report: Report, settings: Settings, *, command: str) -> str:
     """Write the page as HTML; it needs nothing beside it."""
     judged = report.run.judged
@@ -38,7 +41,7 @@ def page(report: Report, settings: Settings, *, command: str) -> str:
     minutes = sum(one.until_s for one in report.run.played) / 60
     model = escape(settings.model.path)
     parts = [
-        "<!doctype html>",
+        DOCTYPE,
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{model}: how right on these videos</title><style>{STYLE}</style></head><body>",

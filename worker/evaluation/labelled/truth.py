@@ -4,7 +4,8 @@ What is wrong with a row is told by its file and line, and the others are used.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
@@ -188,15 +189,20 @@ def _value(label: Label, questions: Mapping[str, QuestionSettings]) -> str:
         return UNKNOWN
     if question.kind == "count":
         if not value.isdecimal():
-            raise ValueError(f"value: expected a whole number or {UNKNOWN}, got {value[:40]!r}")
+            raise ValueError(f"value: expected a whole number or {UNKNOWN}, got {_got(value)}")
         return str(int(value))
     answers = question.options or ("yes", "no")
     alike = [answer for answer in answers if answer.casefold() == value.casefold()]
     if not alike:
         raise ValueError(
-            f"value: expected one of {', '.join(answers)} or {UNKNOWN}, got {value[:40]!r}"
+            f"value: expected one of {', '.join(answers)} or {UNKNOWN}, got {_got(value)}"
         )
     return alike[0]
+
+
+def _got(value: str) -> str:
+    # Labels are read without their questions, and an empty value as yes.
+    return f"{value[:40]!r}" + (", as an empty value is read" if value.lower() == "yes" else "")
 
 
 def _placed(label: Label, clips: Sequence[Clip]) -> list[tuple[Clip, Label]]:
@@ -205,10 +211,11 @@ def _placed(label: Label, clips: Sequence[Clip]) -> list[tuple[Clip, Label]]:
     Raises:
         ValueError: there is none, or it is not clear which.
     """
-    named = [clip for clip in clips if label.camera in (clip.name, clip.camera)]
+    exact = [clip for clip in clips if clip.is_called(label.camera)]
+    named = [clip for clip in clips if clip in exact or clip.camera == label.camera]
     if not label.camera:
-        beside = Path(label.place.rpartition(":")[0]).stem.lower()
-        named = [*clips] if len(clips) == 1 else [one for one in clips if one.name == beside]
+        beside = Path(label.place.rpartition(":")[0]).stem
+        named = [*clips] if len(clips) == 1 else [one for one in clips if one.is_called(beside)]
     if not named:
         known = ", ".join(dict.fromkeys(name for one in clips for name in (one.name, one.camera)))
         raise ValueError(f"expected a camera or clip ({known}), got {label.camera!r}")
@@ -216,7 +223,6 @@ def _placed(label: Label, clips: Sequence[Clip]) -> list[tuple[Clip, Label]]:
         return [(clip, label) for clip in named]
     if isinstance(label.start, datetime):
         return _by_the_clock(label, named)
-    exact = [clip for clip in named if label.camera == clip.name]
     if len(named) > 1 and len(exact) != 1:
         names = ", ".join(clip.name for clip in named)
         raise ValueError(f"expected the name of one clip for times in seconds ({names})")
@@ -248,47 +254,54 @@ def _by_the_clock(label: Label, clips: Sequence[Clip]) -> list[tuple[Clip, Label
 
 
 def _truth(labels: Sequence[Label], *, kind: str, problems: list[Problem]) -> Truth:
-    """Order a question's rows over one clip; what two of them say differently is unknown."""
+    """Order a question's rows over one clip; where those over a moment differ, it is unknown."""
     rests = [one for one in labels if one.start is None]
     for extra in rests[1:]:
         words = f"expected one row without times, got another after {rests[0].place}"
         problems.append(Problem(extra.place, f"{words}: this row is left out"))
-    stretches: list[Stretch] = []
     timed = [
         Stretch(float(one.start), float(one.end), one.value, one.place)
         for one in labels
         if isinstance(one.start, float) and isinstance(one.end, float)
     ]
-    for one in sorted(timed, key=lambda stretch: (stretch.start_s, stretch.end_s)):
-        last = stretches[-1] if stretches else None
-        if last is None or one.start_s >= last.end_s:
-            stretches.append(one)
-            continue
-        is_same = one.value == last.value
-        words = f"expected stretches that do not overlap, got {one.start_s:g} to {one.end_s:g} "
-        words += f"beside {last.start_s:g} to {last.end_s:g} of {last.place}: "
-        both = "they are joined" if is_same else f"where both hold, the answer is {UNKNOWN}"
-        problems.append(Problem(one.place, words + both))
-        stretches[-1:] = (
-            [replace(last, end_s=max(last.end_s, one.end_s))]
-            if is_same
-            else [
-                part
-                for part in (
-                    replace(last, end_s=one.start_s),
-                    Stretch(one.start_s, min(last.end_s, one.end_s), UNKNOWN, one.place),
-                    replace(
-                        one if one.end_s > last.end_s else last,
-                        start_s=min(last.end_s, one.end_s),
-                        end_s=max(last.end_s, one.end_s),
-                    ),
-                )
-                if part.end_s > part.start_s
-            ]
-        )
+    timed.sort(key=lambda stretch: (stretch.start_s, stretch.end_s))
+    problems += _overlaps(timed)
     rest = _RESTS.get(kind, UNKNOWN)
     if rests:
         rest = rests[0].value
-    elif any(one.value == rest for one in stretches):
+    elif any(one.value == rest for one in timed):
         rest = UNKNOWN
-    return Truth(tuple(stretches), rest, labels[0].place)
+    return Truth(_apart(timed), rest, labels[0].place)
+
+
+def _overlaps(timed: Sequence[Stretch]) -> Iterator[Problem]:
+    """Tell of each row that begins before one above it has ended, the one that ends last."""
+    last: Stretch | None = None
+    for one in timed:
+        if last is not None and one.start_s < last.end_s:
+            is_same = one.value == last.value
+            words = f"expected stretches that do not overlap, got {one.start_s:g} to {one.end_s:g} "
+            words += f"beside {last.start_s:g} to {last.end_s:g} of {last.place}: "
+            both = "they are joined" if is_same else f"where both hold, the answer is {UNKNOWN}"
+            yield Problem(one.place, words + both)
+        last = one if last is None or one.end_s > last.end_s else last
+
+
+def _apart(timed: Sequence[Stretch]) -> tuple[Stretch, ...]:
+    """Cut rows at all their edges; a piece has the value that all rows over it agree on."""
+    edges = sorted({edge_s for one in timed for edge_s in (one.start_s, one.end_s)})
+    waiting, over = deque(timed), list[Stretch]()
+    pieces: list[Stretch] = []
+    for start_s, end_s in pairwise(edges):
+        over = [one for one in over if one.end_s > start_s]
+        while waiting and waiting[0].start_s == start_s:
+            over.append(waiting.popleft())
+        if not over:
+            continue
+        values = {one.value for one in over}
+        value = values.pop() if len(values) == 1 else UNKNOWN
+        # One that goes on over an edge is one stretch; two rows that merely touch stay two.
+        goes_on = over[0].start_s < start_s and pieces[-1].value == value
+        piece = replace(pieces.pop(), end_s=end_s) if goes_on else None
+        pieces.append(piece or Stretch(start_s, end_s, value, over[-1].place))
+    return tuple(pieces)

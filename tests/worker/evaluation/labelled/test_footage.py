@@ -24,6 +24,8 @@ def test_a_clips_camera_is_told_by_its_name_by_labels_or_by_an_option(tmp_path: 
     assert (labelled.name, labelled.camera) == ("gate-north", "gate")
     [told] = find_clips(path, camera="yard", began=None, labelled=["gate"])
     assert told.camera == "yard"
+    [itself] = find_clips(path, camera="", began=None, labelled=["gate north"])
+    assert itself.camera == "gate-north"
 
 
 def test_names_with_a_time_say_when_a_clip_began(tmp_path: Path) -> None:
@@ -34,6 +36,13 @@ def test_names_with_a_time_say_when_a_clip_began(tmp_path: Path) -> None:
     assert [(one.camera, one.began) for one in clips] == [
         ("gate", datetime(2026, 5, 1, hour, tzinfo=UTC)) for hour in (8, 9)
     ]
+
+
+@pytest.mark.parametrize("told", ["20261301T080000Z", "20260501T250000Z"])
+def test_a_name_with_what_is_no_time_is_a_name(told: str, tmp_path: Path) -> None:
+    path = touched(tmp_path, f"gate_{told}.mp4") / f"gate_{told}.mp4"
+    [clip] = find_clips(path, camera="", began=None, labelled=())
+    assert (clip.camera, clip.began) == (f"gate_{told.lower()}", None)
 
 
 def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """Labels that say nothing, or too much: told by file and line, and the others are used."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.training.labels import UNKNOWN, Label
 from tests.worker.evaluation.labelled.series import clip, truth
+from worker.evaluation.labelled.footage import Clip, slug
 from worker.evaluation.labelled.truth import Truths, beyond, holds, truths_of
 from worker.site_settings import QuestionSettings
 
@@ -72,6 +77,8 @@ def test_answers_of_every_kind_are_read_as_they_are_written() -> None:
         (row(1.0, 2.0, question="words"), "got one of kind text, whose answers no label can judge"),
         (row(1.0, 2.0, "perhaps"), "value: expected one of yes, no or unknown, got 'perhaps'"),
         (row(1.0, 2.0, "two", question="cars"), "value: expected a whole number or unknown"),
+        (row(1.0, 2.0, question="cars"), "got 'yes', as an empty value is read"),
+        (row(1.0, 2.0, question="light"), "Day, Night or unknown, got 'yes', as an empty value is"),
         (row(1.0, 2.0, camera="yard"), "expected a camera or clip (gate), got 'yard'"),
         (row(BEGAN, BEGAN + timedelta(hours=1)), "nobody knows when the clip began; --began"),
     ],
@@ -93,6 +100,49 @@ def test_rows_that_overlap_are_joined_or_unknown_where_they_differ() -> None:
     assert "where both hold, the answer is unknown" in words(apart)
     twice = read(row(None, None, "no"), row(None, None, "yes", line=3))
     assert "expected one row without times" in words(twice)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 20), st.integers(1, 20), st.sampled_from(["yes", "no", UNKNOWN])),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_a_moment_has_the_value_that_all_rows_over_it_agree_on(
+    rows: list[tuple[int, int, str]],
+) -> None:
+    told = [(float(start_s), float(start_s + for_s), value) for start_s, for_s, value in rows]
+    truth = read(*(row(*one) for one in told), row(None, None, "no")).of["gate", "person"]
+    for half_seconds in range(90):
+        t_s = half_seconds / 2
+        values = {value for start_s, end_s, value in told if start_s <= t_s < end_s} or {"no"}
+        assert truth.value_at(t_s) == (values.pop() if len(values) == 1 else UNKNOWN)
+    assert all(one.end_s <= following.start_s for one, following in pairwise(truth.stretches))
+
+
+def test_what_goes_on_is_one_stretch_and_rows_that_touch_are_two() -> None:
+    rows = [row(0.0, 100.0), row(10.0, 20.0, "no", line=3), row(12.0, 15.0, "no", line=4)]
+    stretches = read(*rows, row(100.0, 110.0, line=5)).of["gate", "person"].stretches
+    assert [(one.start_s, one.end_s, one.value) for one in stretches] == [
+        (0.0, 10.0, "yes"),
+        (10.0, 20.0, UNKNOWN),
+        (20.0, 100.0, "yes"),
+        (100.0, 110.0, "yes"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("Front Door.mp4", "front door"), ("cam1.main.mp4", "cam1.main")]
+)
+def test_a_clip_is_called_by_its_files_name(file: str, name: str) -> None:
+    clips = [Clip(slug(Path(one).stem), Path(one), "gate") for one in (file, "other.mp4")]
+    named = row(1.0, 2.0, camera=name)
+    beside = Label("", "person", 3.0, 4.0, "yes", f"{Path(file).stem}.csv:2")
+    truths = truths_of([named, beside], clips, QUESTIONS)
+    assert truths.problems == ()
+    [truth] = truths.of.values()
+    assert truth.spans("yes", until_s=60.0) == [(1.0, 2.0), (3.0, 4.0)]
 
 
 def test_times_of_day_are_put_where_the_clip_has_them() -> None:
