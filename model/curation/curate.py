@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from model.curation import clusters, conversations, copies, on_ray, recaption, sheets
+from model.curation.models import LinearScorer
 from model.curation.parts import counts
-from model.curation.plan import STEPS, Plan, Step
+from model.curation.plan import STEPS, Networks, Plan, Step
 from model.curation.work import Outcome, PartWorker
-from model.errors import ModelError
+from model.errors import InputError, ModelError
 
 Say = Callable[[str], None]
 
@@ -35,6 +36,21 @@ class Crew:
     num_workers: int = 1
     gpus_per_worker: float = 0
     language_engine: dict[str, Any] | None = None
+
+
+def look_at(networks: Networks) -> None:
+    """Look at what lies on this machine of the networks, before anything is started.
+
+    Raises:
+        InputError: a checkpoint that is given as a folder is none; a name is asked for when used.
+        CheckpointError: as `LinearScorer`.
+    """
+    for option in ("clip", "captioner", "recaptioner"):
+        name: str = getattr(networks, option)
+        is_folder = name.startswith((".", "/", "~")) or Path(name).exists()
+        if is_folder and not (Path(name) / "config.json").is_file():
+            raise InputError(f"--{option}: expected a folder with config.json, got {name}")
+    LinearScorer(networks.aesthetic)
 
 
 def curate(plan: Plan, crew: Crew, *, say: Say, now_s: Callable[[], float]) -> None:

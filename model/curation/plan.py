@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,19 @@ class Limits:
     num_per_cluster: int = 350
 
     @classmethod
-    def given(cls, values: Mapping[str, str]) -> "Limits":
-        """Take some from text, and the defaults for the others.
+    def given(cls, values: Iterable[str]) -> "Limits":
+        """Take some from text, each as NAME=VALUE, and the defaults for the others.
 
         Raises:
-            InputError: there is none of that name, or the value is no number it can be.
+            InputError: it is not so, there is none of that name, or the value is no number it can
+                be.
         """
         kinds = {field.name: float if field.type is float else int for field in fields(cls)}
         found: dict[str, Any] = {}
-        for name, text in values.items():
+        for value in values:
+            name, has_value, text = value.partition("=")
+            if not has_value:
+                raise InputError(f"--limit: expected NAME=VALUE, got {value!r}")
             if name not in kinds:
                 raise InputError(f"--limit {name}: expected one of {', '.join(kinds)}")
             try:

@@ -18,7 +18,6 @@ SHARDS = "WebDataset .tar files, .parquet files with a column for the picture, o
 DEMO = "paint this many pictures with known faults, curate those, and say what was found"
 LIMIT = "a threshold, as NAME=VALUE; may be given several times; --table shows them"
 ADDRESS = "a Ray cluster's address, such as auto (default: Ray on this machine)"
-BATCH = "pictures that a captioner has at a time; fewer need less memory (default 32)"
 ENGINE = "re-caption with vLLM through ray.data.llm; JSON settings of its vLLMEngineProcessorConfig"
 
 
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     add("--workers", type=int, default=1, help="processes at a time (default 1)")
     add("--gpus-per-worker", type=float, default=1.0, help="with --device cuda (default 1)")
-    add("--batch", type=int, default=32, metavar="PICTURES", help=BATCH)
+    add("--batch", type=int, default=32, help="pictures a captioner has at a time (default 32)")
     add("--cluster", metavar="ADDRESS", help=ADDRESS)
     add("--vllm", type=json.loads, metavar="JSON", help=ENGINE)
 
@@ -52,8 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("expected the extra `curation`: pip install 'vigil[curation]'")
     from model.curation.plan import Limits, table
 
-    given = dict(_limit(text) for text in arguments.limit)
-    limits = Limits.given(given)
+    limits = Limits.given(arguments.limit)
     if arguments.table:
         for line in table(limits):
             say(line)
@@ -88,8 +86,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _curate(arguments: argparse.Namespace, limits: "Limits") -> int:
     from model.curation import on_ray
-    from model.curation.curate import Crew, curate
-    from model.curation.models import LinearScorer
+    from model.curation.curate import Crew, curate, look_at
     from model.curation.plan import Networks, Plan
     from model.curation.shards import shards_in
 
@@ -107,10 +104,7 @@ def _curate(arguments: argparse.Namespace, limits: "Limits") -> int:
     )
     out = arguments.out.absolute()
     shards = shards_in([path.absolute() for path in arguments.shards], out=out)
-    # What can be looked at before anything is started.
-    for name in ("clip", "captioner", "recaptioner"):
-        _judge_folder(name, getattr(arguments, name))
-    LinearScorer(networks.aesthetic)
+    look_at(networks)
     gpus = arguments.gpus_per_worker if arguments.device.startswith("cuda") else 0
     plan = Plan(tuple(shards), out, limits, networks)
     plan.settle()
@@ -118,17 +112,3 @@ def _curate(arguments: argparse.Namespace, limits: "Limits") -> int:
     with on_ray.session(arguments.workers, address=arguments.cluster):
         curate(plan, crew, say=say, now_s=SystemClock().monotonic_s)
     return 0
-
-
-def _judge_folder(option: str, name: str) -> None:
-    """Refuse a checkpoint that is given as a folder and is none; a name is asked for when used."""
-    is_folder = name.startswith((".", "/", "~")) or Path(name).exists()
-    if is_folder and not (Path(name) / "config.json").is_file():
-        raise InputError(f"--{option}: expected a folder with config.json, got {name}")
-
-
-def _limit(text: str) -> tuple[str, str]:
-    name, found, value = text.partition("=")
-    if not found:
-        raise InputError(f"--limit: expected NAME=VALUE, got {text!r}")
-    return name, value
