@@ -165,6 +165,13 @@ def redis_url(shared_redis: RedisServer) -> str:
 
 
 @pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the Redis that is empty."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
 def start_redis(redis_executable: str, tmp_path: Path) -> Iterator[StartRedis]:
     """Start servers of the test's own, with a password, persistent, with further options."""
     started: list[RedisServer] = []

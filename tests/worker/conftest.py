@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import torch
 
-from tests.servers.redis import RedisServer
 from tests.worker.shared_camera import Member, New, Site
 
 
@@ -36,10 +34,3 @@ def new(redis_url: str, site: Site) -> Iterator[New]:
             return stack.enter_context(closing(member))
 
         yield make
-
-
-@pytest.fixture
-def client(redis_url: str, shared_redis: RedisServer) -> Iterator[redis.Redis]:
-    assert redis_url
-    with shared_redis.client() as found:
-        yield found

@@ -214,6 +214,26 @@ class Member:
 New = Callable[..., Member]
 
 
+def restarted(
+    new: New, path: Path, *, name: str = "w", had_address: bool = False, has_group: bool = True
+) -> Member:
+    """Have a worker watch until an event is on, and start it again with what it left.
+
+    Args:
+        new: starts workers.
+        path: of its outbox.
+        name: its id.
+        had_address: the camera came by an address; else by a group.
+        has_group: a group may bring it from now on.
+    """
+    before = new(name, path, has_address=had_address)
+    if not had_address:
+        before.assigned(1)
+    before.read(*range(13))
+    before.close()
+    return new(name, path, has_group=has_group)
+
+
 def said(client: redis.Redis, kind: str) -> list[dict[str, Any]]:
     """Return what a reader of the camera's stream finds, oldest first."""
     return events(client, f"vigil:yard:{kind}:stream")

@@ -6,34 +6,28 @@ from pathlib import Path
 import redis
 
 from pipeline.metrics import FENCED
-from tests.worker.shared_camera import New, check, phases, said
+from tests.worker.shared_camera import New, check, phases, restarted, said
 
 
 def test_an_open_event_goes_on_when_its_camera_comes_to_the_worker_by_a_group(
     new: New, client: redis.Redis, tmp_path: Path
 ) -> None:
-    before = new("w", tmp_path / "outbox.db", has_address=True)
-    before.read(*range(15))
-    before.close()
-    after = new("w", tmp_path / "outbox.db")
+    after = restarted(new, tmp_path / "outbox.db", had_address=True)
     after.assigned(1)
-    after.read(*range(15, 25))
+    after.read(*range(13, 25))
     check(client)
 
 
 def test_an_open_event_goes_on_when_its_camera_comes_to_another_worker_by_a_group(
     new: New, client: redis.Redis, tmp_path: Path
 ) -> None:
-    before = new("w", tmp_path / "outbox.db", has_address=True)
-    before.read(*range(15))
-    before.close()
-    after, other = new("w", tmp_path / "outbox.db"), new("other")
+    after, other = restarted(new, tmp_path / "outbox.db", had_address=True), new("other")
     other.assigned(1)
-    other.read(15)
+    other.read(13)
     assert "by an address of its own" in other.tenures.why("yard"), "of which nobody has heard else"
     after.publish()
     other.site.clock.seconds += 5.0
-    other.read(*range(16, 25))
+    other.read(*range(14, 25))
     check(client)
     after.site.clock.seconds += 3600.0
     for _ in range(3):
@@ -45,13 +39,10 @@ def test_an_open_event_goes_on_when_its_camera_comes_to_another_worker_by_a_grou
 def test_an_event_of_a_camera_that_another_worker_has_by_an_address_now_ends(
     new: New, client: redis.Redis, tmp_path: Path
 ) -> None:
-    before = new("k", tmp_path / "outbox.db")
-    before.assigned(1)
-    before.read(*range(15))
-    before.close()
-    after, other = new("k", tmp_path / "outbox.db"), new("w", has_address=True)
+    after = restarted(new, tmp_path / "outbox.db", name="k")
+    other = new("w", has_address=True)
     after.publish()
-    other.read(*range(15, 18))
+    other.read(*range(13, 18))
     assert other.observer.total(FENCED) == 0
     assert {one["data"]["worker_id"] for one in said(client, "answers")} == {"k", "w"}
     other.site.clock.seconds += 3600.0
@@ -66,11 +57,7 @@ def test_an_event_of_a_camera_that_another_worker_has_by_an_address_now_ends(
 def test_an_event_ends_though_the_group_that_its_camera_came_by_is_no_more(
     new: New, client: redis.Redis, tmp_path: Path
 ) -> None:
-    before = new("w", tmp_path / "outbox.db")
-    before.assigned(1)
-    before.read(*range(15))
-    before.close()
-    after = new("w", tmp_path / "outbox.db", has_group=False)
+    after = restarted(new, tmp_path / "outbox.db", has_group=False)
     after.runner.step()
     after.publish()
     assert after.observer.total(FENCED) == 0

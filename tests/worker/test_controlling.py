@@ -107,12 +107,6 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client
-
-
-@pytest.fixture
 def command(client: redis.Redis) -> Callable[..., list[dict[str, Any]]]:
     """Send a command; return what so many workers acknowledge."""
 

@@ -7,7 +7,7 @@ import redis
 
 from pipeline.metrics import FENCED
 from pipeline.tenures import WAIT_S
-from tests.worker.shared_camera import Member, New, Site, check, phases, said
+from tests.worker.shared_camera import Member, New, Site, check, phases, restarted, said
 
 
 def go_on_without_redis(worker: Member, offset: int) -> None:
@@ -29,11 +29,7 @@ def come_back(worker: Member) -> None:
 def test_an_event_that_was_on_before_redis_went_is_still_on_when_it_is_back(
     new: New, client: redis.Redis, tmp_path: Path
 ) -> None:
-    before = new("w", tmp_path / "outbox.db")
-    before.assigned(1)
-    before.read(*range(13))
-    before.close()
-    after = new("w", tmp_path / "outbox.db")
+    after = restarted(new, tmp_path / "outbox.db")
     after.assigned(1)
     go_on_without_redis(after, 13)
     after.read(14, 15, publishes=False)
@@ -47,11 +43,7 @@ def test_an_event_that_was_on_before_redis_went_is_still_on_when_it_is_back(
 def test_an_event_that_ended_while_redis_was_away_ends_once_and_another_one_starts(
     new: New, client: redis.Redis, site: Site, tmp_path: Path
 ) -> None:
-    before = new("w", tmp_path / "outbox.db")
-    before.assigned(1)
-    before.read(*range(13))
-    before.close()
-    after = new("w", tmp_path / "outbox.db")
+    after = restarted(new, tmp_path / "outbox.db")
     after.assigned(1)
     go_on_without_redis(after, 13)
     after.read(*range(14, 25), publishes=False)

@@ -1,11 +1,10 @@
-"""An outbox, a publisher of it and a client, for the tests of Redis."""
+"""An outbox and a publisher of it, for the tests of Redis."""
 
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import redis
 
 from pipeline.outbox import Outbox
 from tests.fakes import Recorder
@@ -23,9 +22,3 @@ def lane(redis_url: str, outbox: Outbox) -> Iterator[Lane]:
     lane = Lane(redis_url, outbox)
     yield lane
     lane.publisher.close()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        yield client

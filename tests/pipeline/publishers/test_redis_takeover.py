@@ -21,7 +21,6 @@ from pipeline.tenures import WAIT_S, Taken, Tenures
 from pipeline.types import RecordPlace, Tenure
 from tests.fakes import EPOCH, FakeClock, Recorder
 from tests.pipeline.publishers.lane import events, message
-from tests.servers.redis import RedisServer
 from worker.publishing import KnownCameras
 
 
@@ -96,13 +95,6 @@ def new(redis_url: str) -> Iterator[New]:
             return stack.enter_context(closing(Shared(redis_url, path, name=name, **options)))
 
         yield make
-
-
-@pytest.fixture
-def client(redis_url: str, shared_redis: RedisServer) -> Iterator[redis.Redis]:
-    assert redis_url
-    with shared_redis.client() as found:
-        yield found
 
 
 def numbers(client: redis.Redis, kind: str) -> list[int]:

@@ -164,10 +164,10 @@ def test_after_a_halt_pictures_are_as_old_as_they_are() -> None:
     assert detail in {f"its pictures are {age_s} s old when they come" for age_s in (4, 5, 6)}
     lags_s = observer.numbers(CAMERA_LAG, camera="yard")
     assert max(lags_s) > 3.5
-    assert lags_s[-1] < 1.0
+    assert lags_s[-1] < 0.5
     assert max(one.at_s - one.captured_s for one in seen) > 2.5
-    assert max(map(abs, errors_s(seen))) < 1.0
-    assert seen[-1].at_s - seen[-1].captured_s < 1.5
+    assert max(map(abs, errors_s(seen))) < 0.5
+    assert seen[-1].at_s - seen[-1].captured_s < 0.7
 
 
 def test_a_reader_that_is_too_slow_decodes_key_frames_alone_until_it_is_in_time_again() -> None:
@@ -176,4 +176,4 @@ def test_a_reader_that_is_too_slow_decodes_key_frames_alone_until_it_is_in_time_
     ages_s = [one.at_s - one.captured_s for one in seen]
     assert 1.0 < max(ages_s) < 5.0  # 15 s of decoding everything would be 9 s late
     assert max(map(abs, errors_s(seen))) < 1.0
-    assert ages_s[-1] < 1.5
+    assert ages_s[-1] < 0.7

@@ -20,7 +20,7 @@ from tests.pipeline.sources.clips import GRID, clip, grid_of
 from tests.servers.rtsp import StartCamera
 
 READ_TIMEOUT_S = 1.5
-BUSY_S = 5.0  # of a machine with other tests; what a limit guards against is a driver's 60 s
+BUSY_S = 1.4  # of a machine with other tests; less than a limit that is waited out twice
 PASSWORD = "c@n:ary%23#?x"  # what RFC 3986 would have encoded, and does not need to be here
 SMALL = {"fps": 10, "width": 320, "height": 240, "max_s": 12}
 
@@ -66,7 +66,7 @@ def test_a_camera_gives_a_frame_a_second(
     assert np.diff([frame.pts_s for frame in settled]) == pytest.approx(1.0, abs=0.15)
     arrived_s = [frame.captured_at.timestamp() for frame in settled]
     assert np.diff(arrived_s) == pytest.approx(1.0, abs=0.3)
-    assert abs(time.time() - arrived_s[-1]) < 2.0
+    assert abs(time.time() - arrived_s[-1]) < 0.5
     assert frames[0].grid == GRID
     assert frames[0].pixels.std() > 10
 
