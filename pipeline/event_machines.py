@@ -196,8 +196,7 @@ class EventMachines:
         """Return a question's state for another process, as `take_over` reads it; None: none."""
         for kept in self._kept.get(camera_id, {}).values():
             if kept.asked.question_id == question_id:
-                fingerprint = kept.name.rpartition("/")[2]
-                return json.dumps({"fingerprint": fingerprint, **json.loads(kept.state())})
+                return kept.state(fingerprint=kept.name.rpartition("/")[2])
         return None
 
     def take_over(

@@ -43,15 +43,15 @@ class Kept:
     is_from_before: bool = False
     is_stored: bool = False
 
-    def state(self) -> str:
-        """Return all that outlives the process, as JSON."""
+    def state(self, **more: str) -> str:
+        """Return all that outlives the process, as JSON, with `more`."""
         about = {
             "question": self.asked.question,
             "kind": self.asked.kind,
             "answer": self.answer,
             "heard_at": self.sound_at.isoformat(),
         }
-        return json.dumps({**about, **self.machine.snapshot()})
+        return json.dumps({**more, **about, **self.machine.snapshot()})
 
 
 def fingerprint_of(text: str) -> str:

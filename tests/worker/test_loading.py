@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from shutil import copytree
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -218,13 +219,20 @@ def test_a_model_that_cannot_be_loaded_leaves_the_outbox_closed(tmp_path: Path) 
         other.execute("BEGIN EXCLUSIVE")
 
 
-@pytest.mark.parametrize(("device", "gpu"), [("auto", "cuda"), ("cuda:1", "cuda:1")])
-def test_a_thread_takes_a_stream_of_its_own_after_what_was_launched(
-    monkeypatch: pytest.MonkeyPatch, device: str, gpu: str
-) -> None:
-    done: list[tuple[str, object]] = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda one: done.append(("wait", one)))
-    monkeypatch.setattr(torch.cuda, "Stream", lambda one: f"a stream of {one}")
-    monkeypatch.setattr(torch.cuda, "set_stream", lambda one: done.append(("take", one)))
-    take_own_stream(device)
-    assert done == [("wait", torch.device(gpu)), ("take", f"a stream of {gpu}")]
+@pytest.mark.gpu
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+def test_a_thread_takes_a_stream_of_its_own_after_what_was_launched(device: str) -> None:
+    numbers = torch.ones(4096, 4096, device="cuda")
+    product = numbers @ numbers
+    taken: list[tuple[bool, float]] = []
+
+    def take() -> None:
+        take_own_stream(device)
+        is_own = torch.cuda.current_stream() != torch.cuda.default_stream()
+        taken.append((is_own, float(product[-1, -1])))
+
+    thread = Thread(target=take)
+    thread.start()
+    thread.join()
+    assert taken == [(True, 4096.0)]
+    assert torch.cuda.current_stream() == torch.cuda.default_stream(), "it is that thread's alone"

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from threading import Event, Thread
@@ -183,11 +184,10 @@ def trial(
         forget_after_s=600.0,
     )
     stop = Event()
-    is_beside_nvdec = video is not None and not engine.is_on_cpu
-    where = {"is_on_cpu": engine.is_on_cpu, "is_beside_nvdec": is_beside_nvdec}
+    infer = partial(_infer, runner, stop, is_on_cpu=engine.is_on_cpu, decodes=video is not None)
     stages = {"ticks": ticks, "clock": clock, "stop": stop, "pruned": seen.pruned}
     threads = [
-        Thread(target=_infer, args=(runner, stop), kwargs=where, name="infer"),
+        Thread(target=infer, name="infer"),
         *_players(cameras, (clips, lanes), stages, video=video, is_on_cpu=engine.is_on_cpu),
     ]
     for thread in threads:
@@ -226,9 +226,10 @@ def trial(
     )
 
 
-def _infer(runner: Runner, stop: Event, *, is_on_cpu: bool, is_beside_nvdec: bool) -> None:
-    """Run as the worker's thread does."""
+def _infer(runner: Runner, stop: Event, *, is_on_cpu: bool, decodes: bool) -> None:
+    """Run as the worker's thread does, beside NVDEC where video is decoded."""
     torch.set_num_threads(num_inference_threads(0, is_on_cpu=is_on_cpu))
+    is_beside_nvdec = decodes and not is_on_cpu
     if is_beside_nvdec:
         take_own_stream("cuda")
     runner.run(stop, beat=lambda: None)

@@ -107,20 +107,15 @@ def test_rows_with_copies_go_on_where_these_are_made(monkeypatch: pytest.MonkeyP
         assert bool(stream.told()) == is_beside
 
 
-def test_steps_come_before_what_has_no_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[object, object]] = []
-    monkeypatch.setattr(
-        torch.cuda, "Stream", lambda device, *, priority: made.append((device, priority))
-    )
+def test_a_processor_has_no_other_stream() -> None:
     assert stream_on(torch.device("cpu")) is None
-    stream_on(CUDA)
-    assert made == [(CUDA, -1)]
 
 
 @pytest.mark.gpu
-def test_a_captured_step_comes_first_too() -> None:
-    stream, _ = decoding._place_to_capture(CUDA)
-    assert stream.priority == -1
+def test_steps_come_before_what_has_no_priority_captured_or_not() -> None:
+    own, (capturing, _) = stream_on(CUDA), decoding._place_to_capture(CUDA)
+    assert own is not None
+    assert (own.priority, capturing.priority) == (-1, -1)
 
 
 @pytest.mark.parametrize("period", [2, 3, 4, 5, 7])
