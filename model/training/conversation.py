@@ -143,7 +143,6 @@ class DataFile:
 def read(
     path: Path,
     *,
-    media: MediaReader | None = None,
     media_folder: Path | None = None,
     tried: Callable[[Conversation], object] | None = None,
     skip_bad: bool = False,
@@ -152,10 +151,9 @@ def read(
 
     Args:
         path: a `.jsonl` file, or one that holds a JSON list.
-        media: decodes every picture and video once, so that a corrupt one is found now and not
-            in the middle of training; None only looks whether they are there.
         media_folder: what the file's paths are relative to; the file's own folder by default.
-        tried: called with each conversation; raises DataError for one that cannot be taken.
+        tried: called with each conversation, so that a corrupt picture is found now and not in
+            the middle of training; raises DataError for one that cannot be taken.
         skip_bad: pass over conversations that do not fit, and list them.
 
     Raises:
@@ -170,7 +168,7 @@ def read(
         source = f"{path}:{row.line}"
         try:
             conversation = _conversation(row, source=source, folder=folder)
-            _look(conversation, media)
+            _look(conversation)
             if tried is not None:
                 tried(conversation)
         except DataError as exc:
@@ -362,8 +360,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _look(conversation: Conversation, media: MediaReader | None) -> None:
-    """Look whether what is named is there and, with a reader, whether it is whole."""
+def _look(conversation: Conversation) -> None:
+    """Look whether what is named is there."""
     videos = (conversation.video,) if conversation.video else ()
     for path in (*conversation.images, *videos):
         try:
@@ -372,9 +370,3 @@ def _look(conversation: Conversation, media: MediaReader | None) -> None:
             raise DataError(f"expected a path, got {_shown(str(path))}: {exc.strerror}") from exc
         if not is_there:
             raise DataError(f"{path}: expected this file, it is missing")
-    if media is None:
-        return
-    for path in conversation.images:
-        media.image(path)
-    if conversation.video:
-        media.video(conversation.video, conversation.start_s, conversation.end_s)

@@ -11,12 +11,16 @@ from PIL import Image
 
 from model.errors import DataError
 from model.training.conversation import MediaReader, read
+from model.training.shown import sample_of
+from model.training.stages import PAPER
 from model.videollama3.grid import pin_grid
+from pipeline.pruner import prune_clip
 from pipeline.recorded import Media, duration_s
 from pipeline.regions import Region
 from tests.pipeline.sources.clips import clip, index_of, moment
 
 MEDIA: MediaReader = Media(partial(pin_grid, max_tokens=24))
+SAMPLED = partial(sample_of, media=MEDIA, prune=prune_clip, stage=PAPER[3])
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +99,8 @@ def test_data_that_names_damage_is_refused_or_skipped_by_line(folder: Path) -> N
     rows = ",\n".join(json.dumps({**one, "conversations": talk}) for one in named)
     path.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"data\.json:3: .*cut\.png: expected a whole PNG image"):
-        read(path, media=MEDIA)
-    got = read(path, media=MEDIA, skip_bad=True)
+        read(path, tried=SAMPLED)
+    got = read(path, tried=SAMPLED, skip_bad=True)
     assert [one.source for one in got.conversations] == [f"{path}:2"]
     assert [one.source for one in got.skipped] == [f"{path}:3", f"{path}:4"]
 

@@ -4,7 +4,6 @@ It imports no driver but what it needs, so that it also runs on a bare machine w
 """
 
 import argparse
-from datetime import datetime
 from pathlib import Path
 
 from model.errors import InputError
@@ -51,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--video", type=Path, metavar="PATH", help=VIDEO)
     add("--labels", type=Path, metavar="PATH", help=LABELS)
     add("--camera", metavar="ID", help=CAMERA)
-    add("--began", type=_moment, metavar="TIME", help=BEGAN)
+    add("--began", metavar="TIME", help=BEGAN)
     add("--skip-bad", action="store_true", help="skip bad samples of --data and list them")
     add("--table", choices=["nano", "paper"], default="nano", help=TABLE)
     add("--steps", type=int, default=1000, help="number of training steps (default 1000)")
@@ -96,16 +95,6 @@ def _put_together(arguments: argparse.Namespace) -> int:
     start_from(arguments.vision, arguments.language, arguments.out, seed=arguments.seed)
     say(f"done: --stage 1 --table paper --from {arguments.out} comes next")
     return 0
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"expected a time with a zone, got {text}")
-    return moment
 
 
 def _positive(text: str) -> int:

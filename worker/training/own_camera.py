@@ -12,7 +12,7 @@ from model.types import Question
 from pipeline.recorded import duration_s
 from pipeline.regions import Region
 from worker import environment
-from worker.evaluation.labelled.footage import find_clips
+from worker.evaluation.labelled.footage import began_at, find_clips
 from worker.evaluation.labelled.truth import beyond, truths_of
 from worker.settings import Settings
 from worker.training.from_labels import Asking, Footage, write_conversations
@@ -44,7 +44,7 @@ class OwnCamera:
         clips = find_clips(
             arguments.video,
             camera=arguments.camera or "",
-            began=arguments.began,
+            began=began_at(arguments.began or ""),
             labelled=cameras,
         )
         truths = truths_of(labels, clips, self.settings.questions)

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
@@ -119,7 +118,7 @@ def _device(name: str) -> torch.device:
 
 
 def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path | datetime) else value
+    return str(value) if isinstance(value, Path) else value
 
 
 @contextmanager

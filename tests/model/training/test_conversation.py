@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import DataError
-from model.training.conversation import Conversation, Pixels, Turn, read
+from model.training.conversation import Conversation, Turn, read
 
 ASKED = [{"from": "human", "value": "Who is there?"}, {"from": "gpt", "value": "A courier."}]
 PLAIN: dict[str, Any] = {"conversations": ASKED}
@@ -28,21 +27,11 @@ STREAM: dict[str, Any] = {
 }
 
 
-class Folder:
-    """A reader that finds a file corrupt when it holds nothing."""
-
-    def image(self, path: Path) -> Pixels:
+def whole(conversation: Conversation) -> None:
+    """Find a file corrupt when it holds nothing."""
+    for path in (*conversation.images, *filter(None, [conversation.video])):
         if not path.read_bytes():
             raise DataError(f"{path}: expected a whole image, got 0 bytes")
-        return np.zeros((28, 28, 3), dtype=np.uint8)
-
-    def video(
-        self,
-        path: Path,
-        start_s: float | None,  # noqa: ARG002, the protocol's
-        end_s: float | None,  # noqa: ARG002
-    ) -> tuple[list[Pixels], list[float]]:
-        return [self.image(path)], [0.0]
 
 
 @pytest.fixture
@@ -60,7 +49,7 @@ def asked(question: str, answer: str = "A courier.") -> list[dict[str, str]]:
 def one(folder: Path, value: Any) -> Conversation:
     path = folder / "data.json"
     path.write_text(json.dumps([value]), encoding="utf-8")
-    (conversation,) = read(path, media=Folder()).conversations
+    (conversation,) = read(path, tried=whole).conversations
     return conversation
 
 
@@ -262,7 +251,7 @@ def test_what_does_not_fit_is_named_by_line(folder: Path, value: Any, message: s
     path = folder / "data.jsonl"
     path.write_text(f"{json.dumps(PLAIN)}\n\n{json.dumps(value)}\n", encoding="utf-8")
     with pytest.raises(DataError, match=rf"data\.jsonl:3: .*{message}"):
-        read(path, media=Folder())
+        read(path, tried=whole)
 
 
 def test_what_does_not_fit_can_be_skipped_and_is_listed(folder: Path) -> None:
@@ -271,7 +260,7 @@ def test_what_does_not_fit_can_be_skipped_and_is_listed(folder: Path) -> None:
     endless = json.dumps(PLAIN).replace("{", '{"start_time": ' + "9" * 5000 + ", ", 1)
     text = [json.dumps(PLAIN), "{broken", endless, *bad, json.dumps(STREAM)]
     path.write_text("\n".join(text), encoding="utf-8")
-    got = read(path, media=Folder(), skip_bad=True)
+    got = read(path, tried=whole, skip_bad=True)
     last = len(text)
     assert [one.source for one in got.conversations] == [f"{path}:1", f"{path}:{last}"]
     assert [problem.source for problem in got.skipped] == [f"{path}:{n}" for n in range(2, last)]

@@ -15,6 +15,7 @@ from model.training.conversation import read
 from model.training.loop import read_lines
 from model.types import Question
 from model.videollama3.prompt import NANO_1, VIDEOLLAMA3
+from pipeline.errors import ConfigError
 from worker.__main__ import main, parser
 from worker.training.from_labels import Asking, Footage, write_conversations
 from worker.training.own_camera import OwnCamera
@@ -149,8 +150,8 @@ def test_a_camera_and_a_time_can_be_told_where_the_files_name_does_not(tmp_path:
     assert answers == {"yes", "no"}
     with pytest.raises(InputError, match="got none to be used"):
         OwnCamera(parser().parse_args(words.split()), say=print)
-    with pytest.raises(SystemExit):
-        parser().parse_args([*words.split(), "--began", "08:00"])
+    with pytest.raises(ConfigError, match="--began: expected a time with a zone"):
+        OwnCamera(parser().parse_args([*words.split(), "--began", "08:00"]), say=print)
 
 
 @pytest.mark.usefixtures("asked")

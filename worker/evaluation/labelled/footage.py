@@ -78,7 +78,7 @@ def find_clips(
         raise ConfigError(f"eval: --video: expected a video file or a folder of them, got {video}")
     if began is not None and len(paths) > 1:
         raise ConfigError(
-            f"eval: --began: expected one clip, got {len(paths)}; name files like "
+            f"--began: expected one clip, got {len(paths)}; name files like "
             "gate_20260501T080000Z.mp4 instead"
         )
     if not camera and len(paths) == 1 and len(labelled) == 1 and is_camera_id(*labelled):
@@ -88,6 +88,25 @@ def find_clips(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"eval: --video: expected files of different names, got {twice} twice")
     return clips
+
+
+def began_at(text: str) -> datetime | None:
+    """Read the option of that name; None for an empty one.
+
+    Raises:
+        ConfigError: it is no time, or one without a zone.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ConfigError(
+            f"--began: expected a time with a zone, such as 2026-05-01T08:00:00Z, got {text}"
+        )
+    return moment
 
 
 def refuse_unreadable(clips: Iterable[Clip], *, grid_of: GridOf) -> None:

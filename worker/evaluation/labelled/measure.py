@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from model import Engine
-from model.training.labels import SUFFIXES, UNKNOWN, Label, Problem, read_labels, told
+from model.training.labels import UNKNOWN, Label, Problem, read_labels, told
 from model.videollama3.grid import pin_grid
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import ConfigError
@@ -16,6 +15,7 @@ from worker import environment, log
 from worker.benchmarks.report import Progress
 from worker.evaluation.labelled.footage import (
     Clip,
+    began_at,
     find_clips,
     questions_of,
     refuse_unreadable,
@@ -78,10 +78,10 @@ def measure(wanted: Wanted, *, progress: Progress) -> Found:
         CheckpointError: the model's folder is not usable.
     """
     ways = read_ways(wanted.compare)
-    began = _moment(wanted.began)
+    began = began_at(wanted.began)
     brought = read_public_set(wanted.labels) if wanted.labels.is_file() else None
     if brought is None:
-        labels, problems = _labels(wanted.labels)
+        labels, problems = read_labels(wanted.labels)
     else:
         labels, problems = brought.labels, [*brought.problems]
     settings = _settings(wanted.folder)
@@ -164,31 +164,6 @@ def _settings(folder: str) -> Settings:
     settings = environment.load()
     model = settings.model.model_copy(update={"path": folder})
     return settings.model_copy(update={"model": model})
-
-
-def _labels(path: Path) -> tuple[list[Label], list[Problem]]:
-    if path.is_dir():
-        files = sorted(one for one in path.iterdir() if one.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ConfigError(f"eval: --labels: expected {', '.join(SUFFIXES)} files in {path}")
-    else:
-        files = [path]
-    read = [read_labels(one) for one in files]
-    return [label for labels, _ in read for label in labels], [x for _, some in read for x in some]
-
-
-def _moment(text: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ConfigError(
-            f"eval: --began: expected a time with a zone, such as 2026-05-01T08:00:00Z, got {text}"
-        )
-    return moment
 
 
 def _with_asks(settings: Settings, asks: Sequence[str], labels: Sequence[Label]) -> Settings:
